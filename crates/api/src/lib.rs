@@ -1,0 +1,1 @@
+//! Control socket, HTTP API and metrics.

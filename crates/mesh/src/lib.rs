@@ -1,0 +1,1 @@
+//! Healing: planner, plan checker, brake, join and identity.

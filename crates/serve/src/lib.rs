@@ -1,0 +1,1 @@
+//! Answering queries: lookup, answers, sockets.

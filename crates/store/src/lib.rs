@@ -1,0 +1,1 @@
+//! What survives a crash: versions, journal, serial high-water marks.

@@ -1,0 +1,1 @@
+//! Real peers, temporary sites and deadlines, for tests only.

@@ -1,0 +1,1 @@
+//! Moving zones: AXFR, IXFR, NOTIFY, SOA timers, TSIG, TLS.

@@ -1,0 +1,1 @@
+//! Who may change what: RFC 2136 and its policy.

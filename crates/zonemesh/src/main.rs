@@ -1,0 +1,3 @@
+//! zonemesh: self-healing, multi-site authoritative DNS.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Tests with real peers and whole sites: interop and scenarios.
