@@ -1,1 +1,31 @@
-//! What a zone is: names, RRsets, immutable versions, zone files, differences, catalog and directory.
+//! What a zone is: names, RRsets, immutable zone versions, zone files, differences, and the catalog and the
+//! directory as typed views of a zone.
+//!
+//! Nothing here touches a disk, a socket, a clock or a source of randomness; what the outside knows is an argument.
+//! The types of the `domain` crate that the product uses are re-exported here, so that an upgrade has one door.
+
+pub mod diff;
+pub mod key;
+pub mod record;
+pub mod rrset;
+pub mod serial;
+pub mod tree;
+pub mod version;
+
+pub use bytes::Bytes;
+pub use domain;
+pub use domain::base::Ttl;
+pub use domain::base::iana::{Class, Rcode, Rtype};
+
+pub use self::diff::{ApplyError, Diff};
+pub use self::key::Key;
+pub use self::record::{Record, RecordError, Soa};
+pub use self::rrset::Rrset;
+pub use self::serial::{Serial, SerialExt};
+pub use self::tree::Tree;
+pub use self::version::{Editor, Node, Zone, ZoneError};
+
+/// An absolute domain name in wire format; case is kept, comparison ignores it (RFC 1035 §2.3.3).
+///
+/// `Ord` is the canonical order of RFC 4034 §6.1.
+pub type Name = domain::base::Name<Bytes>;

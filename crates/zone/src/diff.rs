@@ -1,0 +1,155 @@
+//! The difference between two versions of a zone: the journal's entry, the IXFR and the signer's work list in one.
+
+use crate::version::records_of;
+use crate::{Name, Record, Rrset, Rtype, Serial, Soa, Zone, ZoneError};
+
+/// What leads from one version of a zone to another, in the form of an IXFR difference sequence (RFC 1995 §4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diff {
+    /// The records to remove. The first one is the SOA of the older version.
+    pub removed: Vec<Record>,
+    /// The records to add. The first one is the SOA of the newer version.
+    pub added: Vec<Record>,
+}
+
+/// Why a difference does not fit a version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// The difference does not begin with the SOA records that it must have.
+    #[error("the difference does not begin with an SOA record on each side")]
+    NoSoa,
+    /// The version has another serial than the one the difference starts from.
+    #[error("the difference starts from serial {expected} but the zone is at {found}")]
+    WrongStart {
+        /// What the difference starts from.
+        expected: Serial,
+        /// What the version has.
+        found: Serial,
+    },
+    /// A record to remove is not there.
+    #[error("the difference removes {} {}, which the zone does not have", .0.owner, .0.rtype)]
+    NotThere(Box<Record>),
+    /// A record to add is there already.
+    #[error("the difference adds {} {}, which the zone has already", .0.owner, .0.rtype)]
+    AlreadyThere(Box<Record>),
+    /// The result is not a zone.
+    #[error(transparent)]
+    Zone(#[from] ZoneError),
+}
+
+impl Diff {
+    /// The zone's name.
+    pub fn apex(&self) -> Option<&Name> {
+        self.removed.first().map(|soa| &soa.owner)
+    }
+
+    /// The SOA that it starts from.
+    pub fn from_soa(&self) -> Option<Soa> {
+        soa_of(&self.removed)
+    }
+
+    /// The SOA that it leads to.
+    pub fn to_soa(&self) -> Option<Soa> {
+        soa_of(&self.added)
+    }
+
+    /// The serial that it starts from and the one that it leads to.
+    pub fn serials(&self) -> Option<(Serial, Serial)> {
+        Some((self.from_soa()?.serial, self.to_soa()?.serial))
+    }
+
+    /// Whether nothing but the SOA changes.
+    pub fn is_soa_only(&self) -> bool {
+        self.removed.len() <= 1 && self.added.len() <= 1
+    }
+
+    /// Size on the wire, without name compression and headers.
+    pub fn wire_len(&self) -> usize {
+        self.removed
+            .iter()
+            .chain(&self.added)
+            .map(|record| record.owner.len() + 10 + record.rdata.len())
+            .sum()
+    }
+}
+
+fn soa_of(records: &[Record]) -> Option<Soa> {
+    records
+        .first()
+        .filter(|record| record.rtype == Rtype::SOA)?
+        .soa()
+        .ok()
+}
+
+impl Zone {
+    /// What leads from this version to a newer one of the same zone. The cost is that of the difference when the newer
+    /// one was made from this one. The SOA records are always in it, also when they are equal.
+    pub fn diff(&self, newer: &Zone) -> Diff {
+        let mut removed = vec![self.soa_record()];
+        let mut added = vec![newer.soa_record()];
+        self.tree().compare(newer.tree(), &mut |old, new| {
+            let (owner, old, new) = match (old, new) {
+                (Some(old), Some(new)) => (old.owner(), old.rrsets(), new.rrsets()),
+                (Some(old), None) => (old.owner(), old.rrsets(), &[][..]),
+                (None, Some(new)) => (new.owner(), &[][..], new.rrsets()),
+                (None, None) => return,
+            };
+            for old in old.iter().filter(|set| set.rtype() != Rtype::SOA) {
+                difference(owner, old, new, &mut removed);
+            }
+            for new in new.iter().filter(|set| set.rtype() != Rtype::SOA) {
+                difference(owner, new, old, &mut added);
+            }
+        });
+        Diff { removed, added }
+    }
+
+    /// Makes the version that a difference leads to.
+    ///
+    /// # Errors
+    ///
+    /// When the difference was made for another version, or does not lead to a zone. Nothing has changed then.
+    pub fn apply(&self, diff: &Diff) -> Result<Zone, ApplyError> {
+        let (from, _) = diff.serials().ok_or(ApplyError::NoSoa)?;
+        if from != self.serial() {
+            return Err(ApplyError::WrongStart {
+                expected: from,
+                found: self.serial(),
+            });
+        }
+        let mut editor = self.edit();
+        for record in diff.removed.iter().skip(1) {
+            if !editor.remove(&record.owner, record.rtype, &record.rdata) {
+                return Err(ApplyError::NotThere(Box::new(record.clone())));
+            }
+        }
+        for record in diff.added.iter().skip(1) {
+            if editor
+                .rrset(&record.owner, record.rtype)
+                .is_some_and(|set| set.contains(&record.rdata))
+            {
+                return Err(ApplyError::AlreadyThere(Box::new(record.clone())));
+            }
+            editor.add(record.clone())?;
+        }
+        let soa = diff.added.first().ok_or(ApplyError::NoSoa)?;
+        editor.put(&soa.owner, Rrset::new(Rtype::SOA, soa.ttl, [&soa.rdata]))?;
+        Ok(editor.finish()?)
+    }
+}
+
+/// Appends the records of `set` that are not in its counterpart among `others`. With another TTL all of them are
+/// different records.
+fn difference(owner: &Name, set: &Rrset, others: &[Rrset], into: &mut Vec<Record>) {
+    match others.iter().find(|other| other.rtype() == set.rtype()) {
+        Some(other) if other == set => {}
+        Some(other) if other.ttl() == set.ttl() => {
+            into.extend(records_of(owner, set).filter(|record| !other.contains(&record.rdata)));
+        }
+        _ => into.extend(records_of(owner, set)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! The search key of a domain name: bytes whose plain order is the canonical order of names (RFC 4034 §6.1).
+//!
+//! Labels are written from the root downwards, in lower case, each ended by a zero byte. A zero or a one within
+//! a label is escaped, so that the terminator stays the smallest byte of all. Two consequences are relied upon all
+//! over the crate: `memcmp` of keys is canonical order, and the key of a name is a prefix of the keys of all names
+//! below it, and of no others.
+
+use std::fmt;
+
+use crate::Name;
+
+/// Longest key: 254 octets of labels, all of them escaped, and up to 127 terminators.
+const CAPACITY: usize = 512;
+
+/// The key of one name, on the stack.
+#[derive(Clone)]
+pub struct Key {
+    len: u16,
+    bytes: [u8; CAPACITY],
+}
+
+impl Key {
+    /// Makes the key of a name.
+    pub fn of(name: &Name) -> Self {
+        Self::from_wire(name.as_slice())
+    }
+
+    /// Makes the key of a name in uncompressed wire format, the root label included.
+    ///
+    /// The slice must hold a well-formed name; anything after its root label is ignored, and a malformed one yields
+    /// the key of what could be read.
+    pub fn from_wire(wire: &[u8]) -> Self {
+        let mut starts = [0u8; 128];
+        let mut count = 0;
+        let mut at = 0;
+        while let Some(&len) = wire.get(at) {
+            if len == 0 || len > 63 || count == starts.len() || at + len as usize >= 255 {
+                break;
+            }
+            starts[count] = at as u8;
+            count += 1;
+            at += len as usize + 1;
+        }
+        let mut key = Self {
+            len: 0,
+            bytes: [0; CAPACITY],
+        };
+        for &start in starts[..count].iter().rev() {
+            let start = start as usize;
+            let end = (start + 1 + wire[start] as usize).min(wire.len());
+            key.push_label(&wire[start + 1..end]);
+        }
+        key
+    }
+
+    /// The key as bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len as usize]
+    }
+
+    fn push_label(&mut self, label: &[u8]) {
+        let mut at = self.len as usize;
+        for &byte in label {
+            match byte {
+                0 | 1 => {
+                    self.bytes[at] = 1;
+                    self.bytes[at + 1] = byte + 1;
+                    at += 2;
+                }
+                _ => {
+                    self.bytes[at] = byte.to_ascii_lowercase();
+                    at += 1;
+                }
+            }
+        }
+        // The terminator is the zero that the buffer already holds.
+        self.len = at as u16 + 1;
+    }
+}
+
+impl AsRef<[u8]> for Key {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Key {}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({})", self.as_slice().escape_ascii())
+    }
+}
+
+/// How many labels the first `common` bytes of a key hold in full, and how many bytes those are.
+pub fn whole_labels(key: &[u8], common: usize) -> (usize, usize) {
+    let mut labels = 0;
+    let mut end = 0;
+    for (at, &byte) in key[..common.min(key.len())].iter().enumerate() {
+        if byte == 0 {
+            labels += 1;
+            end = at + 1;
+        }
+    }
+    (labels, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn arbitrary_name() -> impl Strategy<Value = Name> {
+        // Few distinct octets, so that equal labels, prefixes and escapes are frequent.
+        let octet = prop_oneof![
+            Just(0u8),
+            Just(1),
+            Just(2),
+            Just(b'a'),
+            Just(b'A'),
+            Just(b'z'),
+            Just(255),
+            any::<u8>()
+        ];
+        let label = prop::collection::vec(octet, 1..6);
+        prop::collection::vec(label, 0..6).prop_map(|labels| {
+            let mut wire = Vec::new();
+            for label in labels {
+                wire.push(label.len() as u8);
+                wire.extend(label);
+            }
+            wire.push(0);
+            Name::from_octets(wire.into()).unwrap()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn order_of_keys_is_the_canonical_order_of_names(a in arbitrary_name(), b in arbitrary_name()) {
+            prop_assert_eq!(Key::of(&a).as_slice().cmp(Key::of(&b).as_slice()), a.cmp(&b));
+        }
+
+        #[test]
+        fn a_key_is_a_prefix_of_another_exactly_when_the_name_is_an_ancestor(a in arbitrary_name(), b in arbitrary_name()) {
+            prop_assert_eq!(Key::of(&a).as_slice().starts_with(Key::of(&b).as_slice()), a.ends_with(&b));
+        }
+    }
+
+    #[test]
+    fn the_longest_name_of_escaped_octets_fits() {
+        let mut wire = Vec::new();
+        for len in [63usize, 63, 63, 61] {
+            wire.push(len as u8);
+            wire.extend(std::iter::repeat_n(1u8, len));
+        }
+        wire.push(0);
+        assert_eq!(wire.len(), 255);
+        assert_eq!(Key::from_wire(&wire).as_slice().len(), 250 * 2 + 4);
+    }
+
+    #[test]
+    fn whole_labels_stops_at_the_last_terminator() {
+        let key = Key::of(&Name::from_str("www.example.com.").unwrap());
+        let common = "com".len() + 1 + "exam".len();
+        assert_eq!(whole_labels(key.as_slice(), common), (1, 4));
+        assert_eq!(
+            whole_labels(key.as_slice(), key.as_slice().len()),
+            (3, key.as_slice().len())
+        );
+    }
+}

@@ -1,0 +1,547 @@
+//! A persistent, ordered map from names to leaves: a radix tree on half octets of the [`Key`], path-copied on change.
+//!
+//! A clone is one reference count; a change copies the nodes on one path and shares all others, so its cost is that
+//! of the change. Two trees that come from one another are compared by skipping what they share. Ancestors of a name
+//! are met on the way down to it, so that a zone cut, a DNAME and the closest encloser cost one descent.
+//!
+//! See docs/decisions/0003 for what was weighed.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use crate::Key;
+use crate::key::whole_labels;
+
+/// What the tree holds: something that knows its key. The key of a leaf must never change.
+pub trait Leaf {
+    /// The key under which it is found.
+    fn key(&self) -> Key;
+}
+
+/// A persistent map from keys to leaves, in canonical order.
+pub struct Tree<T> {
+    root: Option<Slot<T>>,
+    len: usize,
+}
+
+enum Slot<T> {
+    Leaf(Arc<T>),
+    Branch(Arc<Branch<T>>),
+}
+
+struct Branch<T> {
+    /// The half octet of the key at which the slots differ; all before it are the same in all leaves below.
+    index: u16,
+    /// Bit n is set when there is a slot for value n: 0 where the key ends, half octet + 1 otherwise.
+    present: u32,
+    /// The slots, in ascending order of their values.
+    slots: Box<[Slot<T>]>,
+}
+
+impl<T: Leaf> Tree<T> {
+    /// An empty tree.
+    pub fn new() -> Self {
+        Self { root: None, len: 0 }
+    }
+
+    /// How many leaves there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no leaf.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether both are the same tree in memory, and so certainly equal.
+    pub fn same(&self, other: &Self) -> bool {
+        match (&self.root, &other.root) {
+            (None, None) => true,
+            (Some(a), Some(b)) => a.same(b),
+            _ => false,
+        }
+    }
+}
+
+/// # Looking up
+impl<T: Leaf> Tree<T> {
+    /// The leaf with this key.
+    pub fn get(&self, key: &[u8]) -> Option<&Arc<T>> {
+        let leaf = self.nearest(key)?;
+        (leaf.key().as_slice() == key).then_some(leaf)
+    }
+
+    /// Goes down towards a key, meeting the leaves of its ancestors on the way, the topmost first.
+    pub fn descend<'t, 'k>(&'t self, key: &'k [u8]) -> Descent<'t, 'k, T> {
+        Descent {
+            key,
+            next: self.root.as_ref(),
+            last: None,
+            done: false,
+        }
+    }
+
+    /// The leaf whose name is this key's name or its closest ancestor that has one.
+    pub fn closest_ancestor(&self, key: &[u8]) -> Option<&Arc<T>> {
+        self.descend(key).last()
+    }
+
+    /// Whether a leaf has this key or one below it: whether the name exists, if only as an empty non-terminal.
+    pub fn has_at_or_below(&self, key: &[u8]) -> bool {
+        self.below(key).next().is_some()
+    }
+
+    /// The leaf with the greatest key that is smaller than this one: its predecessor in canonical order.
+    pub fn predecessor(&self, key: &[u8]) -> Option<&Arc<T>> {
+        let near = self.nearest(key)?;
+        let near_key = near.key();
+        let differ = differing_nibble(near_key.as_slice(), key);
+        let mut best: Option<&Slot<T>> = None;
+        let mut slot = self.root.as_ref()?;
+        loop {
+            match slot {
+                Slot::Branch(branch) if differ.is_none_or(|at| branch.index as usize <= at) => {
+                    let rank = branch.rank(nibble(key, branch.index as usize));
+                    if rank > 0 {
+                        best = Some(&branch.slots[rank - 1]);
+                    }
+                    match branch.child(key) {
+                        Some(child) => slot = child,
+                        None => break,
+                    }
+                }
+                _ => {
+                    // All leaves below this slot differ from the key at the same place, in the same direction.
+                    if let Some(at) = differ
+                        && nibble(near_key.as_slice(), at) < nibble(key, at)
+                    {
+                        best = Some(slot);
+                    }
+                    break;
+                }
+            }
+        }
+        best.map(Slot::last_leaf)
+    }
+
+    /// All leaves, in canonical order.
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter {
+            stack: self.root.iter().collect(),
+        }
+    }
+
+    /// All leaves whose key starts with this one, in canonical order: a name and all below it.
+    pub fn below(&self, key: &[u8]) -> Iter<'_, T> {
+        let mut slot = self.root.as_ref();
+        while let Some(Slot::Branch(branch)) = slot
+            && (branch.index as usize) < key.len() * 2
+        {
+            slot = branch.child(key);
+        }
+        let slot = slot.filter(|slot| slot.first_leaf().key().as_slice().starts_with(key));
+        Iter {
+            stack: slot.into_iter().collect(),
+        }
+    }
+
+    /// The leaf that shares the longest prefix with the key.
+    fn nearest(&self, key: &[u8]) -> Option<&Arc<T>> {
+        let mut slot = self.root.as_ref()?;
+        while let Slot::Branch(branch) = slot {
+            match branch.child(key) {
+                Some(child) => slot = child,
+                None => return Some(slot.first_leaf()),
+            }
+        }
+        Some(slot.first_leaf())
+    }
+}
+
+/// # Changing
+impl<T: Leaf> Tree<T> {
+    /// Puts in a leaf; returns the one that had its key.
+    pub fn insert(&mut self, leaf: Arc<T>) -> Option<Arc<T>> {
+        let key = leaf.key();
+        let key = key.as_slice();
+        let differ = match self.nearest(key) {
+            None => {
+                self.root = Some(Slot::Leaf(leaf));
+                self.len = 1;
+                return None;
+            }
+            Some(near) => differing_nibble(near.key().as_slice(), key),
+        };
+        let mut slot = self
+            .root
+            .as_mut()
+            .expect("a tree with a nearest leaf has a root");
+        let Some(differ) = differ else {
+            while slot.index() != usize::MAX {
+                slot = slot.toward(key);
+            }
+            return match slot {
+                Slot::Leaf(old) => Some(std::mem::replace(old, leaf)),
+                Slot::Branch(_) => None,
+            };
+        };
+        self.len += 1;
+        while slot.index() < differ {
+            slot = slot.toward(key);
+        }
+        let value = nibble(key, differ);
+        if slot.index() == differ {
+            if let Slot::Branch(branch) = slot {
+                Arc::make_mut(branch).insert(value, Slot::Leaf(leaf));
+            }
+            return None;
+        }
+        let theirs = nibble(slot.first_leaf().key().as_slice(), differ);
+        let (new, old) = (Slot::Leaf(leaf), slot.clone());
+        let slots = if value < theirs {
+            [new, old]
+        } else {
+            [old, new]
+        };
+        let present = 1 << value | 1 << theirs;
+        *slot = Slot::Branch(Arc::new(Branch {
+            index: differ as u16,
+            present,
+            slots: slots.into(),
+        }));
+        None
+    }
+
+    /// Takes out the leaf with this key.
+    pub fn remove(&mut self, key: &[u8]) -> Option<Arc<T>> {
+        let leaf = self.get(key)?.clone();
+        self.len -= 1;
+        let mut slot = self.root.as_mut()?;
+        if slot.index() == usize::MAX {
+            self.root = None;
+            return Some(leaf);
+        }
+        // Down to the branch that holds the leaf itself.
+        while slot
+            .child(key)
+            .is_some_and(|child| child.index() != usize::MAX)
+        {
+            slot = slot.toward(key);
+        }
+        let Slot::Branch(branch) = slot else {
+            return Some(leaf);
+        };
+        let value = nibble(key, branch.index as usize);
+        if branch.slots.len() > 2 {
+            Arc::make_mut(branch).remove(value);
+        } else {
+            let other = branch.slots[1 - branch.rank(value)].clone();
+            *slot = other;
+        }
+        Some(leaf)
+    }
+}
+
+/// # Comparing
+impl<T: Leaf> Tree<T> {
+    /// Calls `each` with what differs from this tree to a newer one, in canonical order: a leaf that is only here, only
+    /// there, or in both but not the same in memory. The cost is that of what differs, not that of the trees.
+    pub fn compare<'t>(
+        &'t self,
+        newer: &'t Self,
+        each: &mut impl FnMut(Option<&'t Arc<T>>, Option<&'t Arc<T>>),
+    ) {
+        compare(self.root.as_ref(), newer.root.as_ref(), each);
+    }
+}
+
+fn compare<'t, T: Leaf>(
+    old: Option<&'t Slot<T>>,
+    new: Option<&'t Slot<T>>,
+    each: &mut impl FnMut(Option<&'t Arc<T>>, Option<&'t Arc<T>>),
+) {
+    let (old, new) = match (old, new) {
+        (None, None) => return,
+        (Some(old), None) => return old.iter().for_each(|leaf| each(Some(leaf), None)),
+        (None, Some(new)) => return new.iter().for_each(|leaf| each(None, Some(leaf))),
+        (Some(old), Some(new)) if old.same(new) => return,
+        (Some(old), Some(new)) => (old, new),
+    };
+    let (old_key, new_key) = (old.first_leaf().key(), new.first_leaf().key());
+    let differ = differing_nibble(old_key.as_slice(), new_key.as_slice()).unwrap_or(usize::MAX);
+    let index = old.index().min(new.index());
+    if differ < index {
+        // No leaf below the one can be below the other.
+        if nibble(old_key.as_slice(), differ) < nibble(new_key.as_slice(), differ) {
+            compare(Some(old), None, each);
+            compare(None, Some(new), each);
+        } else {
+            compare(None, Some(new), each);
+            compare(Some(old), None, each);
+        }
+        return;
+    }
+    if let (Slot::Leaf(old), Slot::Leaf(new)) = (old, new) {
+        return each(Some(old), Some(new));
+    }
+    for value in 0..=16 {
+        compare(
+            old.at(index, value, &old_key),
+            new.at(index, value, &new_key),
+            each,
+        );
+    }
+}
+
+impl<T: Leaf> Slot<T> {
+    /// What is below this slot for a value of the half octet at `index`, where `index` is not after the slot's own.
+    fn at(&self, index: usize, value: u32, first: &Key) -> Option<&Slot<T>> {
+        match self {
+            Slot::Branch(branch) if branch.index as usize == index => branch.slot(value),
+            _ => (nibble(first.as_slice(), index) == value).then_some(self),
+        }
+    }
+
+    fn iter(&self) -> Iter<'_, T> {
+        Iter { stack: vec![self] }
+    }
+}
+
+impl<T> Slot<T> {
+    /// The half octet at which what is below differs; `usize::MAX` for a leaf.
+    fn index(&self) -> usize {
+        match self {
+            Slot::Leaf(_) => usize::MAX,
+            Slot::Branch(branch) => branch.index as usize,
+        }
+    }
+
+    fn child(&self, key: &[u8]) -> Option<&Slot<T>> {
+        match self {
+            Slot::Leaf(_) => None,
+            Slot::Branch(branch) => branch.child(key),
+        }
+    }
+
+    /// The slot one step further towards a key that is known to be below, its branch made ours alone; a leaf stays.
+    fn toward(&mut self, key: &[u8]) -> &mut Slot<T> {
+        match self {
+            Slot::Branch(branch) => {
+                let branch = Arc::make_mut(branch);
+                let rank = branch.rank(nibble(key, branch.index as usize));
+                &mut branch.slots[rank]
+            }
+            leaf => leaf,
+        }
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Slot::Leaf(a), Slot::Leaf(b)) => Arc::ptr_eq(a, b),
+            (Slot::Branch(a), Slot::Branch(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+
+    fn first_leaf(&self) -> &Arc<T> {
+        let mut slot = self;
+        loop {
+            match slot {
+                Slot::Leaf(leaf) => return leaf,
+                Slot::Branch(branch) => slot = &branch.slots[0],
+            }
+        }
+    }
+
+    fn last_leaf(&self) -> &Arc<T> {
+        let mut slot = self;
+        loop {
+            match slot {
+                Slot::Leaf(leaf) => return leaf,
+                Slot::Branch(branch) => slot = &branch.slots[branch.slots.len() - 1],
+            }
+        }
+    }
+}
+
+impl<T> Branch<T> {
+    /// How many slots come before that of a value.
+    fn rank(&self, value: u32) -> usize {
+        (self.present & ((1 << value) - 1)).count_ones() as usize
+    }
+
+    fn slot(&self, value: u32) -> Option<&Slot<T>> {
+        (self.present & 1 << value != 0).then(|| &self.slots[self.rank(value)])
+    }
+
+    fn child(&self, key: &[u8]) -> Option<&Slot<T>> {
+        self.slot(nibble(key, self.index as usize))
+    }
+
+    fn insert(&mut self, value: u32, slot: Slot<T>) {
+        let rank = self.rank(value);
+        let mut slots = std::mem::take(&mut self.slots).into_vec();
+        slots.insert(rank, slot);
+        self.slots = slots.into();
+        self.present |= 1 << value;
+    }
+
+    fn remove(&mut self, value: u32) {
+        let rank = self.rank(value);
+        let mut slots = std::mem::take(&mut self.slots).into_vec();
+        slots.remove(rank);
+        self.slots = slots.into();
+        self.present &= !(1 << value);
+    }
+}
+
+/// The half octet of a key at an index, plus one; 0 behind its end.
+fn nibble(key: &[u8], index: usize) -> u32 {
+    match key.get(index / 2) {
+        None => 0,
+        Some(byte) if index.is_multiple_of(2) => u32::from(byte >> 4) + 1,
+        Some(byte) => u32::from(byte & 15) + 1,
+    }
+}
+
+/// The first half octet at which two keys differ.
+fn differing_nibble(a: &[u8], b: &[u8]) -> Option<usize> {
+    let at = common_prefix(a, b);
+    match (a.get(at), b.get(at)) {
+        (None, None) => None,
+        (Some(x), Some(y)) if x >> 4 == y >> 4 => Some(at * 2 + 1),
+        _ => Some(at * 2),
+    }
+}
+
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(x, y)| x == y).count()
+}
+
+/// A way down to a key. As an iterator it yields the leaves that are at the key or at an ancestor of it.
+pub struct Descent<'t, 'k, T> {
+    key: &'k [u8],
+    next: Option<&'t Slot<T>>,
+    last: Option<&'t Arc<T>>,
+    done: bool,
+}
+
+impl<'t, T: Leaf> Descent<'t, '_, T> {
+    /// How many labels of the key, counted from the root, are those of a name that exists: the closest encloser
+    /// (RFC 4592 §3.3.1), and how many octets of the key they take. Call it when the iterator has ended.
+    pub fn encloser(&self) -> (usize, usize) {
+        match self.last {
+            None => (0, 0),
+            Some(leaf) => whole_labels(self.key, common_prefix(leaf.key().as_slice(), self.key)),
+        }
+    }
+}
+
+impl<'t, T: Leaf> Iterator for Descent<'t, '_, T> {
+    type Item = &'t Arc<T>;
+
+    fn next(&mut self) -> Option<&'t Arc<T>> {
+        while let Some(slot) = self.next {
+            match slot {
+                Slot::Leaf(leaf) => {
+                    self.next = None;
+                    self.last = Some(leaf);
+                    if !self.done && self.key.starts_with(leaf.key().as_slice()) {
+                        return Some(leaf);
+                    }
+                }
+                Slot::Branch(branch) => {
+                    let child = branch.child(self.key);
+                    if child.is_none() {
+                        // Every leaf below shares the same, longest prefix with the key.
+                        self.last = Some(slot.first_leaf());
+                    }
+                    self.next = child;
+                    // A leaf whose key ends here is an ancestor's, unless the key went astray in octets that were skipped.
+                    if nibble(self.key, branch.index as usize) != 0
+                        && let Some(Slot::Leaf(leaf)) = branch.slot(0)
+                    {
+                        if self.key.starts_with(leaf.key().as_slice()) {
+                            return Some(leaf);
+                        }
+                        self.done = true;
+                    }
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Leaves in canonical order.
+pub struct Iter<'t, T> {
+    stack: Vec<&'t Slot<T>>,
+}
+
+impl<'t, T> Iterator for Iter<'t, T> {
+    type Item = &'t Arc<T>;
+
+    fn next(&mut self) -> Option<&'t Arc<T>> {
+        loop {
+            match self.stack.pop()? {
+                Slot::Leaf(leaf) => return Some(leaf),
+                Slot::Branch(branch) => self.stack.extend(branch.slots.iter().rev()),
+            }
+        }
+    }
+}
+
+impl<T> Clone for Tree<T> {
+    fn clone(&self) -> Self {
+        Self {
+            root: self.root.clone(),
+            len: self.len,
+        }
+    }
+}
+
+impl<T> Clone for Slot<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Slot::Leaf(leaf) => Slot::Leaf(leaf.clone()),
+            Slot::Branch(branch) => Slot::Branch(branch.clone()),
+        }
+    }
+}
+
+impl<T> Clone for Branch<T> {
+    fn clone(&self) -> Self {
+        Self {
+            index: self.index,
+            present: self.present,
+            slots: self.slots.clone(),
+        }
+    }
+}
+
+impl<T: Leaf> Default for Tree<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Leaf> FromIterator<Arc<T>> for Tree<T> {
+    fn from_iter<I: IntoIterator<Item = Arc<T>>>(leaves: I) -> Self {
+        let mut tree = Self::new();
+        for leaf in leaves {
+            tree.insert(leaf);
+        }
+        tree
+    }
+}
+
+impl<T: Leaf> Tree<T> {
+    /// Orders two leaves as the tree does.
+    pub fn order(a: &T, b: &T) -> Ordering {
+        a.key().as_slice().cmp(b.key().as_slice())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,466 @@
+//! Immutable versions of a zone, and how a new one is made of an old one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::tree::{Descent, Leaf, Tree};
+use crate::{Key, Name, Record, Rrset, Rtype, Serial, Soa, Ttl};
+
+/// One version of a zone's contents. Immutable; a clone is one reference count.
+#[derive(Clone)]
+pub struct Zone {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    apex: Name,
+    soa: Soa,
+    soa_ttl: Ttl,
+    records: usize,
+    nodes: Tree<Node>,
+}
+
+/// An owner name and its RRsets; never without any.
+#[derive(Clone, Debug)]
+pub struct Node {
+    owner: Name,
+    /// In ascending order of their types.
+    rrsets: Box<[Rrset]>,
+}
+
+impl Leaf for Node {
+    fn key(&self) -> Key {
+        Key::of(&self.owner)
+    }
+}
+
+impl Node {
+    /// The owner name, in the case in which it was first added.
+    pub fn owner(&self) -> &Name {
+        &self.owner
+    }
+
+    /// All RRsets, in ascending order of their types.
+    pub fn rrsets(&self) -> &[Rrset] {
+        &self.rrsets
+    }
+
+    /// The RRset of a type.
+    pub fn rrset(&self, rtype: Rtype) -> Option<&Rrset> {
+        self.rrsets.iter().find(|set| set.rtype() == rtype)
+    }
+}
+
+/// # Looking into it
+impl Zone {
+    /// The zone's name.
+    pub fn apex(&self) -> &Name {
+        &self.inner.apex
+    }
+
+    /// The SOA.
+    pub fn soa(&self) -> &Soa {
+        &self.inner.soa
+    }
+
+    /// The SOA as a record.
+    pub fn soa_record(&self) -> Record {
+        Record::new(
+            self.inner.apex.clone(),
+            Rtype::SOA,
+            self.inner.soa_ttl,
+            self.inner.soa.to_rdata(),
+        )
+    }
+
+    /// The serial.
+    pub fn serial(&self) -> Serial {
+        self.inner.soa.serial
+    }
+
+    /// The node of a name, if it owns records.
+    pub fn node(&self, name: &Name) -> Option<&Node> {
+        self.inner
+            .nodes
+            .get(Key::of(name).as_slice())
+            .map(Arc::as_ref)
+    }
+
+    /// An RRset.
+    pub fn rrset(&self, name: &Name, rtype: Rtype) -> Option<&Rrset> {
+        self.node(name)?.rrset(rtype)
+    }
+
+    /// All nodes in canonical order.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.inner.nodes.iter().map(Arc::as_ref)
+    }
+
+    /// The nodes of a name and of all names below it, in canonical order.
+    pub fn nodes_below(&self, name: &Name) -> impl Iterator<Item = &Node> {
+        self.inner
+            .nodes
+            .below(Key::of(name).as_slice())
+            .map(Arc::as_ref)
+    }
+
+    /// All RRsets in canonical order of their owner names.
+    pub fn rrsets(&self) -> impl Iterator<Item = (&Name, &Rrset)> {
+        self.nodes()
+            .flat_map(|node| node.rrsets.iter().map(|set| (&node.owner, set)))
+    }
+
+    /// All records in canonical order of their owner names; the SOA stands where its name and type put it.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        self.rrsets()
+            .flat_map(|(owner, set)| records_of(owner, set))
+    }
+
+    /// How many records there are.
+    pub fn record_count(&self) -> usize {
+        self.inner.records
+    }
+
+    /// How many names own records.
+    pub fn node_count(&self) -> usize {
+        self.inner.nodes.len()
+    }
+
+    /// Goes down from the apex towards a name, meeting the nodes on the way; see [`Tree::descend`].
+    pub fn descend<'k>(&self, key: &'k [u8]) -> Descent<'_, 'k, Node> {
+        self.inner.nodes.descend(key)
+    }
+
+    /// The nodes, for those who compare, search or walk them in ways that are not offered here.
+    pub fn tree(&self) -> &Tree<Node> {
+        &self.inner.nodes
+    }
+
+    /// Whether the two have the same records, the SOA included.
+    pub fn same_contents(&self, other: &Self) -> bool {
+        let mut same = self.apex() == other.apex();
+        self.tree().compare(other.tree(), &mut |old, new| {
+            same &= matches!((old, new), (Some(old), Some(new)) if old.rrsets == new.rrsets);
+        });
+        same
+    }
+
+    /// Starts a new version from this one.
+    pub fn edit(&self) -> Editor {
+        Editor {
+            apex: self.inner.apex.clone(),
+            nodes: self.inner.nodes.clone(),
+            records: self.inner.records,
+            run: None,
+        }
+    }
+}
+
+impl fmt::Debug for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Zone({} {} {} records)",
+            self.apex(),
+            self.serial(),
+            self.record_count()
+        )
+    }
+}
+
+/// The records of an RRset.
+pub fn records_of(owner: &Name, set: &Rrset) -> impl Iterator<Item = Record> {
+    set.iter().map(|rdata| {
+        Record::new(
+            owner.clone(),
+            set.rtype(),
+            set.ttl(),
+            Bytes::copy_from_slice(rdata),
+        )
+    })
+}
+
+/// Why records do not make a zone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ZoneError {
+    /// A record's owner name is not at or below the apex.
+    #[error("{owner} {rtype} is outside of the zone {apex}")]
+    OutOfZone {
+        /// The zone.
+        apex: Name,
+        /// The owner name.
+        owner: Name,
+        /// The record's type.
+        rtype: Rtype,
+    },
+    /// There is no SOA record at the apex.
+    #[error("zone {0} has no SOA record at its apex")]
+    NoSoa(Name),
+    /// There is more than one SOA record, or one that is not at the apex.
+    #[error("{0} has an SOA record too many; a zone has exactly one, at its apex")]
+    ExtraSoa(Name),
+    /// The SOA record is malformed.
+    #[error("the SOA record of {0} is malformed")]
+    BadSoa(Name),
+    /// A type that cannot be in a zone, such as OPT, TSIG or a question type.
+    #[error("{owner} has a record of type {rtype}, which cannot be in a zone")]
+    NotData {
+        /// The owner name.
+        owner: Name,
+        /// The type.
+        rtype: Rtype,
+    },
+}
+
+/// Makes a version: of nothing, or of another version.
+///
+/// Records may come in any order; it is quickest when those of an RRset come together.
+pub struct Editor {
+    apex: Name,
+    nodes: Tree<Node>,
+    records: usize,
+    /// Records of one RRset that are not in the tree yet.
+    run: Option<Run>,
+}
+
+struct Run {
+    owner: Name,
+    rtype: Rtype,
+    ttl: Ttl,
+    rdata: Vec<Bytes>,
+}
+
+impl Editor {
+    /// Starts from nothing.
+    pub fn new(apex: Name) -> Self {
+        Self {
+            apex,
+            nodes: Tree::new(),
+            records: 0,
+            run: None,
+        }
+    }
+
+    /// The zone's name.
+    pub fn apex(&self) -> &Name {
+        &self.apex
+    }
+
+    /// The RRset of a name and type as it stands now.
+    pub fn rrset(&mut self, owner: &Name, rtype: Rtype) -> Option<&Rrset> {
+        self.flush();
+        self.nodes.get(Key::of(owner).as_slice())?.rrset(rtype)
+    }
+
+    /// The node of a name as it stands now.
+    pub fn node(&mut self, owner: &Name) -> Option<&Node> {
+        self.flush();
+        self.nodes.get(Key::of(owner).as_slice()).map(Arc::as_ref)
+    }
+
+    /// Adds a record; one that is there already changes nothing. The TTL of the last one added becomes that of the
+    /// whole RRset (RFC 2181 §5.2 wants them alike; a loader that minds must look before).
+    ///
+    /// # Errors
+    ///
+    /// When the record cannot be in this zone.
+    pub fn add(&mut self, record: Record) -> Result<(), ZoneError> {
+        self.admit(&record.owner, record.rtype)?;
+        match &mut self.run {
+            Some(run) if run.rtype == record.rtype && run.owner == record.owner => {
+                run.ttl = record.ttl;
+                run.rdata.push(record.rdata);
+            }
+            _ => {
+                self.flush();
+                self.run = Some(Run {
+                    owner: record.owner,
+                    rtype: record.rtype,
+                    ttl: record.ttl,
+                    rdata: vec![record.rdata],
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a record, whatever its TTL; returns whether it was there.
+    pub fn remove(&mut self, owner: &Name, rtype: Rtype, rdata: &[u8]) -> bool {
+        self.flush();
+        let Some(set) = self
+            .nodes
+            .get(Key::of(owner).as_slice())
+            .and_then(|node| node.rrset(rtype))
+        else {
+            return false;
+        };
+        if !set.contains(rdata) {
+            return false;
+        }
+        let set = set.without(rdata);
+        self.set(owner, rtype, Some(set));
+        true
+    }
+
+    /// Puts an RRset in the place of the one of its name and type; an empty one removes it.
+    ///
+    /// # Errors
+    ///
+    /// When the RRset cannot be in this zone.
+    pub fn put(&mut self, owner: &Name, set: Rrset) -> Result<(), ZoneError> {
+        self.flush();
+        self.admit(owner, set.rtype())?;
+        self.set(owner, set.rtype(), Some(set));
+        Ok(())
+    }
+
+    /// Removes an RRset; returns whether it was there.
+    pub fn remove_rrset(&mut self, owner: &Name, rtype: Rtype) -> bool {
+        self.flush();
+        self.set(owner, rtype, None)
+    }
+
+    /// Removes all RRsets of a name; returns whether there were any.
+    pub fn remove_name(&mut self, owner: &Name) -> bool {
+        self.flush();
+        match self.nodes.remove(Key::of(owner).as_slice()) {
+            Some(node) => {
+                self.records -= node.rrsets.iter().map(Rrset::len).sum::<usize>();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Puts in an SOA with this serial; returns false when there is no good SOA yet.
+    pub fn set_serial(&mut self, serial: Serial) -> bool {
+        let apex = self.apex.clone();
+        let Some((soa, ttl)) = self
+            .rrset(&apex, Rtype::SOA)
+            .and_then(|set| Some((Soa::parse(set.first()?).ok()?, set.ttl())))
+        else {
+            return false;
+        };
+        let soa = Soa { serial, ..soa };
+        self.set(
+            &apex,
+            Rtype::SOA,
+            Some(Rrset::new(Rtype::SOA, ttl, [soa.to_rdata()])),
+        );
+        true
+    }
+
+    /// Makes the version.
+    ///
+    /// # Errors
+    ///
+    /// When there is not exactly one SOA record at the apex.
+    pub fn finish(mut self) -> Result<Zone, ZoneError> {
+        self.flush();
+        let set = self
+            .nodes
+            .get(Key::of(&self.apex).as_slice())
+            .and_then(|node| node.rrset(Rtype::SOA))
+            .ok_or_else(|| ZoneError::NoSoa(self.apex.clone()))?;
+        let (Some(rdata), 1) = (set.first(), set.len()) else {
+            return Err(ZoneError::ExtraSoa(self.apex));
+        };
+        let soa = Soa::parse(rdata).map_err(|_| ZoneError::BadSoa(self.apex.clone()))?;
+        let soa_ttl = set.ttl();
+        let Self {
+            apex,
+            nodes,
+            records,
+            ..
+        } = self;
+        Ok(Zone {
+            inner: Arc::new(Inner {
+                apex,
+                soa,
+                soa_ttl,
+                records,
+                nodes,
+            }),
+        })
+    }
+
+    fn admit(&self, owner: &Name, rtype: Rtype) -> Result<(), ZoneError> {
+        if !owner.ends_with(&self.apex) {
+            return Err(ZoneError::OutOfZone {
+                apex: self.apex.clone(),
+                owner: owner.clone(),
+                rtype,
+            });
+        }
+        if rtype == Rtype::SOA && *owner != self.apex {
+            return Err(ZoneError::ExtraSoa(owner.clone()));
+        }
+        // RFC 6895 §3.1: 0 and 65535 are reserved, 41 is OPT, 128 to 255 are for questions and for messages alone.
+        if matches!(rtype.to_int(), 0 | 41 | 128..=255 | 65535) {
+            return Err(ZoneError::NotData {
+                owner: owner.clone(),
+                rtype,
+            });
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        let Some(run) = self.run.take() else { return };
+        let key = Key::of(&run.owner);
+        let old = self
+            .nodes
+            .get(key.as_slice())
+            .and_then(|node| node.rrset(run.rtype));
+        let set = match old {
+            None => Rrset::new(run.rtype, run.ttl, &run.rdata),
+            Some(old) => Rrset::new(
+                run.rtype,
+                run.ttl,
+                old.iter()
+                    .chain(run.rdata.iter().map(|rdata| rdata.as_ref())),
+            ),
+        };
+        self.set(&run.owner, run.rtype, Some(set));
+    }
+
+    /// Puts in or takes out an RRset; returns whether there was one.
+    fn set(&mut self, owner: &Name, rtype: Rtype, set: Option<Rrset>) -> bool {
+        let set = set.filter(|set| !set.is_empty());
+        let key = Key::of(owner);
+        let node = self.nodes.get(key.as_slice());
+        let old = node.and_then(|node| node.rrset(rtype));
+        let had = old.is_some();
+        if old == set.as_ref() {
+            return had;
+        }
+        let before = old.map_or(0, Rrset::len);
+        let after = set.as_ref().map_or(0, Rrset::len);
+        let owner = node.map_or(owner, |node| &node.owner).clone();
+        let mut rrsets: Vec<Rrset> =
+            Vec::with_capacity(node.map_or(0, |node| node.rrsets.len()) + 1);
+        rrsets.extend(
+            node.into_iter()
+                .flat_map(|node| node.rrsets.iter())
+                .filter(|have| have.rtype() != rtype)
+                .cloned(),
+        );
+        if let Some(set) = set {
+            let at = rrsets.partition_point(|have| have.rtype() < rtype);
+            rrsets.insert(at, set);
+        }
+        self.records = self.records + after - before;
+        if rrsets.is_empty() {
+            self.nodes.remove(key.as_slice());
+        } else {
+            self.nodes.insert(Arc::new(Node {
+                owner,
+                rrsets: rrsets.into(),
+            }));
+        }
+        had
+    }
+}
