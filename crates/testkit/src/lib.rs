@@ -1,1 +1,31 @@
 //! Real peers, temporary sites and deadlines, for tests only.
+//!
+//! * [`peers`] finds the folder of foreign name servers that `cargo xtask peers` makes; [`servers`] starts `knotd`,
+//!   `named`, `nsd` and `unbound` from it, each in a folder and on an address of its own.
+//! * [`site`] starts our own binary, kills and restarts it.
+//! * [`dig`] asks with the real `dig` and `kdig`; [`query`] asks without either, down to the byte.
+//! * [`netns`] joins network namespaces by a bridge, loses packets and cuts links; [`relay`] does a milder form of
+//!   the same between two sockets, without root.
+//! * [`wait`] polls with a deadline. Nothing here sleeps for a fixed time and hopes.
+//!
+//! Whatever is started is ended when its handle is dropped; if the test fails, the end of its log is printed.
+//! A test whose peers are missing says so aloud with [`skip`], and in CI it fails.
+
+pub mod daemon;
+pub mod dig;
+pub mod net;
+pub mod netns;
+pub mod peers;
+pub mod place;
+pub mod query;
+pub mod relay;
+pub mod servers;
+pub mod site;
+pub mod skip;
+pub mod wait;
+
+pub use dig::{Answer, Dig};
+pub use peers::Peers;
+pub use place::Place;
+pub use servers::{Knot, Named, Nsd, Unbound};
+pub use site::Site;

@@ -1,0 +1,213 @@
+//! A server process: started, watched, and ended when the test ends.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait;
+
+/// How long a server may take to start.
+pub const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a server may take to end once it was asked to; then it is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Lines of the log that are printed when the test fails.
+const TAIL: usize = 60;
+
+/// A server process and its log.
+///
+/// Dropping it ends the process. If the thread is panicking then, the end of the log is printed.
+#[derive(Debug)]
+pub struct Daemon {
+    name: String,
+    command: Command,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Daemon {
+    /// Starts a process with its output in the file `log`.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be run.
+    pub fn start(name: &str, mut command: Command, log: PathBuf) -> Result<Self> {
+        let output = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .with_context(|| format!("cannot create {}", log.display()))?;
+        let errors: File = output.try_clone().context("cannot share the log")?;
+        command
+            .stdin(std::process::Stdio::null())
+            .stdout(output)
+            .stderr(errors);
+        let mut daemon = Self {
+            name: name.to_owned(),
+            command,
+            log,
+            child: None,
+        };
+        daemon.spawn()?;
+        Ok(daemon)
+    }
+
+    /// Starts the process again after it was stopped or killed, with the same command.
+    ///
+    /// # Errors
+    ///
+    /// When it runs already, or cannot be run.
+    pub fn spawn(&mut self) -> Result<()> {
+        if self.child.is_some() {
+            bail!("{} runs already", self.name);
+        }
+        let child = self
+            .command
+            .spawn()
+            .with_context(|| format!("cannot run {}", self.name))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Waits until `ready` is true; gives up early when the process has ended.
+    ///
+    /// # Errors
+    ///
+    /// When the time is up or the process has ended; with the end of the log.
+    pub fn wait_ready(
+        &mut self,
+        limit: Duration,
+        mut ready: impl FnMut() -> Result<bool>,
+    ) -> Result<()> {
+        let what = format!("{} to be ready", self.name);
+        let mut ended = None;
+        let outcome = wait::until(limit, &what, || {
+            ended = self.ended()?;
+            if ended.is_some() {
+                return Ok(Some(()));
+            }
+            Ok(ready()?.then_some(()))
+        });
+        if let Some(status) = ended {
+            bail!(
+                "{} ended by itself ({status}); its log:\n{}",
+                self.name,
+                self.log_tail()
+            );
+        }
+        outcome.with_context(|| format!("log of {}:\n{}", self.name, self.log_tail()))
+    }
+
+    /// Returns how the process ended by itself, if it did.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not tell.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        match &mut self.child {
+            Some(child) => child.try_wait().context("cannot look at the process"),
+            None => Ok(None),
+        }
+    }
+
+    /// Asks the process to end (SIGTERM), kills it if it has not after ten seconds, and returns how it ended.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        let mut child = self.take()?;
+        let asked = Instant::now();
+        while asked.elapsed() < STOP_LIMIT {
+            if let Some(status) = child.try_wait().context("cannot look at the process")? {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().context("cannot kill the process")?;
+        child.wait().context("cannot wait for the process")
+    }
+
+    /// Kills the process on the spot (SIGKILL), as a power cut would.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut child = self.take()?;
+        child.kill().context("cannot kill the process")?;
+        child.wait().context("cannot wait for the process")?;
+        Ok(())
+    }
+
+    /// Sends a signal, such as SIGHUP or SIGSTOP.
+    ///
+    /// # Errors
+    ///
+    /// When the process does not run.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let child = self
+            .child
+            .as_ref()
+            .with_context(|| format!("{} does not run", self.name))?;
+        // A child that was not waited for keeps its process ID, so this reaches nobody else.
+        kill_process(Pid::from_child(child), signal)
+            .with_context(|| format!("cannot send a signal to {}", self.name))
+    }
+
+    fn take(&mut self) -> Result<Child> {
+        self.child
+            .take()
+            .with_context(|| format!("{} does not run", self.name))
+    }
+}
+
+/// # Looking at it
+impl Daemon {
+    /// The process ID while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Everything that it has written so far.
+    pub fn log(&self) -> String {
+        fs::read(&self.log)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_else(|error| format!("(cannot read {}: {error})", self.log.display()))
+    }
+
+    /// The file of [`log`](Self::log).
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(TAIL)..].join("\n")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.child.is_some()
+            && let Err(error) = self.stop()
+        {
+            eprintln!("cannot stop {}: {error:#}", self.name);
+        }
+        if thread::panicking() {
+            eprintln!(
+                "---- end of the log of {} ----\n{}\n----",
+                self.name,
+                self.log_tail()
+            );
+        }
+    }
+}
