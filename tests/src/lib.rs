@@ -1,1 +1,4 @@
-//! Tests with real peers and whole sites: interop and scenarios.
+//! Tests with real peers and whole sites; `cargo xtask interop` and `cargo xtask scenarios` run them.
+//!
+//! Each folder is one test program with a module for each subject: `interop/` has Knot, BIND and NSD on the other end,
+//! in both directions; `scenarios/` has several sites, killed, cut off and started again.

@@ -1,2 +1,127 @@
-//! Developer commands.
-fn main() {}
+//! Developer commands: `cargo xtask help`.
+//!
+//! `test` is the front door: it installs what a fresh Debian machine with Rust lacks, and then does everything that
+//! CI does. The others are parts of it, for the short loop.
+
+mod harness;
+mod host;
+mod peers;
+mod report;
+mod steps;
+mod tools;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::report::Report;
+
+/// Developer commands of zonemesh.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = false)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything that CI does: install what is missing, format, lint, dependencies, docs, fuzzing, all tests
+    Test {
+        /// Install nothing; fail with a list of what is missing
+        #[arg(long)]
+        no_install: bool,
+    },
+    /// The same as `test`, as CI runs it: a test that is skipped is a failure
+    Ci,
+    /// The short loop, offline: format, lint, docs, unit and property tests
+    Check,
+    /// Tests against real Knot, BIND, NSD and Unbound
+    Interop {
+        /// Passed on to the tests, for instance a part of a test's name
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Tests of whole sites: loss, partition, `kill -9`; as root, for network namespaces
+    Scenarios {
+        /// Passed on to the tests, for instance a part of a test's name
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run the fuzz targets for a while each
+    Fuzz {
+        /// Only this target
+        target: Option<String>,
+        /// Seconds for each target
+        #[arg(long, default_value_t = steps::FUZZ_SECONDS)]
+        seconds: u32,
+    },
+    /// Make the folder of foreign name servers (Debian 13) that tests run against; needs root
+    Peers {
+        /// Make it anew even if it is current
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command; false when it ran to its end but something in it failed.
+fn run(command: Command) -> Result<bool> {
+    std::env::set_current_dir(host::repository()?)?;
+    match command {
+        Command::Test { no_install } => everything(!no_install, host::is_ci()),
+        Command::Ci => everything(true, true),
+        Command::Check => {
+            let mut report = Report::new(false);
+            steps::format(&mut report);
+            steps::lint(&mut report);
+            steps::docs(&mut report);
+            harness::fast(&mut report);
+            Ok(report.finish())
+        }
+        Command::Interop { arguments } => only("interop", &arguments),
+        Command::Scenarios { arguments } => only("scenarios", &arguments),
+        Command::Fuzz { target, seconds } => {
+            let mut report = Report::new(false);
+            steps::fuzz(&mut report, target.as_deref(), seconds);
+            Ok(report.finish())
+        }
+        Command::Peers { force } => {
+            host::install(host::PEER_NEEDS)?;
+            peers::make(force)?;
+            Ok(true)
+        }
+    }
+}
+
+fn everything(install: bool, ci: bool) -> Result<bool> {
+    if !install {
+        tools::require_all()?;
+    }
+    let mut report = Report::new(ci);
+    tools::prepare(&mut report);
+    steps::format(&mut report);
+    steps::lint(&mut report);
+    steps::dependencies(&mut report);
+    steps::docs(&mut report);
+    steps::fuzz(&mut report, None, steps::FUZZ_SECONDS);
+    harness::all(&mut report);
+    Ok(report.finish())
+}
+
+fn only(target: &str, arguments: &[String]) -> Result<bool> {
+    let mut report = Report::new(host::is_ci());
+    harness::of_target(&mut report, target, arguments);
+    Ok(report.finish())
+}

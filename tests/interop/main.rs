@@ -1,0 +1,1 @@
+//! Real name servers on the other end, in both directions.

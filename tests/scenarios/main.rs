@@ -1,0 +1,1 @@
+//! Whole sites under bad conditions: loss, partition, `kill -9`.
