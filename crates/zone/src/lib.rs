@@ -4,12 +4,15 @@
 //! Nothing here touches a disk, a socket, a clock or a source of randomness; what the outside knows is an argument.
 //! The types of the `domain` crate that the product uses are re-exported here, so that an upgrade has one door.
 
+pub mod catalog;
 pub mod diff;
+pub mod directory;
 pub mod key;
 pub mod record;
 pub mod rrset;
 pub mod serial;
 pub mod tree;
+pub mod txt;
 pub mod version;
 
 pub use bytes::Bytes;

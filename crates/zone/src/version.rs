@@ -261,6 +261,15 @@ impl Editor {
         self.nodes.get(Key::of(owner).as_slice()).map(Arc::as_ref)
     }
 
+    /// The names at and below a name that own records as it stands now, in canonical order.
+    pub fn names_below(&mut self, name: &Name) -> Vec<Name> {
+        self.flush();
+        self.nodes
+            .below(Key::of(name).as_slice())
+            .map(|node| node.owner.clone())
+            .collect()
+    }
+
     /// Adds a record; one that is there already changes nothing. The TTL of the last one added becomes that of the
     /// whole RRset (RFC 2181 §5.2 wants them alike; a loader that minds must look before).
     ///
