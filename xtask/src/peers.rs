@@ -180,7 +180,12 @@ fn remove(folder: &Path) -> Result<()> {
         return Ok(());
     }
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
-    for point in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
+    // The last mounted first, since one may lie within another.
+    for point in mounts
+        .lines()
+        .rev()
+        .filter_map(|line| line.split(' ').nth(1))
+    {
         if Path::new(point).starts_with(folder) {
             host::run(Command::new("umount").arg(point))?;
         }

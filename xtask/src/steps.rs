@@ -50,7 +50,13 @@ pub fn docs(report: &mut Report) {
 pub fn dependencies(report: &mut Report) {
     report.section("dependencies", |report| {
         let deny = tools::deny().context("cargo-deny is not installed")?;
-        host::run(Command::new(&deny).args(["check", "bans", "licenses", "sources"]))?;
+        host::run(Command::new(&deny).args([
+            "check",
+            "--hide-inclusion-graph",
+            "bans",
+            "licenses",
+            "sources",
+        ]))?;
         let fetch = Command::new(&deny)
             .args(["fetch", "db"])
             // No question for a password where the way is barred.
