@@ -7,6 +7,8 @@
 pub mod catalog;
 pub mod diff;
 pub mod directory;
+pub mod file;
+pub mod finding;
 pub mod key;
 pub mod record;
 pub mod rrset;
@@ -21,6 +23,7 @@ pub use domain::base::Ttl;
 pub use domain::base::iana::{Class, Rcode, Rtype};
 
 pub use self::diff::{ApplyError, Diff};
+pub use self::finding::{Finding, Severity};
 pub use self::key::Key;
 pub use self::record::{Record, RecordError, Soa};
 pub use self::rrset::Rrset;

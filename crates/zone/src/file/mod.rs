@@ -1,0 +1,89 @@
+//! Zone files: the reader and the writer (RFC 1035 §5, RFC 2308 §4, RFC 3597 §5, RFC 9460 appendix A).
+//!
+//! The reader knows `$ORIGIN`, `$TTL`, `$INCLUDE` and BIND's `$GENERATE`. Entries and tokens are ours, so that every
+//! complaint has its file, line and column, and one error does not hide the next; the data of the rarer types is read
+//! by `domain`. What it deliberately does not do: open a file (the caller does), take classes other than IN, or go on
+//! with a string that has no end.
+//!
+//! ```text
+//! octets ─ token ─ entries ─ parse ─ records ─ build ─ Zone ─ check
+//!                              │  └ scan, rdata, svcb, ttl
+//!                              └ generate, files that are included
+//! ```
+
+mod build;
+mod generate;
+mod parse;
+mod rdata;
+mod report;
+mod scan;
+mod svcb;
+mod token;
+mod ttl;
+mod write;
+
+use std::io;
+
+use self::build::Builder;
+use self::parse::{Limits, Parser};
+pub use self::write::{write, write_record};
+use crate::finding::{Finding, Kind, Severity};
+use crate::{Name, Zone};
+
+/// What came of reading a zone file.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The zone; `None` exactly when there is an error among the findings.
+    pub zone: Option<Zone>,
+    /// What is wrong and what is doubtful, in the order in which it was found.
+    pub findings: Vec<Finding>,
+    /// How many records the files had, duplicates included.
+    pub records: usize,
+}
+
+/// Reads a zone from a file and from those that it includes, and checks it.
+///
+/// The opener is given each path as it was written, relative ones joined to the folder of the including file, and
+/// returns the file's octets. Without an apex the zone is that of the first SOA record, and relative names need an
+/// `$ORIGIN` before them.
+///
+/// Reading goes on after an error, so that the findings show all that is to be corrected, up to a limit.
+pub fn read(
+    opener: &mut dyn FnMut(&str) -> io::Result<Vec<u8>>,
+    path: &str,
+    apex: Option<&Name>,
+) -> Loaded {
+    read_within(opener, path, apex, Limits::default())
+}
+
+fn read_within(
+    opener: &mut dyn FnMut(&str) -> io::Result<Vec<u8>>,
+    path: &str,
+    apex: Option<&Name>,
+    limits: Limits,
+) -> Loaded {
+    let mut parser = Parser::new(&mut *opener, apex, Builder::new(apex), limits);
+    if let Err(message) = parser.file(path) {
+        parser
+            .report
+            .add(Finding::new(Severity::Error, Kind::File, message));
+    }
+    let Parser {
+        sink, mut report, ..
+    } = parser;
+    let records = sink.records();
+    // When a record could not be read, it would be guesswork to say what is missing.
+    let zone = match report.has_errors() {
+        true => None,
+        false => sink.finish(path, &mut report),
+    };
+    let zone = zone.filter(|_| !report.has_errors());
+    Loaded {
+        zone,
+        findings: report.finish(),
+        records,
+    }
+}
+
+#[cfg(test)]
+mod tests;

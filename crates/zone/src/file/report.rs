@@ -1,0 +1,103 @@
+//! Collects findings, and stops when there are too many to be of use.
+
+use std::collections::BTreeMap;
+
+use super::parse::Place;
+use crate::Name;
+use crate::finding::{Finding, Kind, Severity};
+
+/// After so many errors nobody reads on; the first one is often the cause of the others.
+const MOST_ERRORS: usize = 20;
+/// So many warnings of a kind are listed; the others are counted.
+const MOST_WARNINGS: usize = 20;
+
+#[derive(Default)]
+pub(super) struct Report {
+    findings: Vec<Finding>,
+    errors: usize,
+    warnings: BTreeMap<Kind, usize>,
+    /// The names of the files, as they were opened.
+    files: Vec<String>,
+    /// The zone, once it is known.
+    pub(super) zone: Option<Name>,
+}
+
+impl Report {
+    pub(super) fn add(&mut self, mut finding: Finding) {
+        if self.is_full() {
+            return;
+        }
+        if finding.zone.is_none() {
+            finding.zone = self.zone.clone();
+        }
+        match finding.severity {
+            Severity::Error => self.errors += 1,
+            Severity::Warning => {
+                let count = self.warnings.entry(finding.kind).or_default();
+                *count += 1;
+                if *count > MOST_WARNINGS {
+                    return;
+                }
+            }
+        }
+        self.findings.push(finding);
+    }
+
+    pub(super) fn add_at(&mut self, place: Place, finding: Finding) {
+        let file = self.file_name(place.file);
+        let finding = finding.at(file, place.line, place.column);
+        self.add(finding);
+    }
+
+    /// Whether there are so many errors that reading on is of no use.
+    pub(super) fn is_full(&self) -> bool {
+        self.errors >= MOST_ERRORS
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+
+    /// Notes a file; its number goes into each [`Place`] in it.
+    pub(super) fn add_file(&mut self, name: &str) -> u32 {
+        let number = match self.files.iter().position(|known| known == name) {
+            Some(number) => number,
+            None => {
+                self.files.push(name.to_owned());
+                self.files.len() - 1
+            }
+        };
+        u32::try_from(number).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn file_name(&self, number: u32) -> &str {
+        self.files.get(number as usize).map_or("", String::as_str)
+    }
+
+    /// The findings, with a sentence about those that were left out.
+    pub(super) fn finish(mut self) -> Vec<Finding> {
+        let zone = self.zone.clone();
+        let mut add = |severity, kind, message: String| {
+            let mut finding = Finding::new(severity, kind, message);
+            finding.zone = zone.clone();
+            self.findings.push(finding);
+        };
+        for (kind, count) in &self.warnings {
+            if *count > MOST_WARNINGS {
+                let message = format!(
+                    "{} more warnings of this kind ({kind:?})",
+                    count - MOST_WARNINGS
+                );
+                add(Severity::Warning, *kind, message);
+            }
+        }
+        if self.errors >= MOST_ERRORS {
+            add(
+                Severity::Error,
+                Kind::TooMany,
+                format!("{MOST_ERRORS} errors; the rest of the file was not looked at"),
+            );
+        }
+        self.findings
+    }
+}

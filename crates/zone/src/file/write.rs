@@ -1,0 +1,253 @@
+//! The writer: canonical order with the SOA first, one record a line, nothing that depends on a line before.
+//!
+//! What it writes, the reader reads back to the same octets. Our own printers are made so; those of `domain` are
+//! proven for some types by a property test, and for all others what was printed is read again, and written in the form
+//! of RFC 3597 when something else comes out.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::rdata;
+use super::scan::Cursor;
+use super::token::Lexer;
+use crate::record::rdata_text;
+use crate::{Name, Rtype, Ttl, Zone};
+
+/// Enough for the output to go out in large pieces.
+const BUFFER: usize = 64 * 1024;
+
+/// Writes a zone as a zone file.
+///
+/// # Errors
+///
+/// When the output does not take it.
+pub fn write(zone: &Zone, out: &mut impl io::Write) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(BUFFER + 1024);
+    let soa = zone.soa_record();
+    write_record(&mut buffer, &soa.owner, soa.rtype, soa.ttl, &soa.rdata);
+    let mut owner = Vec::new();
+    for node in zone.nodes() {
+        owner.clear();
+        write_name(&mut owner, node.owner().as_slice());
+        for set in node.rrsets() {
+            if set.rtype() == Rtype::SOA {
+                continue;
+            }
+            for rdata in set.iter() {
+                buffer.extend_from_slice(&owner);
+                write_rest(&mut buffer, set.rtype(), set.ttl(), rdata);
+                if buffer.len() >= BUFFER {
+                    out.write_all(&buffer)?;
+                    buffer.clear();
+                }
+            }
+        }
+    }
+    out.write_all(&buffer)
+}
+
+/// Appends one record as a line of a zone file.
+pub fn write_record(out: &mut Vec<u8>, owner: &Name, rtype: Rtype, ttl: Ttl, rdata: &[u8]) {
+    write_name(out, owner.as_slice());
+    write_rest(out, rtype, ttl, rdata);
+}
+
+fn write_rest(out: &mut Vec<u8>, rtype: Rtype, ttl: Ttl, rdata: &[u8]) {
+    out.push(b' ');
+    write_number(out, ttl.as_secs());
+    out.extend_from_slice(b" IN ");
+    match rtype {
+        Rtype::A => out.extend_from_slice(b"A"),
+        Rtype::AAAA => out.extend_from_slice(b"AAAA"),
+        Rtype::NS => out.extend_from_slice(b"NS"),
+        _ => out.extend_from_slice(rtype.to_string().as_bytes()),
+    }
+    out.push(b' ');
+    write_rdata(out, rtype, rdata);
+    out.push(b'\n');
+}
+
+fn write_rdata(out: &mut Vec<u8>, rtype: Rtype, rdata: &[u8]) {
+    let start = out.len();
+    if ours(out, rtype, rdata).is_some() {
+        return;
+    }
+    out.truncate(start);
+    let text = rdata_text(rtype, rdata);
+    if is_faithful(rtype) && !text.starts_with("\\#") || reads_as(rtype, &text, rdata) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        unknown(out, rdata);
+    }
+}
+
+/// Types whose data is numbers, hexadecimal digits, base64 and lists of types, which `domain` prints as it reads them.
+/// They are most of a signed zone; all others are read again after printing, which costs as much as reading.
+fn is_faithful(rtype: Rtype) -> bool {
+    matches!(
+        rtype,
+        Rtype::DNSKEY | Rtype::DS | Rtype::NSEC3 | Rtype::NSEC3PARAM
+    )
+}
+
+fn reads_as(rtype: Rtype, text: &str, rdata: &[u8]) -> bool {
+    let mut tokens = Vec::new();
+    let mut lexer = Lexer::new(text.as_bytes());
+    let Some(Ok(entry)) = lexer.next_entry(&mut tokens) else {
+        return rdata.is_empty() && false;
+    };
+    let mut cursor = Cursor::new(text.as_bytes(), &tokens, entry, None);
+    let mut again = Vec::with_capacity(rdata.len());
+    rdata::scan(rtype, &mut cursor, &mut again).is_ok()
+        && again == rdata
+        && lexer.next_entry(&mut tokens).is_none()
+}
+
+/// Prints the types of which nearly all zones consist; `None` when the data does not have the type's form.
+fn ours(out: &mut Vec<u8>, rtype: Rtype, rdata: &[u8]) -> Option<()> {
+    match rtype {
+        Rtype::A => print(out, Ipv4Addr::from(<[u8; 4]>::try_from(rdata).ok()?)),
+        Rtype::AAAA => print(out, Ipv6Addr::from(<[u8; 16]>::try_from(rdata).ok()?)),
+        Rtype::NS | Rtype::CNAME | Rtype::DNAME | Rtype::PTR => last_name(out, rdata)?,
+        Rtype::MX => {
+            let rest = number(out, rdata)?;
+            last_name(out, rest)?;
+        }
+        Rtype::SRV => {
+            let mut rest = rdata;
+            for _ in 0..3 {
+                rest = number(out, rest)?;
+            }
+            last_name(out, rest)?;
+        }
+        Rtype::SOA => {
+            let rest = name(out, rdata)?;
+            out.push(b' ');
+            let rest = name(out, rest)?;
+            let numbers: &[u8; 20] = rest.try_into().ok()?;
+            for four in numbers.chunks_exact(4) {
+                out.push(b' ');
+                write_number(out, u32::from_be_bytes(four.try_into().ok()?));
+            }
+        }
+        Rtype::TXT | Rtype::SPF => strings(out, rdata)?,
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Prints a name and steps behind it; `None` when it is not well-formed, and when it is compressed.
+fn name<'a>(out: &mut Vec<u8>, rdata: &'a [u8]) -> Option<&'a [u8]> {
+    let mut end = 0;
+    loop {
+        let len = *rdata.get(end)? as usize;
+        end += len + 1;
+        if len > 63 || end > 255 {
+            return None;
+        }
+        if len == 0 {
+            break;
+        }
+    }
+    let (name, rest) = rdata.split_at_checked(end)?;
+    write_name(out, name);
+    Some(rest)
+}
+
+fn last_name(out: &mut Vec<u8>, rdata: &[u8]) -> Option<()> {
+    name(out, rdata)?.is_empty().then_some(())
+}
+
+fn number<'a>(out: &mut Vec<u8>, rdata: &'a [u8]) -> Option<&'a [u8]> {
+    let (number, rest) = rdata.split_first_chunk::<2>()?;
+    write_number(out, u16::from_be_bytes(*number).into());
+    out.push(b' ');
+    Some(rest)
+}
+
+fn strings(out: &mut Vec<u8>, mut rdata: &[u8]) -> Option<()> {
+    loop {
+        let (&len, rest) = rdata.split_first()?;
+        let (string, rest) = rest.split_at_checked(len as usize)?;
+        out.push(b'"');
+        for &byte in string {
+            match byte {
+                b'"' | b'\\' => out.extend([b'\\', byte]),
+                b' '..=b'~' => out.push(byte),
+                _ => decimal_escape(out, byte),
+            }
+        }
+        out.push(b'"');
+        if rest.is_empty() {
+            return Some(());
+        }
+        out.push(b' ');
+        rdata = rest;
+    }
+}
+
+/// Prints an absolute name. The slice is a well-formed name in wire format.
+fn write_name(out: &mut Vec<u8>, wire: &[u8]) {
+    let mut rest = wire;
+    if let [0, ..] = rest {
+        out.push(b'.');
+        return;
+    }
+    while let Some((&len @ 1.., after)) = rest.split_first() {
+        let Some((label, after)) = after.split_at_checked(len as usize) else {
+            return;
+        };
+        for &byte in label {
+            match byte {
+                b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => {
+                    out.extend([b'\\', byte]);
+                }
+                b'!'..=b'~' => out.push(byte),
+                _ => decimal_escape(out, byte),
+            }
+        }
+        out.push(b'.');
+        rest = after;
+    }
+}
+
+fn decimal_escape(out: &mut Vec<u8>, byte: u8) {
+    out.extend([
+        b'\\',
+        b'0' + byte / 100,
+        b'0' + byte / 10 % 10,
+        b'0' + byte % 10,
+    ]);
+}
+
+fn unknown(out: &mut Vec<u8>, rdata: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    out.extend_from_slice(b"\\# ");
+    write_number(out, rdata.len() as u32);
+    if !rdata.is_empty() {
+        out.push(b' ');
+    }
+    for byte in rdata {
+        out.extend([
+            DIGITS[usize::from(byte >> 4)],
+            DIGITS[usize::from(byte & 15)],
+        ]);
+    }
+}
+
+fn write_number(out: &mut Vec<u8>, number: u32) {
+    print(out, number);
+}
+
+fn print(out: &mut Vec<u8>, what: impl std::fmt::Display) {
+    struct Octets<'a>(&'a mut Vec<u8>);
+    impl std::fmt::Write for Octets<'_> {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            self.0.extend_from_slice(text.as_bytes());
+            Ok(())
+        }
+    }
+    // Writing to a vector cannot fail, nor can the numbers and addresses that are printed here.
+    let _ = write!(Octets(out), "{what}");
+}
