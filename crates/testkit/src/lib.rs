@@ -6,13 +6,16 @@
 //! * [`dig`] asks with the real `dig` and `kdig`; [`query`] asks without either, down to the byte.
 //! * [`netns`] joins network namespaces by a bridge, loses packets and cuts links; [`relay`] does a milder form of
 //!   the same between two sockets, without root.
+//! * [`load`] keeps asking and counts what is lost; [`certificate`] makes keys for foreign servers.
 //! * [`wait`] polls with a deadline. Nothing here sleeps for a fixed time and hopes.
 //!
 //! Whatever is started is ended when its handle is dropped; if the test fails, the end of its log is printed.
 //! A test whose peers are missing says so aloud with [`skip`], and in CI it fails.
 
+pub mod certificate;
 pub mod daemon;
 pub mod dig;
+pub mod load;
 pub mod net;
 pub mod netns;
 pub mod peers;
@@ -24,7 +27,9 @@ pub mod site;
 pub mod skip;
 pub mod wait;
 
+pub use certificate::Certificate;
 pub use dig::{Answer, Dig};
+pub use load::Load;
 pub use peers::Peers;
 pub use place::Place;
 pub use servers::{Knot, Named, Nsd, Unbound};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use zonemesh_testkit::{Dig, Knot, Named, Nsd, Peers, Place, Unbound};
+use zonemesh_testkit::{Certificate, Dig, Knot, Named, Nsd, Peers, Place, Unbound};
 use zonemesh_testkit::{peers_or_skip, servers, wait};
 
 const ZONE: &str = "\
@@ -157,5 +157,44 @@ fn the_folder_of_a_place_is_removed_with_it() -> Result<()> {
     assert!(dir.join("file").is_file());
     drop(place);
     assert_eq!(dir.exists(), std::env::var_os("ZONEMESH_KEEP").is_some());
+    Ok(())
+}
+
+#[test]
+fn a_made_certificate_serves_in_named_and_in_knot_and_its_pin_is_right() -> Result<()> {
+    let peers = peers_or_skip!();
+    let keys = Place::new("keys")?;
+    let own = Certificate::make(&peers, &keys, "own.test")?;
+    let other = Certificate::make(&peers, &keys, "other.test")?;
+    assert_eq!(own.tlsa.len(), 64);
+
+    let named = Named::start(&peers, |place| {
+        let (port, address) = (place.tls_port(), place.address());
+        let listen = format!("listen-on port {port} tls own {{ {address}; }};");
+        format!(
+            "{}tls own {{ cert-file \"{}\"; key-file \"{}\"; }};\n",
+            place.named(&listen),
+            own.cert_file,
+            own.key_file,
+        )
+    })?;
+    let at = named.place().tls();
+    let ask = |pin: &str| {
+        let dig = Dig::kdig(&peers).at(at).tls();
+        dig.option(&format!("+tls-pin={pin}"))
+            .query("example.com", "SOA")
+    };
+    assert_eq!(ask(&own.pin)?.status, "REFUSED");
+    assert!(ask(&other.pin).is_err());
+
+    let knot = Knot::start(&peers, |place| {
+        format!(
+            "{}server:\n  cert-file: {}\n  key-file: {}\n",
+            place.knot(),
+            own.cert_file,
+            own.key_file
+        )
+    })?;
+    assert!(knot.log().contains(&own.pin), "{}", knot.log());
     Ok(())
 }
