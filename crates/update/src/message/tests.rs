@@ -1,0 +1,129 @@
+use super::*;
+use proptest::prelude::*;
+use zonemesh_zone::record::parse_name;
+
+fn name(text: &str) -> Name {
+    parse_name(text).unwrap()
+}
+
+fn record(text: &str) -> Record {
+    Record::from_text(text, &name("example.com")).unwrap()
+}
+
+fn sample() -> Update {
+    Update::new(name("example.com"))
+        .require(Prerequisite::NameInUse(name("a.example.com")))
+        .require(Prerequisite::NameNotInUse(name("b.example.com")))
+        .require(Prerequisite::RrsetExists(name("a.example.com"), Rtype::A))
+        .require(Prerequisite::RrsetAbsent(name("a.example.com"), Rtype::MX))
+        .require(Prerequisite::RecordExists(record("a 0 IN A 192.0.2.1")))
+        .add(record("a 60 IN MX 10 mail.example.com."))
+        .delete_rrset(name("c.example.com"), Rtype::TXT)
+        .delete_name(name("d.example.com"))
+        .delete_record(record("e 0 IN TXT \"x\""))
+}
+
+#[test]
+fn an_update_is_read_as_it_was_composed() {
+    let message = sample().compose(77).unwrap();
+    assert_eq!(Update::parse(&message).unwrap(), sample());
+}
+
+#[test]
+fn the_response_has_id_opcode_rcode_and_zone_of_the_request() {
+    let message = sample().compose(77).unwrap();
+    let response = respond(&message, Rcode::NXRRSET);
+    let response = Message::from_octets(response).unwrap();
+    assert_eq!(response.header().id(), 77);
+    assert!(response.header().qr());
+    assert_eq!(response.header().opcode(), Opcode::UPDATE);
+    assert_eq!(response.header().rcode(), Rcode::NXRRSET);
+    let zone = response.zone().next().unwrap().unwrap();
+    assert_eq!(zone.qname().to_name::<Bytes>(), name("example.com"));
+    assert_eq!(respond(&[1], Rcode::FORMERR).len(), 12);
+}
+
+/// Changes octets of the only record, which is the last thing in the message.
+fn broken(update: &Update, edit: impl Fn(&mut Vec<u8>)) -> MessageError {
+    let mut message = update.compose(1).unwrap();
+    edit(&mut message);
+    Update::parse(&message).unwrap_err()
+}
+
+#[test]
+fn records_that_break_the_rules_are_form_errors() {
+    let zone = || Update::new(name("example.com"));
+    let delete = zone().delete_rrset(name("a.example.com"), Rtype::A);
+    let end = delete.compose(1).unwrap().len();
+    // TTL of a deletion.
+    let error = broken(&delete, |message| message[end - 3] = 1);
+    assert_eq!(error.rcode(), Rcode::FORMERR, "{error}");
+    // Data of a deletion of a whole RRset.
+    let error = broken(&delete, |message| {
+        message[end - 1] = 1;
+        message.push(0);
+    });
+    assert_eq!(error.rcode(), Rcode::FORMERR, "{error}");
+    // Class CH.
+    let error = broken(&delete, |message| message[end - 7] = 3);
+    assert_eq!(error.rcode(), Rcode::FORMERR, "{error}");
+    // AXFR is no type of a zone.
+    let error = broken(&delete, |message| message[end - 9] = 252);
+    assert_eq!(
+        error.to_string(),
+        "a.example.com. AXFR in the update section: not a type that can be in a zone"
+    );
+    // A prerequisite with a TTL.
+    let exists = zone().require(Prerequisite::RrsetExists(name("a.example.com"), Rtype::A));
+    let error = broken(&exists, |message| message[end - 3] = 1);
+    assert_eq!(
+        error.to_string(),
+        "a.example.com. A in the prerequisite section: the TTL must be 0"
+    );
+}
+
+#[test]
+fn what_is_no_update_is_named() {
+    let query = broken(&sample(), |message| message[2] = 0);
+    assert_eq!(query.rcode(), Rcode::NOTIMP);
+    let no_zone = broken(&Update::new(name("example.com")), |message| message[5] = 0);
+    assert_eq!(no_zone.rcode(), Rcode::FORMERR);
+    let not_soa = Update::new(name("example.com"));
+    let len = not_soa.compose(1).unwrap().len();
+    assert_eq!(
+        broken(&not_soa, |message| message[len - 3] = 1).rcode(),
+        Rcode::FORMERR
+    );
+    assert_eq!(
+        broken(&not_soa, |message| message[len - 1] = 3).rcode(),
+        Rcode::NOTAUTH
+    );
+}
+
+#[test]
+fn an_update_that_does_not_fit_says_so() {
+    let mut update = Update::new(name("example.com"));
+    for at in 0..4000 {
+        update = update.add(record(&format!("host{at} 60 IN A 192.0.2.1")));
+    }
+    update.compose(1).unwrap_err();
+}
+
+proptest! {
+    #[test]
+    fn no_octets_make_the_parser_panic(message in proptest::collection::vec(any::<u8>(), 0..200)) {
+        // Whether it is an update does not matter here.
+        drop(Update::parse(&message));
+        respond(&message, Rcode::FORMERR);
+    }
+
+    #[test]
+    fn no_damaged_update_makes_the_parser_panic(at in 0usize..300, value: u8, cut in 0usize..300) {
+        let mut message = sample().compose(1).unwrap();
+        let len = message.len();
+        message[at % len] = value;
+        message.truncate(len - cut % len);
+        drop(Update::parse(&message));
+        respond(&message, Rcode::FORMERR);
+    }
+}
