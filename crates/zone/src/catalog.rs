@@ -350,8 +350,8 @@ pub fn reset_member(editor: &mut Editor, zone: &Name) -> Result<bool, EditError>
     let Some(node) = node_of(editor, zone) else {
         return Ok(false);
     };
-    let group = below(&[b"group"], &node)
-        .and_then(|owner| editor.rrset(&owner, Rtype::TXT).cloned());
+    let group =
+        below(&[b"group"], &node).and_then(|owner| editor.rrset(&owner, Rtype::TXT).cloned());
     remove_member(editor, zone);
     let new = insert(editor, zone, Some(&node))?;
     if let (Some(set), Some(owner)) = (group, below(&[b"group"], &new)) {

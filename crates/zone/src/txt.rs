@@ -52,7 +52,10 @@ mod tests {
 
     #[test]
     fn strings_and_back() {
-        assert_eq!(parse(&compose(["a", "", "bc"])), Some(vec![&b"a"[..], b"", b"bc"]));
+        assert_eq!(
+            parse(&compose(["a", "", "bc"])),
+            Some(vec![&b"a"[..], b"", b"bc"])
+        );
         assert_eq!(parse(&compose([[7u8; 300]])).map(|all| all.len()), Some(2));
         assert_eq!(parse(&[]), None);
         assert_eq!(parse(&[5, 1]), None);

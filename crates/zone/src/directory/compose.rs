@@ -117,12 +117,8 @@ impl Site {
         let mut records = Vec::new();
         for address in &self.addresses {
             records.push(match address {
-                IpAddr::V4(v4) => {
-                    Record::new(name.clone(), Rtype::A, TTL, v4.octets().to_vec())
-                }
-                IpAddr::V6(v6) => {
-                    Record::new(name.clone(), Rtype::AAAA, TTL, v6.octets().to_vec())
-                }
+                IpAddr::V4(v4) => Record::new(name.clone(), Rtype::A, TTL, v4.octets().to_vec()),
+                IpAddr::V6(v6) => Record::new(name.clone(), Rtype::AAAA, TTL, v6.octets().to_vec()),
             });
         }
         for (port, alpn, transport) in [(self.dot, "dot", "_tcp"), (self.doq, "doq", "_udp")] {
@@ -225,7 +221,9 @@ pub fn new_zone(apex: &Name, first: &Site, serial: Serial) -> Result<Zone, TooLo
 pub fn set_owner(editor: &mut Editor, zone: &Name, site: &SiteName) -> Result<(), TooLong> {
     let record = owner_record(zone, site, &editor.apex().clone())?;
     editor.remove_rrset(&record.owner, Rtype::PTR);
-    editor.add(record).expect("the name was made below the apex");
+    editor
+        .add(record)
+        .expect("the name was made below the apex");
     Ok(())
 }
 
@@ -268,7 +266,13 @@ pub fn remove_site(
         .map(|site| site.pins.clone())
         .unwrap_or_default();
     // A key that was barred once stays barred.
-    pins.extend(directory.removed.get(site).into_iter().flat_map(|old| old.pins.iter().copied()));
+    pins.extend(
+        directory
+            .removed
+            .get(site)
+            .into_iter()
+            .flat_map(|old| old.pins.iter().copied()),
+    );
     pins.sort_unstable();
     pins.dedup();
     let stone = tombstone(site, &Removed { pins, at }, &apex)?;
@@ -324,13 +328,18 @@ pub fn legacy_records(directory: &Directory) -> (Vec<Record>, Vec<Finding>) {
             ));
             continue;
         };
-        if label.is_empty() || SiteName::new(&text).is_ok_and(|name| directory.sites.contains_key(&name)) {
+        if label.is_empty()
+            || SiteName::new(&text).is_ok_and(|name| directory.sites.contains_key(&name))
+        {
             skip(format!(
                 "legacy-txt: a zone whose first label is `{text}` cannot be written"
             ));
             continue;
         }
-        match (below(&[&label], &directory.apex), site.under(&directory.apex)) {
+        match (
+            below(&[&label], &directory.apex),
+            site.under(&directory.apex),
+        ) {
             (Ok(owner), Ok(target)) => records.push(Record::new(
                 owner,
                 Rtype::TXT,

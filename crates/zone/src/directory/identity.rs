@@ -30,9 +30,15 @@ impl SiteName {
         match text.as_bytes() {
             [] => return bad("it is empty"),
             bytes if bytes.len() > 63 => return bad("it is longer than 63 characters"),
-            bytes if bytes.contains(&b'.') => return bad("it has a dot; give the first label only"),
+            bytes if bytes.contains(&b'.') => {
+                return bad("it has a dot; give the first label only");
+            }
             [b'-', ..] | [.., b'-'] => return bad("it begins or ends with a hyphen"),
-            bytes if !bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-') => {
+            bytes
+                if !bytes
+                    .iter()
+                    .all(|b| b.is_ascii_alphanumeric() || *b == b'-') =>
+            {
                 return bad("only letters, digits and hyphens are allowed");
             }
             _ => {}
@@ -138,7 +144,9 @@ impl FromStr for KeyPin {
         }
         let value = |digit: u8| (digit as char).to_digit(16).map(|value| value as u8);
         for (byte, pair) in pin.iter_mut().zip(digits.chunks_exact(2)) {
-            let &[high, low] = pair else { return Err(bad()) };
+            let &[high, low] = pair else {
+                return Err(bad());
+            };
             *byte = value(high).ok_or_else(bad)? << 4 | value(low).ok_or_else(bad)?;
         }
         Ok(Self(pin))

@@ -115,7 +115,11 @@ impl Reader<'_> {
             (None, 1) => Schema::Unknown("unreadable".into()),
             (_, records) => Schema::Unknown(format!("{records} records")),
         };
-        self.finding(owner, None, "expected one TXT record, \"zonemesh=1\"".into());
+        self.finding(
+            owner,
+            None,
+            "expected one TXT record, \"zonemesh=1\"".into(),
+        );
     }
 
     fn owner(&mut self, owner: &Name, prefix: usize, set: &Rrset) {
@@ -525,8 +529,7 @@ fn parse_service(rdata: &[u8]) -> Result<Option<Service>, String> {
         }
     }
     let (target, mut params) = rest.split_at(len + 1);
-    let target =
-        Name::from_octets(Bytes::copy_from_slice(target)).map_err(|_| malformed())?;
+    let target = Name::from_octets(Bytes::copy_from_slice(target)).map_err(|_| malformed())?;
     if *priority == [0, 0] {
         return Ok(None);
     }
@@ -543,11 +546,13 @@ fn parse_service(rdata: &[u8]) -> Result<Option<Service>, String> {
         match u16::from_be_bytes([k0, k1]) {
             SVCB_ALPN => {
                 let ids = txt::parse(value).ok_or_else(malformed)?;
-                service.alpn.extend(ids.into_iter().filter_map(|id| match id {
-                    b"dot" => Some(Alpn::Dot),
-                    b"doq" => Some(Alpn::Doq),
-                    _ => None,
-                }));
+                service
+                    .alpn
+                    .extend(ids.into_iter().filter_map(|id| match id {
+                        b"dot" => Some(Alpn::Dot),
+                        b"doq" => Some(Alpn::Doq),
+                        _ => None,
+                    }));
             }
             SVCB_PORT => {
                 let port = <[u8; 2]>::try_from(value).map_err(|_| malformed())?;
