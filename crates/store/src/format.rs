@@ -1,0 +1,295 @@
+//! What the stored values mean: the head of a zone, a chunk of a snapshot, an entry of the journal.
+//!
+//! A zone is a snapshot and the differences since. Each incarnation of a zone has an identifier of its own, and so has
+//! each snapshot; none is ever used twice, so that no old value can be taken for a new one.
+
+use jiff::Timestamp;
+
+use zonemesh_zone::{
+    Diff, Editor, Name, Rrset, Rtype, Serial, Ttl, Zone, ZoneError, version::Node,
+};
+
+use crate::Origin;
+use crate::codec::{Damage, Owners, Reader, put_int, put_octets, put_records, read_records};
+
+/// The head of a zone: where its contents are and what must come out of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) apex: Name,
+    /// Identifies this incarnation of the zone; part of the journal's keys.
+    pub(crate) id: u64,
+    pub(crate) serial: Serial,
+    /// How many records the zone has.
+    pub(crate) records: u64,
+    /// Identifies the snapshot; part of the chunks' keys.
+    pub(crate) snapshot: u64,
+    pub(crate) snapshot_serial: Serial,
+    pub(crate) chunks: u32,
+    pub(crate) snapshot_bytes: u64,
+    /// The oldest entry of the journal that is kept.
+    pub(crate) first_seq: u64,
+    /// The first entry that is not in the snapshot.
+    pub(crate) base_seq: u64,
+    /// The entry that comes next.
+    pub(crate) next_seq: u64,
+    /// Size of the entries from `base_seq` on.
+    pub(crate) tail_bytes: u64,
+    /// Size of all entries.
+    pub(crate) journal_bytes: u64,
+}
+
+impl Header {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        put_octets(&mut out, self.apex.as_slice());
+        for value in [
+            self.id,
+            u64::from(self.serial.into_int()),
+            self.records,
+            self.snapshot,
+            u64::from(self.snapshot_serial.into_int()),
+            u64::from(self.chunks),
+            self.snapshot_bytes,
+            self.first_seq,
+            self.base_seq,
+            self.next_seq,
+            self.tail_bytes,
+            self.journal_bytes,
+        ] {
+            put_int(&mut out, value);
+        }
+        out
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Damage> {
+        reader.version(VERSION)?;
+        Ok(Self {
+            apex: reader.name()?,
+            id: reader.int()?,
+            serial: reader.serial()?,
+            records: reader.int()?,
+            snapshot: reader.int()?,
+            snapshot_serial: reader.serial()?,
+            chunks: reader.u32()?,
+            snapshot_bytes: reader.int()?,
+            first_seq: reader.int()?,
+            base_seq: reader.int()?,
+            next_seq: reader.int()?,
+            tail_bytes: reader.int()?,
+            journal_bytes: reader.int()?,
+        })
+    }
+
+    pub(crate) fn decode(value: &[u8]) -> Result<Self, Damage> {
+        let mut reader = Reader::new(value);
+        let header = Self::read(&mut reader)?;
+        reader.end()?;
+        Ok(header)
+    }
+}
+
+/// A zone that was removed and can be brought back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Retired {
+    pub(crate) header: Header,
+    pub(crate) at: Timestamp,
+    /// The zone's state as it was stored.
+    pub(crate) state: Option<Vec<u8>>,
+}
+
+impl Retired {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = self.header.encode();
+        put_time(&mut out, self.at);
+        match &self.state {
+            None => out.push(0),
+            Some(state) => {
+                out.push(1);
+                put_octets(&mut out, state);
+            }
+        }
+        out
+    }
+
+    pub(crate) fn decode(value: &[u8]) -> Result<Self, Damage> {
+        let mut reader = Reader::new(value);
+        let header = Header::read(&mut reader)?;
+        let at = read_time(&mut reader)?;
+        let state = match reader.u8()? {
+            0 => None,
+            _ => Some(reader.octets()?.to_vec()),
+        };
+        reader.end()?;
+        Ok(Self { header, at, state })
+    }
+}
+
+/// An entry of the journal, without the records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EntryHead {
+    pub(crate) at: Timestamp,
+    pub(crate) origin: Origin,
+    pub(crate) from: Serial,
+    pub(crate) to: Serial,
+    pub(crate) removed: usize,
+    pub(crate) added: usize,
+}
+
+impl EntryHead {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Damage> {
+        reader.version(VERSION)?;
+        let at = read_time(reader)?;
+        let origin = match reader.u8()? {
+            0 => Origin::Local,
+            1 => Origin::Transfer {
+                from: reader.text()?.to_owned(),
+            },
+            2 => Origin::Forced {
+                from: reader.text()?.to_owned(),
+            },
+            kind => return Err(Damage::new(format!("an unknown origin {kind}"))),
+        };
+        Ok(Self {
+            at,
+            origin,
+            from: reader.serial()?,
+            to: reader.serial()?,
+            removed: reader.len()?,
+            added: reader.len()?,
+        })
+    }
+
+    pub(crate) fn decode(value: &[u8]) -> Result<Self, Damage> {
+        Self::read(&mut Reader::new(value))
+    }
+}
+
+/// Encodes an entry of the journal.
+pub(crate) fn encode_entry(apex: &Name, head: &EntryHead, diff: &Diff) -> Vec<u8> {
+    let mut out = Vec::with_capacity(diff.wire_len() + 64);
+    out.push(VERSION);
+    put_time(&mut out, head.at);
+    match &head.origin {
+        Origin::Local => out.push(0),
+        Origin::Transfer { from } => {
+            out.push(1);
+            put_octets(&mut out, from.as_bytes());
+        }
+        Origin::Forced { from } => {
+            out.push(2);
+            put_octets(&mut out, from.as_bytes());
+        }
+    }
+    put_int(&mut out, u64::from(head.from.into_int()));
+    put_int(&mut out, u64::from(head.to.into_int()));
+    put_int(&mut out, diff.removed.len() as u64);
+    put_int(&mut out, diff.added.len() as u64);
+    put_records(&mut out, apex, &diff.removed);
+    put_records(&mut out, apex, &diff.added);
+    out
+}
+
+/// Decodes an entry of the journal.
+pub(crate) fn decode_entry(apex: &Name, value: &[u8]) -> Result<(EntryHead, Diff), Damage> {
+    let mut reader = Reader::new(value);
+    let head = EntryHead::read(&mut reader)?;
+    let diff = Diff {
+        removed: read_records(&mut reader, apex, head.removed)?,
+        added: read_records(&mut reader, apex, head.added)?,
+    };
+    reader.end()?;
+    if diff.serials() != Some((head.from, head.to)) {
+        return Err(Damage::new(
+            "a difference does not have the serials that it says",
+        ));
+    }
+    Ok((head, diff))
+}
+
+/// Encodes the contents of a zone in chunks that can be read one by one.
+pub(crate) fn encode_snapshot(zone: &Zone) -> Vec<Vec<u8>> {
+    let mut chunks = Vec::new();
+    let mut chunk = new_chunk();
+    let mut node_octets = Vec::new();
+    for node in zone.nodes() {
+        node_octets.clear();
+        encode_node(&mut node_octets, zone.apex(), node);
+        if chunk.len() > 1 && chunk.len() + node_octets.len() > CHUNK {
+            chunks.push(std::mem::replace(&mut chunk, new_chunk()));
+        }
+        chunk.extend_from_slice(&node_octets);
+    }
+    if chunk.len() > 1 {
+        chunks.push(chunk);
+    }
+    chunks
+}
+
+fn new_chunk() -> Vec<u8> {
+    vec![VERSION]
+}
+
+fn encode_node(out: &mut Vec<u8>, apex: &Name, node: &Node) {
+    Owners::new(apex).put(out, node.owner());
+    put_int(out, node.rrsets().len() as u64);
+    for set in node.rrsets() {
+        put_int(out, u64::from(set.rtype().to_int()));
+        put_int(out, u64::from(set.ttl().as_secs()));
+        put_octets(out, set.as_wire());
+    }
+}
+
+/// Adds what a chunk holds to a version in the making.
+pub(crate) fn decode_chunk(editor: &mut Editor, value: &[u8]) -> Result<(), Damage> {
+    let apex = editor.apex().clone();
+    let mut reader = Reader::new(value);
+    reader.version(VERSION)?;
+    while !reader.is_empty() {
+        let owner = Owners::new(&apex).read(&mut reader)?;
+        for _ in 0..reader.int()? {
+            let rtype = Rtype::from_int(reader.u16()?);
+            let ttl = Ttl::from_secs(reader.u32()?);
+            let set = Rrset::new(rtype, ttl, rdata(reader.octets()?)?);
+            editor.put(&owner, set).map_err(not_a_zone)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes apart the RDATA of an RRset, each after its length in two octets.
+fn rdata(mut wire: &[u8]) -> Result<Vec<&[u8]>, Damage> {
+    let mut all = Vec::with_capacity(1);
+    while let Some((len, rest)) = wire.split_first_chunk::<2>() {
+        let (item, rest) = rest
+            .split_at_checked(usize::from(u16::from_be_bytes(*len)))
+            .ok_or_else(|| Damage::new("an RRset ends too early"))?;
+        all.push(item);
+        wire = rest;
+    }
+    match wire {
+        [] => Ok(all),
+        _ => Err(Damage::new("an RRset ends too early")),
+    }
+}
+
+pub(crate) fn not_a_zone(error: ZoneError) -> Damage {
+    Damage::new(format!("the records do not make a zone: {error}"))
+}
+
+fn put_time(out: &mut Vec<u8>, time: Timestamp) {
+    out.extend_from_slice(&time.as_microsecond().to_be_bytes());
+}
+
+fn read_time(reader: &mut Reader<'_>) -> Result<Timestamp, Damage> {
+    let mut octets = [0; 8];
+    octets.copy_from_slice(reader.take(8)?);
+    Timestamp::from_microsecond(i64::from_be_bytes(octets))
+        .map_err(|_| Damage::new("a time stamp is out of range"))
+}
+
+/// The form of every value described here.
+const VERSION: u8 = 1;
+
+/// Largest chunk, but for a single name with more records than that: the database keeps large values in pages of a
+/// power of two, so that with its own head and the checksum 64 KiB are just not exceeded.
+const CHUNK: usize = 64 * 1024 - 256;

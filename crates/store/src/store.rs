@@ -1,0 +1,436 @@
+//! The store: opening it, changing it, reading from it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use redb::{Builder, Database, DatabaseError};
+
+use zonemesh_zone::{Diff, Name, Serial, Zone};
+
+use crate::batch::{Batch, Origin, ZoneState, zone_key};
+use crate::codec::Damage;
+use crate::engine::{Engine, Opener};
+use crate::error::{CommitError, EngineError, OpenError, ReadError};
+use crate::format::Header;
+use crate::place::{self, Lock};
+use crate::plan::{History, View};
+use crate::tables::Reading;
+use crate::writer::Writer;
+
+/// The store of one site. Cheap to clone, to be used from any thread; calls block on the disk.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+/// Dropped in this order: what was submitted is written, the database closed, the directory released.
+struct Inner {
+    writer: Writer,
+    engine: Arc<Engine>,
+    _lock: Option<Lock>,
+}
+
+/// A zone as it is stored.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// The contents.
+    pub zone: Zone,
+    /// What is known about its refresh.
+    pub state: ZoneState,
+    /// The greatest serial that this site or any peer has shown; never smaller than the zone's.
+    pub high_water: Serial,
+}
+
+/// A difference in the history of a zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// The serial that it starts from.
+    pub from: Serial,
+    /// The serial that it leads to.
+    pub to: Serial,
+    /// When it was stored.
+    pub at: Timestamp,
+    /// How many records it removes, the SOA not counted.
+    pub removed: usize,
+    /// How many records it adds, the SOA not counted.
+    pub added: usize,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A zone that was removed and can be brought back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemovedZone {
+    /// The zone.
+    pub apex: Name,
+    /// When it was removed.
+    pub at: Timestamp,
+    /// The serial that it had.
+    pub serial: Serial,
+}
+
+/// # Opening
+impl Store {
+    /// Opens the store in a data directory, which is made where there is none, for the named site.
+    ///
+    /// # Errors
+    ///
+    /// When the directory is not fit for use, each reason a variant of its own; nothing has changed then.
+    pub fn open(dir: &Path, site: &str) -> Result<Self, OpenError> {
+        Self::open_with(dir, site, History::default())
+    }
+
+    /// Opens the store with other bounds of the history.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
+    pub fn open_with(dir: &Path, site: &str, history: History) -> Result<Self, OpenError> {
+        let lock = place::take(dir)?;
+        let path = place::make_database(dir)?;
+        let file = path.clone();
+        let opener = Box::new(move || open_database(&file));
+        Self::start(opener, dir, path, site, history, Some(lock))
+    }
+
+    pub(crate) fn start(
+        opener: Opener,
+        dir: &Path,
+        path: PathBuf,
+        site: &str,
+        history: History,
+        lock: Option<Lock>,
+    ) -> Result<Self, OpenError> {
+        let failed = |error| open_error(error, &path);
+        let engine = Arc::new(Engine::open(opener).map_err(failed)?);
+        admit(&engine, dir, &path, site)?;
+        let writer = Writer::start(Arc::clone(&engine), history).map_err(OpenError::Thread)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                writer,
+                engine,
+                _lock: lock,
+            }),
+        })
+    }
+}
+
+/// # Changing
+impl Store {
+    /// Makes a batch durable: it is on the disk when this returns, all of it. Batches from several threads share a
+    /// flush.
+    ///
+    /// # Errors
+    ///
+    /// When the batch is refused or the disk fails; nothing of it is stored then.
+    pub fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.inner.writer.commit(batch)
+    }
+
+    /// Forgets for good the zones that were removed before this time, and returns them. Their high-water marks stay.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::commit`].
+    pub fn purge_removed(&self, before: Timestamp) -> Result<Vec<RemovedZone>, CommitError> {
+        let mut all = self.inner.engine.read(Reading::all_removed)?;
+        all.retain(|retired| retired.at < before);
+        let batch = all.iter().fold(Batch::new(before), |batch, retired| {
+            batch.purge(&retired.header.apex, retired.header.id)
+        });
+        self.commit(batch)?;
+        Ok(all.into_iter().map(RemovedZone::from).collect())
+    }
+
+    /// How many transactions were flushed to the disk since the store was opened.
+    pub fn transactions(&self) -> u64 {
+        self.inner.engine.transactions()
+    }
+}
+
+/// # Reading
+impl Store {
+    /// The names of all zones in canonical order, also of those whose contents turn out to be damaged.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub fn zones(&self) -> Result<Vec<Name>, ReadError> {
+        self.inner.engine.read(Reading::zones)
+    }
+
+    /// Loads a zone; `None` when there is none of this name.
+    ///
+    /// # Errors
+    ///
+    /// When the zone is damaged or the database fails.
+    pub fn load(&self, apex: &Name) -> Result<Option<Stored>, ReadError> {
+        self.on_zone(apex, |tables, key, header| {
+            let zone = tables.contents(header)?;
+            let high_water = tables.high_water(key, apex)?.unwrap_or(header.serial);
+            Ok(Stored {
+                zone,
+                state: state_of(tables, key, apex)?.unwrap_or_default(),
+                high_water,
+            })
+        })
+    }
+
+    /// The state of a zone, which need not have contents yet.
+    ///
+    /// # Errors
+    ///
+    /// When the state is damaged or the database fails.
+    pub fn state(&self, apex: &Name) -> Result<Option<ZoneState>, ReadError> {
+        let key = zone_key(apex);
+        self.inner
+            .engine
+            .read(|tables| state_of(tables, &key, apex))
+    }
+
+    /// The greatest serial that this site or any peer has shown for a zone, which need not exist any more.
+    ///
+    /// # Errors
+    ///
+    /// When the mark is damaged or the database fails.
+    pub fn high_water(&self, apex: &Name) -> Result<Option<Serial>, ReadError> {
+        let key = zone_key(apex);
+        self.inner
+            .engine
+            .read(|tables| tables.high_water(&key, apex))
+    }
+
+    /// The differences that lead from a serial to the stored version, the oldest first: none when it is the serial of
+    /// the stored version, `None` when the history does not reach back to it or there is no such zone.
+    ///
+    /// # Errors
+    ///
+    /// When the history is damaged or the database fails.
+    pub fn diffs_since(&self, apex: &Name, from: Serial) -> Result<Option<Vec<Diff>>, ReadError> {
+        let found = self.on_zone(apex, |tables, _, header| {
+            let Some(first) = entry_from(tables, header, from)? else {
+                return Ok(None);
+            };
+            (first..header.next_seq)
+                .map(|seq| Ok(tables.entry(header, seq)?.1))
+                .collect::<Result<Vec<_>, _>>()
+                .map(Some)
+        })?;
+        Ok(found.flatten())
+    }
+
+    /// The history of a zone, the oldest difference first; empty when there is no such zone.
+    ///
+    /// # Errors
+    ///
+    /// When the history is damaged or the database fails.
+    pub fn history(&self, apex: &Name) -> Result<Vec<HistoryEntry>, ReadError> {
+        let found = self.on_zone(apex, |tables, _, header| {
+            (header.first_seq..header.next_seq)
+                .map(|seq| {
+                    let head = tables.entry_head(header, seq)?;
+                    Ok(HistoryEntry {
+                        from: head.from,
+                        to: head.to,
+                        at: head.at,
+                        removed: head.removed.saturating_sub(1),
+                        added: head.added.saturating_sub(1),
+                        origin: head.origin,
+                    })
+                })
+                .collect()
+        })?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// An older version, or the stored one; `None` when the history does not reach back to it or there is no such zone.
+    ///
+    /// # Errors
+    ///
+    /// When the zone is damaged or the database fails.
+    pub fn version_at(&self, apex: &Name, serial: Serial) -> Result<Option<Zone>, ReadError> {
+        let found = self.on_zone(apex, |tables, _, header| {
+            let Some(first) = entry_from(tables, header, serial)? else {
+                return Ok(None);
+            };
+            let mut zone = tables.contents(header)?;
+            for seq in (first..header.next_seq).rev() {
+                let (_, diff) = tables.entry(header, seq)?;
+                let back = Diff {
+                    removed: diff.added,
+                    added: diff.removed,
+                };
+                zone = zone.apply(&back).map_err(|error| {
+                    Damage::new(format!("entry {seq} of the journal does not fit: {error}"))
+                        .of(apex)
+                })?;
+            }
+            Ok(Some(zone))
+        })?;
+        Ok(found.flatten())
+    }
+
+    /// The zones that were removed and can be brought back; the same name more than once if it was removed more than
+    /// once.
+    ///
+    /// # Errors
+    ///
+    /// When the list is damaged or the database fails.
+    pub fn removed(&self) -> Result<Vec<RemovedZone>, ReadError> {
+        let all = self.inner.engine.read(Reading::all_removed)?;
+        Ok(all.into_iter().map(RemovedZone::from).collect())
+    }
+
+    /// A value of a small table.
+    ///
+    /// # Errors
+    ///
+    /// When the value is damaged or the database fails.
+    pub fn get(&self, table: &str, key: &str) -> Result<Option<Vec<u8>>, ReadError> {
+        self.inner.engine.read(|tables| tables.value(table, key))
+    }
+
+    /// All keys and values of a small table, in the order of the keys.
+    ///
+    /// # Errors
+    ///
+    /// When a value is damaged or the database fails.
+    pub fn list(&self, table: &str) -> Result<Vec<(String, Vec<u8>)>, ReadError> {
+        self.inner.engine.read(|tables| tables.values(table))
+    }
+
+    /// Reads something of a zone that exists.
+    fn on_zone<T>(
+        &self,
+        apex: &Name,
+        read: impl Fn(&Reading, &[u8], &Header) -> Result<T, ReadError>,
+    ) -> Result<Option<T>, ReadError> {
+        let key = zone_key(apex);
+        self.inner.engine.read(|tables| {
+            tables
+                .header(&key, apex)?
+                .map(|header| read(tables, &key, &header))
+                .transpose()
+        })
+    }
+}
+
+impl From<crate::format::Retired> for RemovedZone {
+    fn from(retired: crate::format::Retired) -> Self {
+        Self {
+            apex: retired.header.apex,
+            at: retired.at,
+            serial: retired.header.serial,
+        }
+    }
+}
+
+/// Opens the file of the database. Every page is verified, which costs one reading of the file: a zone is loaded at the
+/// start anyway, and an unverified page can make the database panic.
+fn open_database(path: &Path) -> Result<Database, DatabaseError> {
+    Builder::new()
+        .set_cache_size(CACHE)
+        .set_check_integrity_on_open(true)
+        .create(path)
+}
+
+/// Refuses a store of another format or site, and marks a new one.
+fn admit(engine: &Engine, dir: &Path, path: &Path, site: &str) -> Result<(), OpenError> {
+    let failed = |error| open_error(error, path);
+    // A new database has no tables yet.
+    let (format, found) = engine
+        .write::<_, EngineError>(|tables| {
+            if tables.is_new()? {
+                tables.put_meta("format", FORMAT.to_be_bytes().to_vec())?;
+                tables.put_meta("site", site.as_bytes().to_vec())?;
+            }
+            Ok((tables.meta("format")?, tables.meta("site")?))
+        })
+        .map_err(failed)?;
+    let corrupt = |what: &str| OpenError::Corrupt {
+        path: path.to_owned(),
+        what: what.to_owned(),
+    };
+    let format = format
+        .and_then(|octets| <[u8; 4]>::try_from(octets).ok())
+        .map(u32::from_be_bytes)
+        .ok_or_else(|| corrupt("it does not say which format it has"))?;
+    if format > FORMAT {
+        return Err(OpenError::Newer {
+            path: dir.to_owned(),
+            found: format,
+            known: FORMAT,
+        });
+    }
+    let found = found
+        .and_then(|octets| String::from_utf8(octets).ok())
+        .ok_or_else(|| corrupt("it does not say to which site it belongs"))?;
+    if found != site {
+        return Err(OpenError::OtherSite {
+            path: dir.to_owned(),
+            found,
+            asked: site.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+fn open_error(error: EngineError, path: &Path) -> OpenError {
+    match error {
+        // Not a database at all, or one that ends too early.
+        EngineError::Io(source)
+            if matches!(
+                source.kind(),
+                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+            ) =>
+        {
+            OpenError::Corrupt {
+                path: path.to_owned(),
+                what: source.to_string(),
+            }
+        }
+        EngineError::Io(source) => place::io_error("open", path)(source),
+        EngineError::Corrupt(what) => OpenError::Corrupt {
+            path: path.to_owned(),
+            what,
+        },
+        error => OpenError::Corrupt {
+            path: path.to_owned(),
+            what: error.to_string(),
+        },
+    }
+}
+
+/// The place in the journal from where the differences lead from a serial to the stored version.
+fn entry_from(tables: &Reading, header: &Header, serial: Serial) -> Result<Option<u64>, ReadError> {
+    if serial == header.serial {
+        return Ok(Some(header.next_seq));
+    }
+    // From the newest on: the same serial may be there twice after a forced transfer or half a turn of the serials.
+    for seq in (header.first_seq..header.next_seq).rev() {
+        if tables.entry_head(header, seq)?.from == serial {
+            return Ok(Some(seq));
+        }
+    }
+    Ok(None)
+}
+
+fn state_of(tables: &Reading, key: &[u8], apex: &Name) -> Result<Option<ZoneState>, ReadError> {
+    let Some(stored) = tables.state(key, apex)? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&stored)
+        .map(Some)
+        .map_err(|error| Damage::new(format!("its state is not readable: {error}")).of(apex))
+}
+
+/// The format of the data directory that this code writes, and the newest that it reads.
+const FORMAT: u32 = 1;
+
+/// Memory for pages of the database, in octets. Zones are served from memory of their own, so that a page is rarely
+/// read twice; what a large transaction has changed has to fit, or is written early.
+const CACHE: usize = 64 * 1024 * 1024;

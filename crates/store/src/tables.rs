@@ -1,0 +1,456 @@
+//! The tables of the database: reading from them, and making the planned writes.
+
+use jiff::Timestamp;
+use redb::{
+    ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
+    WriteTransaction,
+};
+
+use zonemesh_zone::{Diff, Editor, Name, Serial, Zone};
+
+use crate::codec::{Damage, Reader, put_int, seal, unseal};
+use crate::error::{EngineError, ReadError};
+use crate::format::{EntryHead, Header, Retired, decode_chunk, decode_entry, not_a_zone};
+use crate::plan::{View, Write};
+
+/// Facts about the store itself: format, site, the next identifier.
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// The head of each zone, by its key.
+const ZONES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("zones");
+/// High-water marks, apart from the zones and outliving them.
+const SERIALS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("serials");
+/// The state of each zone.
+const STATES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("states");
+/// Removed zones, by key and identifier.
+const REMOVED: TableDefinition<(&[u8], u64), &[u8]> = TableDefinition::new("removed");
+/// Snapshots in chunks, by the snapshot's identifier and their place in it.
+const CHUNKS: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("chunks");
+/// Differences, by the zone's identifier and their place in its journal.
+const JOURNAL: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("journal");
+/// Small values of others, by table and key.
+const VALUES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("values");
+
+type Octets = &'static [u8];
+
+/// All tables, in a transaction of either kind.
+pub(crate) struct Tables<M, B, R, C, J, V> {
+    meta: M,
+    zones: B,
+    serials: B,
+    states: B,
+    removed: R,
+    chunks: C,
+    journal: J,
+    values: V,
+}
+
+/// The tables as one reads them.
+pub(crate) type Reading = Tables<
+    ReadOnlyTable<&'static str, Octets>,
+    ReadOnlyTable<Octets, Octets>,
+    ReadOnlyTable<(Octets, u64), Octets>,
+    ReadOnlyTable<(u64, u32), Octets>,
+    ReadOnlyTable<(u64, u64), Octets>,
+    ReadOnlyTable<(&'static str, &'static str), Octets>,
+>;
+
+/// The tables as one changes them.
+pub(crate) type Writing<'t> = Tables<
+    Table<'t, &'static str, Octets>,
+    Table<'t, Octets, Octets>,
+    Table<'t, (Octets, u64), Octets>,
+    Table<'t, (u64, u32), Octets>,
+    Table<'t, (u64, u64), Octets>,
+    Table<'t, (&'static str, &'static str), Octets>,
+>;
+
+impl Reading {
+    pub(crate) fn open(transaction: &ReadTransaction) -> Result<Self, EngineError> {
+        Ok(Self {
+            meta: transaction.open_table(META)?,
+            zones: transaction.open_table(ZONES)?,
+            serials: transaction.open_table(SERIALS)?,
+            states: transaction.open_table(STATES)?,
+            removed: transaction.open_table(REMOVED)?,
+            chunks: transaction.open_table(CHUNKS)?,
+            journal: transaction.open_table(JOURNAL)?,
+            values: transaction.open_table(VALUES)?,
+        })
+    }
+}
+
+impl<'t> Writing<'t> {
+    /// Opens the tables; those that are not there are made.
+    pub(crate) fn open(transaction: &'t WriteTransaction) -> Result<Self, EngineError> {
+        Ok(Self {
+            meta: transaction.open_table(META)?,
+            zones: transaction.open_table(ZONES)?,
+            serials: transaction.open_table(SERIALS)?,
+            states: transaction.open_table(STATES)?,
+            removed: transaction.open_table(REMOVED)?,
+            chunks: transaction.open_table(CHUNKS)?,
+            journal: transaction.open_table(JOURNAL)?,
+            values: transaction.open_table(VALUES)?,
+        })
+    }
+
+    /// Makes the planned writes.
+    pub(crate) fn apply(&mut self, writes: Vec<Write>) -> Result<(), EngineError> {
+        for write in writes {
+            self.write(write)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, write: Write) -> Result<(), EngineError> {
+        match write {
+            Write::Header(key, Some(header)) => {
+                let value = seal("zones", &key, header.encode());
+                self.zones.insert(key.as_slice(), value.as_slice())?;
+            }
+            Write::Header(key, None) => {
+                self.zones.remove(key.as_slice())?;
+            }
+            Write::HighWater(key, serial) => {
+                let value = serial.into_int().to_be_bytes().to_vec();
+                let value = seal("serials", &key, value);
+                self.serials.insert(key.as_slice(), value.as_slice())?;
+            }
+            Write::State(key, Some(state)) => {
+                let value = seal("states", &key, state);
+                self.states.insert(key.as_slice(), value.as_slice())?;
+            }
+            Write::State(key, None) => {
+                self.states.remove(key.as_slice())?;
+            }
+            Write::Retire(key, retired) => {
+                let id = retired.header.id;
+                let value = seal("removed", &removed_key(&key, id), retired.encode());
+                self.removed
+                    .insert((key.as_slice(), id), value.as_slice())?;
+            }
+            Write::Unretire(key, id) => {
+                self.removed.remove((key.as_slice(), id))?;
+            }
+            Write::Chunks(id, snapshot) => {
+                for (place, chunk) in (0u32..).zip(&snapshot.chunks) {
+                    let value = seal("chunks", &chunk_key(id, place), chunk.clone());
+                    self.chunks.insert((id, place), value.as_slice())?;
+                }
+            }
+            Write::DropChunks(id, chunks) => {
+                for place in 0..chunks {
+                    self.chunks.remove((id, place))?;
+                }
+            }
+            Write::Entry(id, seq, entry) => {
+                let value = seal("journal", &entry_key(id, seq), entry.to_vec());
+                self.journal.insert((id, seq), value.as_slice())?;
+            }
+            Write::DropEntries(id, range) => {
+                for seq in range {
+                    self.journal.remove((id, seq))?;
+                }
+            }
+            Write::Value(table, key, Some(value)) => {
+                let value = seal("values", &value_key(&table, &key), value);
+                self.values
+                    .insert((table.as_str(), key.as_str()), value.as_slice())?;
+            }
+            Write::Value(table, key, None) => {
+                self.values.remove((table.as_str(), key.as_str()))?;
+            }
+            Write::NextId(id) => {
+                let mut value = Vec::new();
+                put_int(&mut value, id);
+                self.put_meta("next-id", value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing was ever stored.
+    pub(crate) fn is_new(&self) -> Result<bool, EngineError> {
+        Ok(self.meta.is_empty()?
+            && self.zones.is_empty()?
+            && self.serials.is_empty()?
+            && self.values.is_empty()?)
+    }
+
+    pub(crate) fn put_meta(&mut self, key: &str, value: Vec<u8>) -> Result<(), EngineError> {
+        let value = seal("meta", key.as_bytes(), value);
+        self.meta.insert(key, value.as_slice())?;
+        Ok(())
+    }
+}
+
+/// # Reading
+impl<M, B, R, C, J, V> Tables<M, B, R, C, J, V>
+where
+    M: ReadableTable<&'static str, Octets>,
+    B: ReadableTable<Octets, Octets>,
+    R: ReadableTable<(Octets, u64), Octets>,
+    C: ReadableTable<(u64, u32), Octets>,
+    J: ReadableTable<(u64, u64), Octets>,
+    V: ReadableTable<(&'static str, &'static str), Octets>,
+{
+    pub(crate) fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, EngineError> {
+        let Some(stored) = self.meta.get(key)? else {
+            return Ok(None);
+        };
+        match unseal("meta", key.as_bytes(), stored.value()) {
+            Ok(value) => Ok(Some(value.to_vec())),
+            Err(damage) => Err(EngineError::Corrupt(format!("`{key}`: {}", damage.0))),
+        }
+    }
+
+    /// The names of all zones, in the order of their keys.
+    pub(crate) fn zones(&self) -> Result<Vec<Name>, ReadError> {
+        let mut names = Vec::new();
+        for row in self.zones.iter()? {
+            let (key, value) = row?;
+            let header = header_of(key.value(), value.value());
+            // A damaged head still has a good key, so that the zone is not forgotten but found to be damaged.
+            match header {
+                Ok(header) => names.push(header.apex),
+                Err(damage) => names.push(name_of(key.value()).map_err(|_| {
+                    EngineError::Corrupt(format!("a zone without a name: {}", damage.0))
+                })?),
+            }
+        }
+        Ok(names)
+    }
+
+    /// The contents of a zone.
+    pub(crate) fn contents(&self, header: &Header) -> Result<Zone, ReadError> {
+        let apex = &header.apex;
+        let mut editor = Editor::new(apex.clone());
+        for place in 0..header.chunks {
+            let stored = self
+                .chunks
+                .get((header.snapshot, place))?
+                .ok_or_else(|| Damage::new("a chunk of the snapshot is missing").of(apex))?;
+            unseal("chunks", &chunk_key(header.snapshot, place), stored.value())
+                .and_then(|value| decode_chunk(&mut editor, value))
+                .map_err(|damage| damage.of(apex))?;
+        }
+        let mut zone = editor
+            .finish()
+            .map_err(|error| not_a_zone(error).of(apex))?;
+        if zone.serial() != header.snapshot_serial {
+            return Err(Damage::new("the snapshot is of another serial").of(apex));
+        }
+        for seq in header.base_seq..header.next_seq {
+            let (_, diff) = self.entry(header, seq)?;
+            zone = zone.apply(&diff).map_err(|error| {
+                Damage::new(format!("entry {seq} of the journal does not fit: {error}")).of(apex)
+            })?;
+        }
+        if zone.serial() != header.serial || zone.record_count() as u64 != header.records {
+            return Err(Damage::new(format!(
+                "{} records of serial {} were stored, {} of serial {} were read",
+                header.records,
+                header.serial,
+                zone.record_count(),
+                zone.serial()
+            ))
+            .of(apex));
+        }
+        Ok(zone)
+    }
+
+    /// An entry of the journal.
+    pub(crate) fn entry(&self, header: &Header, seq: u64) -> Result<(EntryHead, Diff), ReadError> {
+        self.entry_with(header, seq, |value| decode_entry(&header.apex, value))
+    }
+
+    /// An entry of the journal without its records.
+    pub(crate) fn entry_head(&self, header: &Header, seq: u64) -> Result<EntryHead, ReadError> {
+        self.entry_with(header, seq, EntryHead::decode)
+    }
+
+    fn entry_with<T>(
+        &self,
+        header: &Header,
+        seq: u64,
+        decode: impl FnOnce(&[u8]) -> Result<T, Damage>,
+    ) -> Result<T, ReadError> {
+        let stored = self.journal.get((header.id, seq))?.ok_or_else(|| {
+            Damage::new(format!("entry {seq} of the journal is missing")).of(&header.apex)
+        })?;
+        unseal("journal", &entry_key(header.id, seq), stored.value())
+            .and_then(decode)
+            .map_err(|damage| damage.of(&header.apex))
+    }
+
+    /// All removed zones.
+    pub(crate) fn all_removed(&self) -> Result<Vec<Retired>, ReadError> {
+        let mut all = Vec::new();
+        for row in self.removed.iter()? {
+            let (key, value) = row?;
+            let (key, id) = key.value();
+            all.push(retired_of(key, id, value.value()).map_err(|damage| damage_at(key, damage))?);
+        }
+        Ok(all)
+    }
+
+    pub(crate) fn value(&self, table: &str, key: &str) -> Result<Option<Vec<u8>>, ReadError> {
+        match self.values.get((table, key))? {
+            Some(stored) => value_of(table, key, stored.value()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn values(&self, table: &str) -> Result<Vec<(String, Vec<u8>)>, ReadError> {
+        let mut all = Vec::new();
+        for row in self.values.range((table, "")..)? {
+            let (key, stored) = row?;
+            let (of, key) = key.value();
+            if of != table {
+                break;
+            }
+            all.push((key.to_owned(), value_of(table, key, stored.value())?));
+        }
+        Ok(all)
+    }
+}
+
+impl<M, B, R, C, J, V> View for Tables<M, B, R, C, J, V>
+where
+    M: ReadableTable<&'static str, Octets>,
+    B: ReadableTable<Octets, Octets>,
+    R: ReadableTable<(Octets, u64), Octets>,
+    C: ReadableTable<(u64, u32), Octets>,
+    J: ReadableTable<(u64, u64), Octets>,
+    V: ReadableTable<(&'static str, &'static str), Octets>,
+{
+    fn header(&self, key: &[u8], apex: &Name) -> Result<Option<Header>, ReadError> {
+        match self.zones.get(key)? {
+            Some(stored) => header_of(key, stored.value())
+                .map(Some)
+                .map_err(|damage| damage.of(apex)),
+            None => Ok(None),
+        }
+    }
+
+    fn high_water(&self, key: &[u8], apex: &Name) -> Result<Option<Serial>, ReadError> {
+        let Some(stored) = self.serials.get(key)? else {
+            return Ok(None);
+        };
+        let value = unseal("serials", key, stored.value()).map_err(|damage| damage.of(apex))?;
+        match <[u8; 4]>::try_from(value) {
+            Ok(octets) => Ok(Some(Serial(u32::from_be_bytes(octets)))),
+            Err(_) => Err(Damage::new("the high-water mark is not a serial").of(apex)),
+        }
+    }
+
+    fn retired(&self, key: &[u8], apex: &Name) -> Result<Vec<Retired>, ReadError> {
+        let mut all = Vec::new();
+        for row in self.removed.range((key, 0)..=(key, u64::MAX))? {
+            let (at, stored) = row?;
+            let retired = retired_of(key, at.value().1, stored.value());
+            all.push(retired.map_err(|damage| damage.of(apex))?);
+        }
+        Ok(all)
+    }
+
+    fn state(&self, key: &[u8], apex: &Name) -> Result<Option<Vec<u8>>, ReadError> {
+        match self.states.get(key)? {
+            Some(stored) => unseal("states", key, stored.value())
+                .map(|value| Some(value.to_vec()))
+                .map_err(|damage| damage.of(apex)),
+            None => Ok(None),
+        }
+    }
+
+    fn entry(&self, header: &Header, seq: u64) -> Result<Option<(Timestamp, u64)>, ReadError> {
+        let Some(stored) = self.journal.get((header.id, seq))? else {
+            return Ok(None);
+        };
+        let value = unseal("journal", &entry_key(header.id, seq), stored.value())
+            .map_err(|damage| damage.of(&header.apex))?;
+        let head = EntryHead::decode(value).map_err(|damage| damage.of(&header.apex))?;
+        Ok(Some((head.at, value.len() as u64)))
+    }
+
+    fn next_id(&self) -> Result<u64, ReadError> {
+        let Some(value) = self.meta("next-id")? else {
+            return Ok(0);
+        };
+        Ok(Reader::new(&value)
+            .int()
+            .map_err(|damage| EngineError::Corrupt(format!("`next-id`: {}", damage.0)))?)
+    }
+}
+
+fn header_of(key: &[u8], stored: &[u8]) -> Result<Header, Damage> {
+    unseal("zones", key, stored).and_then(Header::decode)
+}
+
+fn retired_of(key: &[u8], id: u64, stored: &[u8]) -> Result<Retired, Damage> {
+    unseal("removed", &removed_key(key, id), stored).and_then(Retired::decode)
+}
+
+fn value_of(table: &str, key: &str, stored: &[u8]) -> Result<Vec<u8>, ReadError> {
+    match unseal("values", &value_key(table, key), stored) {
+        Ok(value) => Ok(value.to_vec()),
+        Err(damage) => Err(ReadError::CorruptValue {
+            table: table.to_owned(),
+            key: key.to_owned(),
+            what: damage.0.into_owned(),
+        }),
+    }
+}
+
+fn damage_at(key: &[u8], damage: Damage) -> ReadError {
+    match name_of(key) {
+        Ok(name) => damage.of(&name),
+        Err(_) => EngineError::Corrupt(damage.0.into_owned()).into(),
+    }
+}
+
+/// The name, in lower case, that has this key.
+fn name_of(key: &[u8]) -> Result<Name, Damage> {
+    let mut labels = Vec::new();
+    let mut label = Vec::new();
+    let mut octets = key.iter();
+    while let Some(&octet) = octets.next() {
+        match octet {
+            0 => labels.push(std::mem::take(&mut label)),
+            1 => match octets.next() {
+                Some(&escaped @ 1..=2) => label.push(escaped - 1),
+                _ => return Err(Damage::new("a key is malformed")),
+            },
+            octet => label.push(octet),
+        }
+    }
+    let mut wire = Vec::with_capacity(key.len() + 1);
+    for label in labels.iter().rev() {
+        wire.push(label.len().min(255) as u8);
+        wire.extend_from_slice(label);
+    }
+    wire.push(0);
+    Name::from_octets(wire.into()).map_err(|_| Damage::new("a key is malformed"))
+}
+
+fn removed_key(key: &[u8], id: u64) -> Vec<u8> {
+    [key, &id.to_be_bytes()].concat()
+}
+
+fn chunk_key(id: u64, place: u32) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..8].copy_from_slice(&id.to_be_bytes());
+    key[8..].copy_from_slice(&place.to_be_bytes());
+    key
+}
+
+fn entry_key(id: u64, seq: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&id.to_be_bytes());
+    key[8..].copy_from_slice(&seq.to_be_bytes());
+    key
+}
+
+fn value_key(table: &str, key: &str) -> Vec<u8> {
+    [table.as_bytes(), &[0], key.as_bytes()].concat()
+}
