@@ -1,1 +1,32 @@
-//! Answering queries: lookup, answers, sockets.
+//! The data plane: answering queries from memory over UDP, TCP and TLS.
+//!
+//! A query is answered by code that takes octets and a snapshot and writes octets ([`answer()`]); it neither blocks,
+//! locks nor allocates, so that serving depends on memory alone. Sockets are around it: plain threads for UDP
+//! ([`udp`]), tokio for TCP and TLS ([`stream`]). What is no plain query (AXFR, IXFR, NOTIFY, UPDATE, anything with
+//! TSIG) is handed to a [`Handler`], which answers when it likes.
+//!
+//! Deliberately absent: recursion, zone transfers, signing, access control for transfers and updates, and any change of
+//! a zone. The control side publishes [`ZoneSet`]s into [`Shared`]; nothing here ever writes there.
+
+pub mod answer;
+mod batch;
+pub mod bind;
+pub mod cookie;
+mod denial;
+pub mod edns;
+pub mod handler;
+pub mod lookup;
+pub mod message;
+pub mod metrics;
+mod reply;
+pub mod stream;
+pub mod udp;
+mod writer;
+pub mod zoneset;
+
+pub use self::answer::{Outcome, View, answer};
+pub use self::bind::BindError;
+pub use self::cookie::CookieSecrets;
+pub use self::handler::{Client, Closed, Handler, Request, Responder, Transport};
+pub use self::metrics::{Counters, Metrics};
+pub use self::zoneset::{Access, Members, Served, Settings, Shared, ZoneSet};

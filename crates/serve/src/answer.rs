@@ -1,0 +1,210 @@
+//! From a message and a snapshot to the answer. Pure: no socket, no clock, no lock, and no allocation when the buffer
+//! for the answer is large enough.
+
+use std::net::IpAddr;
+
+use crate::edns::{self, Edns, extended};
+use crate::handler::{Client, Transport};
+use crate::message::{HEADER, Parsed, Query, Question, classes, parse, rcodes, types};
+use crate::reply::{Reply, Resolved};
+use crate::writer::Writer;
+use crate::zoneset::{Members, Settings, ZoneSet};
+
+/// What a query is answered from.
+pub struct View<'v> {
+    /// The zones.
+    pub zones: &'v ZoneSet,
+    /// The members of the mesh.
+    pub members: &'v Members,
+    /// The operator's settings.
+    pub settings: &'v Settings,
+    /// Whether this site holds all that it is to serve.
+    pub ready: bool,
+    /// Whether the client has proved in another way, such as by TSIG, that it is a member.
+    pub trusted: bool,
+    /// Seconds since 1970, for cookies and the EXPIRE option.
+    pub now: u64,
+}
+
+/// What is to be done with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Send what is in the buffer.
+    Reply,
+    /// Send nothing: it was no query.
+    Drop,
+    /// Send nothing and close the connection: this site must not answer (yet), another one shall be asked.
+    Close,
+    /// Give it to the [`crate::Handler`].
+    Control,
+}
+
+/// Longest message over a stream.
+const STREAM_LIMIT: usize = 65_535;
+/// Longest UDP message without EDNS (RFC 1035 §4.2.1).
+const PLAIN_LIMIT: usize = 512;
+/// RFC 8467 §4.1: responses are padded to a multiple of this.
+const PAD_BLOCK: usize = 468;
+
+/// Answers one message into a buffer, whose old contents are lost.
+pub fn answer(message: &[u8], client: &Client, view: &View<'_>, out: &mut Vec<u8>) -> Outcome {
+    out.clear();
+    match parse(message) {
+        Parsed::Query(query) => answer_query(message, &query, client, view, out),
+        Parsed::Control => Outcome::Control,
+        Parsed::Drop => Outcome::Drop,
+        Parsed::NotImplemented => bare(message, None, rcodes::NOTIMP, out),
+        Parsed::Malformed(question) => bare(message, question, rcodes::FORMERR, out),
+    }
+}
+
+/// An answer without records.
+fn bare(message: &[u8], question: Option<Question<'_>>, rcode: u16, out: &mut Vec<u8>) -> Outcome {
+    out.extend_from_slice(&message[..2]);
+    out.extend_from_slice(&[
+        0x80 | message[2] & 0x79,
+        rcode as u8,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    if let Some(question) = question {
+        out[5] = 1;
+        out.extend_from_slice(question.wire);
+    }
+    Outcome::Reply
+}
+
+fn answer_query(
+    message: &[u8],
+    query: &Query<'_>,
+    client: &Client,
+    view: &View<'_>,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    let limit = limit(query.edns.as_ref(), client.transport, view.settings);
+    let mut opt = query
+        .edns
+        .as_ref()
+        .map(|edns| opt(edns, client.transport, client.ip(), view));
+    let room = limit - opt.as_ref().map_or(0, |opt| opt.max_len()).min(limit / 2);
+    out.extend_from_slice(&message[..2]);
+    out.extend_from_slice(&[0; HEADER - 2]);
+    let mut writer = Writer::new(out, room);
+    if writer.question(query.question.wire).is_err() {
+        return Outcome::Drop;
+    }
+    let member = view.trusted
+        || client
+            .pin
+            .is_some_and(|pin| view.members.pins.contains(&pin));
+    let mut reply = Reply::new(view, member, query, writer);
+    match query.edns {
+        Some(edns) if edns.version != 0 => reply.rcode = rcodes::BADVERS,
+        _ => match query.question.class {
+            classes::IN => match reply.resolve() {
+                Resolved::Answered => {}
+                Resolved::Silence => return Outcome::Close,
+            },
+            classes::CHAOS => chaos(&query.question, view.settings, &mut reply),
+            _ => reply.refuse(extended::NOT_SUPPORTED),
+        },
+    }
+    let done = reply.finish();
+    let out = done.out;
+    out[2] =
+        0x80 | u8::from(done.authoritative) << 2 | u8::from(done.truncated) << 1 | message[2] & 1;
+    out[3] = (done.rcode & 15) as u8;
+    out[5] = 1;
+    out[6..8].copy_from_slice(&done.answers.to_be_bytes());
+    out[8..10].copy_from_slice(&done.authority.to_be_bytes());
+    let mut additional = done.additional;
+    if let Some(opt) = &mut opt {
+        opt.rcode_high = (done.rcode >> 4) as u8;
+        opt.extended_error = done.extended_error;
+        opt.expire = done.expire;
+        opt.write(out, limit);
+        additional += 1;
+    }
+    out[10..12].copy_from_slice(&additional.to_be_bytes());
+    Outcome::Reply
+}
+
+/// How long the answer may be.
+fn limit(edns: Option<&Edns<'_>>, transport: Transport, settings: &Settings) -> usize {
+    match (transport, edns) {
+        (Transport::Tcp | Transport::Tls, _) => STREAM_LIMIT,
+        (Transport::Udp, None) => PLAIN_LIMIT,
+        (Transport::Udp, Some(edns)) => {
+            // RFC 6891 §6.2.3: less than 512 is taken as 512.
+            usize::from(edns.payload.min(settings.udp_payload)).max(PLAIN_LIMIT)
+        }
+    }
+}
+
+fn opt<'s>(
+    edns: &Edns<'_>,
+    transport: Transport,
+    client: IpAddr,
+    view: &View<'s>,
+) -> edns::Answer<'s> {
+    let settings = view.settings;
+    let mut opt = edns::Answer {
+        payload: settings.udp_payload.max(PLAIN_LIMIT as u16),
+        dnssec: edns.dnssec,
+        ..edns::Answer::default()
+    };
+    if edns.version != 0 {
+        return opt;
+    }
+    if edns.nsid {
+        opt.nsid = settings
+            .nsid
+            .as_deref()
+            .map(|nsid| &nsid[..nsid.len().min(128)]);
+    }
+    if let (Some(secrets), Some(cookie)) = (&settings.cookies, edns.cookie) {
+        opt.cookie = secrets
+            .answer(cookie, client, view.now as u32)
+            .map(|(both, _)| both);
+    }
+    if transport != Transport::Udp && edns.keepalive {
+        let tenths = settings.idle_timeout.as_millis() / 100;
+        opt.keepalive = Some(u16::try_from(tenths).unwrap_or(u16::MAX));
+    }
+    if transport == Transport::Tls && edns.padding {
+        opt.pad_to = Some(PAD_BLOCK);
+    }
+    opt
+}
+
+/// What the server says about itself, if its operator lets it (RFC 4892).
+fn chaos(question: &Question<'_>, settings: &Settings, reply: &mut Reply<'_, '_, '_>) {
+    const VERSION: [&[u8]; 2] = [b"\x07version\x04bind\0", b"\x07version\x06server\0"];
+    const IDENTITY: [&[u8]; 2] = [b"\x02id\x06server\0", b"\x08hostname\x04bind\0"];
+    let is_one_of = |names: [&[u8]; 2]| {
+        names
+            .iter()
+            .any(|name| question.name.eq_ignore_ascii_case(name))
+    };
+    let text = if is_one_of(VERSION) {
+        settings.version.as_deref()
+    } else if is_one_of(IDENTITY) {
+        settings.identity.as_deref()
+    } else {
+        None
+    };
+    match text {
+        Some(text) if matches!(question.qtype, types::TXT | types::ANY) => {
+            let text = &text.as_bytes()[..text.len().min(255)];
+            reply.chaos_text(question.name, text);
+        }
+        Some(_) => reply.authoritative = true,
+        None => reply.refuse(extended::PROHIBITED),
+    }
+}

@@ -1,0 +1,151 @@
+//! EDNS (RFC 6891): reading the OPT record of a query and writing that of the answer.
+
+use crate::message::types;
+
+/// Option codes.
+mod codes {
+    pub(super) const NSID: u16 = 3;
+    pub(super) const EXPIRE: u16 = 9;
+    pub(super) const COOKIE: u16 = 10;
+    pub(super) const KEEPALIVE: u16 = 11;
+    pub(super) const PADDING: u16 = 12;
+    pub(super) const EXTENDED_ERROR: u16 = 15;
+}
+
+/// Extended errors that we give (RFC 8914 §5.2).
+pub(crate) mod extended {
+    pub(crate) const NOT_READY: u16 = 14;
+    pub(crate) const PROHIBITED: u16 = 18;
+    pub(crate) const NOT_AUTHORITATIVE: u16 = 20;
+    pub(crate) const NOT_SUPPORTED: u16 = 21;
+    pub(crate) const INVALID_DATA: u16 = 24;
+}
+
+/// What a query's OPT record says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Edns<'m> {
+    /// How large a UDP message the sender can take, in octets, as it says.
+    pub payload: u16,
+    /// The version of EDNS.
+    pub version: u8,
+    /// Whether DNSSEC records are wanted (RFC 3225).
+    pub dnssec: bool,
+    /// Whether the server's identity is wanted (RFC 5001).
+    pub nsid: bool,
+    /// Whether the time to expiry is wanted (RFC 7314).
+    pub expire: bool,
+    /// Whether the idle time-out is wanted (RFC 7828).
+    pub keepalive: bool,
+    /// Whether the answer may be padded (RFC 7830).
+    pub padding: bool,
+    /// The cookie: 8 octets of the client, then perhaps 8 to 32 of a server (RFC 7873).
+    pub cookie: Option<&'m [u8]>,
+}
+
+/// Reads an OPT record: its ten octets between owner and data, and the data. None when it is malformed.
+pub(crate) fn parse<'m>(fixed: &[u8], rdata: &'m [u8]) -> Option<Edns<'m>> {
+    let mut edns = Edns {
+        payload: u16::from_be_bytes([fixed[2], fixed[3]]),
+        version: fixed[5],
+        dnssec: fixed[6] & 0x80 != 0,
+        ..Edns::default()
+    };
+    // What the options of another version look like is not ours to say.
+    if edns.version != 0 {
+        return Some(edns);
+    }
+    let mut rest = rdata;
+    while !rest.is_empty() {
+        let (head, tail) = rest.split_first_chunk::<4>()?;
+        let len = u16::from_be_bytes([head[2], head[3]]) as usize;
+        let (data, tail) = tail.split_at_checked(len)?;
+        rest = tail;
+        match u16::from_be_bytes([head[0], head[1]]) {
+            codes::NSID => edns.nsid = true,
+            codes::EXPIRE => edns.expire = true,
+            codes::KEEPALIVE => edns.keepalive = true,
+            codes::PADDING => edns.padding = true,
+            codes::COOKIE => {
+                // RFC 7873 §5.2.2: any other length is a format error. The first of several counts.
+                if !matches!(data.len(), 8 | 16..=40) {
+                    return None;
+                }
+                edns.cookie = edns.cookie.or(Some(data));
+            }
+            _ => {}
+        }
+    }
+    Some(edns)
+}
+
+/// What the OPT record of an answer says.
+#[derive(Debug, Default)]
+pub(crate) struct Answer<'s> {
+    /// The largest UDP message that we take.
+    pub payload: u16,
+    /// Upper eight bits of the response code.
+    pub rcode_high: u8,
+    /// Echoed.
+    pub dnssec: bool,
+    pub nsid: Option<&'s [u8]>,
+    /// Seconds.
+    pub expire: Option<u32>,
+    /// In units of 100 milliseconds.
+    pub keepalive: Option<u16>,
+    /// Both cookies.
+    pub cookie: Option<[u8; 24]>,
+    pub extended_error: Option<u16>,
+    /// Pad the message to a multiple of this.
+    pub pad_to: Option<usize>,
+}
+
+impl Answer<'_> {
+    /// How many octets it takes, without padding and with an extended error, so that room can be kept for it.
+    pub(crate) fn max_len(&self) -> usize {
+        11 + 6
+            + self.nsid.map_or(0, |nsid| 4 + nsid.len())
+            + 8
+            + self.keepalive.map_or(0, |_| 6)
+            + self.cookie.map_or(0, |_| 28)
+    }
+
+    /// Appends the record to a message that must not get longer than `limit`.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, limit: usize) {
+        let start = out.len();
+        out.push(0);
+        out.extend_from_slice(&types::OPT.to_be_bytes());
+        out.extend_from_slice(&self.payload.to_be_bytes());
+        out.extend_from_slice(&[self.rcode_high, 0, u8::from(self.dnssec) << 7, 0, 0, 0]);
+        if let Some(nsid) = self.nsid {
+            option(out, codes::NSID, nsid);
+        }
+        if let Some(expire) = self.expire {
+            option(out, codes::EXPIRE, &expire.to_be_bytes());
+        }
+        if let Some(cookie) = &self.cookie {
+            option(out, codes::COOKIE, cookie);
+        }
+        if let Some(keepalive) = self.keepalive {
+            option(out, codes::KEEPALIVE, &keepalive.to_be_bytes());
+        }
+        if let Some(error) = self.extended_error {
+            option(out, codes::EXTENDED_ERROR, &error.to_be_bytes());
+        }
+        if let Some(block) = self.pad_to {
+            let len = (out.len() + 4).next_multiple_of(block).min(limit);
+            if let Some(zeros) = len.checked_sub(out.len() + 4) {
+                out.extend_from_slice(&codes::PADDING.to_be_bytes());
+                out.extend_from_slice(&(zeros as u16).to_be_bytes());
+                out.resize(len, 0);
+            }
+        }
+        let rdlen = (out.len() - start - 11) as u16;
+        out[start + 9..start + 11].copy_from_slice(&rdlen.to_be_bytes());
+    }
+}
+
+fn option(out: &mut Vec<u8>, code: u16, data: &[u8]) {
+    out.extend_from_slice(&code.to_be_bytes());
+    out.extend_from_slice(&(data.len() as u16).to_be_bytes());
+    out.extend_from_slice(data);
+}

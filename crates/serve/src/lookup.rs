@@ -1,0 +1,129 @@
+//! Finding a name in a zone (RFC 1034 §4.3.2 step 3, RFC 4592, RFC 6672 §3.2) in one descent, or two where a wildcard
+//! has to be looked for.
+
+use zonemesh_zone::{Node, Rtype, Zone};
+
+/// What a zone has for a name.
+#[derive(Debug)]
+pub struct Found<'z> {
+    /// The node of the zone's apex.
+    pub apex: &'z Node,
+    /// What the name is.
+    pub place: Place<'z>,
+}
+
+/// What a name is in a zone.
+#[derive(Debug)]
+pub enum Place<'z> {
+    /// It owns records that the zone is authoritative for.
+    Node(&'z Node),
+    /// It is at a zone cut and was asked for DS, which the parent's side answers (RFC 4035 §3.1.4.1).
+    AtCut(&'z Node),
+    /// It is at or below this zone cut.
+    Delegated(&'z Node),
+    /// It is below this name, which has a DNAME.
+    Redirected(&'z Node),
+    /// It does not exist, but a wildcard below its closest encloser does; an empty one when it is none but has names below.
+    Wildcard {
+        /// The wildcard's node.
+        node: Option<&'z Node>,
+        /// How many octets of the name's key are those of the closest encloser.
+        encloser: usize,
+    },
+    /// It exists, without records: an empty non-terminal.
+    Empty,
+    /// It does not exist.
+    Nothing {
+        /// How many octets of the name's key are those of the closest encloser.
+        encloser: usize,
+    },
+}
+
+/// Longest key, and a wildcard's label.
+const WILDCARD_KEY: usize = 512 + 2;
+
+/// Finds a name, given also as its key, for a question of some type. None if the name is not in the zone.
+pub fn find<'z>(zone: &'z Zone, name: &[u8], key: &[u8], qtype: Rtype) -> Option<Found<'z>> {
+    let apex_len = zone.apex().len();
+    let mut apex = None;
+    let mut descent = zone.descend(key);
+    let mut end = None;
+    for node in descent.by_ref() {
+        let len = node.owner().len();
+        let exact = len == name.len();
+        if len == apex_len {
+            apex = Some(node.as_ref());
+        } else if node.rrset(Rtype::NS).is_some() {
+            end = Some(match exact && qtype == Rtype::DS {
+                true => Place::AtCut(node),
+                false => Place::Delegated(node),
+            });
+            break;
+        }
+        if exact {
+            if !only_denies(node) {
+                end = Some(Place::Node(node));
+            }
+            break;
+        }
+        if node.rrset(Rtype::DNAME).is_some() {
+            end = Some(Place::Redirected(node));
+            break;
+        }
+    }
+    let apex = apex?;
+    if let Some(place) = end {
+        return Some(Found { apex, place });
+    }
+    descent.by_ref().for_each(drop);
+    let (_, mut encloser) = descent.encloser();
+    if encloser == key.len() {
+        // RFC 5155 §7.2.8: the owner name of an NSEC3 record is no name that exists.
+        match zone.tree().get(key) {
+            Some(_) => encloser = zone_key_len(zone),
+            None => {
+                return Some(Found {
+                    apex,
+                    place: Place::Empty,
+                });
+            }
+        }
+    }
+    let place = wildcard(zone, key, encloser);
+    Some(Found { apex, place })
+}
+
+/// What comes of the wildcard below the closest encloser (RFC 4592 §3.3.1).
+fn wildcard<'z>(zone: &'z Zone, key: &[u8], encloser: usize) -> Place<'z> {
+    let mut buffer = [0u8; WILDCARD_KEY];
+    let len = encloser + 2;
+    buffer[..encloser].copy_from_slice(&key[..encloser]);
+    buffer[encloser] = b'*';
+    let source = &buffer[..len];
+    let mut descent = zone.descend(source);
+    let last = descent.by_ref().last();
+    if descent.encloser().1 != len {
+        return Place::Nothing { encloser };
+    }
+    // The last node on the way is the wildcard's own unless it is an empty non-terminal.
+    let node = last
+        .map(|node| node.as_ref())
+        .filter(|node| node.owner().as_slice().starts_with(b"\x01*"))
+        .filter(|node| zonemesh_zone::Key::of(node.owner()).as_slice() == source);
+    Place::Wildcard { node, encloser }
+}
+
+/// Whether a node is there only to deny others.
+fn only_denies(node: &Node) -> bool {
+    let sets = node.rrsets();
+    sets.first()
+        .is_some_and(|set| matches!(set.rtype(), Rtype::RRSIG | Rtype::NSEC3))
+        && sets
+            .iter()
+            .all(|set| matches!(set.rtype(), Rtype::RRSIG | Rtype::NSEC3))
+        && sets.iter().any(|set| set.rtype() == Rtype::NSEC3)
+}
+
+fn zone_key_len(zone: &Zone) -> usize {
+    zonemesh_zone::Key::of(zone.apex()).as_slice().len()
+}

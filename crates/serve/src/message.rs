@@ -1,0 +1,217 @@
+//! Taking a query apart (RFC 1035 §4.1), by hand and without allocation.
+//!
+//! What is strict: one question, no record in the answer and authority sections, names in range, one OPT at most, TSIG
+//! last, nothing behind the end. What is lenient: unknown flags, unknown options, other additional records.
+
+use crate::edns::{self, Edns};
+
+/// Length of the header.
+pub const HEADER: usize = 12;
+
+/// Type codes that are treated apart.
+pub(crate) mod types {
+    pub(crate) const A: u16 = 1;
+    pub(crate) const NS: u16 = 2;
+    pub(crate) const CNAME: u16 = 5;
+    pub(crate) const MX: u16 = 15;
+    pub(crate) const TXT: u16 = 16;
+    pub(crate) const AAAA: u16 = 28;
+    pub(crate) const SRV: u16 = 33;
+    pub(crate) const OPT: u16 = 41;
+    pub(crate) const RRSIG: u16 = 46;
+    pub(crate) const NSEC: u16 = 47;
+    pub(crate) const NSEC3: u16 = 50;
+    pub(crate) const SVCB: u16 = 64;
+    pub(crate) const HTTPS: u16 = 65;
+    pub(crate) const TSIG: u16 = 250;
+    pub(crate) const IXFR: u16 = 251;
+    pub(crate) const AXFR: u16 = 252;
+    pub(crate) const ANY: u16 = 255;
+}
+
+/// Class codes.
+pub(crate) mod classes {
+    pub(crate) const IN: u16 = 1;
+    pub(crate) const CHAOS: u16 = 3;
+}
+
+/// Response codes that are used here (RFC 1035 §4.1.1, RFC 6672, RFC 6891).
+pub(crate) mod rcodes {
+    pub(crate) const NOERROR: u16 = 0;
+    pub(crate) const FORMERR: u16 = 1;
+    pub(crate) const SERVFAIL: u16 = 2;
+    pub(crate) const NXDOMAIN: u16 = 3;
+    pub(crate) const NOTIMP: u16 = 4;
+    pub(crate) const REFUSED: u16 = 5;
+    pub(crate) const YXDOMAIN: u16 = 6;
+    pub(crate) const BADVERS: u16 = 16;
+}
+
+/// What kind of message this is, as far as it could be read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Parsed<'m> {
+    /// A query to answer here.
+    Query(Query<'m>),
+    /// Not for the data plane: NOTIFY, UPDATE, AXFR, IXFR, or with TSIG.
+    Control,
+    /// To be dropped without a word: a response, or too short for a header.
+    Drop,
+    /// An opcode that we do not implement.
+    NotImplemented,
+    /// Malformed. The question when it could be read, for the sender to see.
+    Malformed(Option<Question<'m>>),
+}
+
+/// The question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question<'m> {
+    /// The name in wire format, as it came.
+    pub name: &'m [u8],
+    /// The type.
+    pub qtype: u16,
+    /// The class.
+    pub class: u16,
+    /// All three as they stand in the message.
+    pub wire: &'m [u8],
+}
+
+/// A well-formed query.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Query<'m> {
+    /// The question.
+    pub question: Question<'m>,
+    /// What the OPT record says, if there is one.
+    pub edns: Option<Edns<'m>>,
+}
+
+/// Takes a message apart.
+pub fn parse(message: &[u8]) -> Parsed<'_> {
+    let Some(header) = message.first_chunk::<HEADER>() else {
+        return Parsed::Drop;
+    };
+    // A response must never be answered, or two servers could do so forever.
+    if header[2] & 0x80 != 0 {
+        return Parsed::Drop;
+    }
+    match header[2] >> 3 & 15 {
+        0 => {}
+        4 | 5 => return Parsed::Control,
+        _ => return Parsed::NotImplemented,
+    }
+    // RFC 9619: a query has exactly one question.
+    if header[4..6] != [0, 1] {
+        return Parsed::Malformed(None);
+    }
+    let Some(question) = question(message) else {
+        return Parsed::Malformed(None);
+    };
+    if matches!(question.qtype, types::IXFR | types::AXFR) {
+        return Parsed::Control;
+    }
+    // The usual query ends here or after an OPT record.
+    match additional(message, header, &question) {
+        Ok(Additional { tsig: true, .. }) => Parsed::Control,
+        Ok(Additional { edns, .. }) => Parsed::Query(Query { question, edns }),
+        Err(Malformed) => Parsed::Malformed(Some(question)),
+    }
+}
+
+fn question(message: &[u8]) -> Option<Question<'_>> {
+    let rest = message.get(HEADER..)?;
+    // There is nothing before the question that its name could point to.
+    let name_len = wire_name_len(rest)?;
+    let fixed = rest.get(name_len..name_len + 4)?;
+    Some(Question {
+        name: &rest[..name_len],
+        qtype: u16::from_be_bytes([fixed[0], fixed[1]]),
+        class: u16::from_be_bytes([fixed[2], fixed[3]]),
+        wire: &rest[..name_len + 4],
+    })
+}
+
+struct Malformed;
+
+struct Additional<'m> {
+    edns: Option<Edns<'m>>,
+    tsig: bool,
+}
+
+fn additional<'m>(
+    message: &'m [u8],
+    header: &[u8; HEADER],
+    question: &Question<'_>,
+) -> Result<Additional<'m>, Malformed> {
+    let mut found = Additional {
+        edns: None,
+        tsig: false,
+    };
+    // A query has no use for records in the other two sections.
+    if header[6..10] != [0, 0, 0, 0] {
+        return Err(Malformed);
+    }
+    let mut at = HEADER + question.wire.len();
+    for _ in 0..u16::from_be_bytes([header[10], header[11]]) {
+        if found.tsig {
+            // RFC 8945 §5.1: TSIG is the last record.
+            return Err(Malformed);
+        }
+        let owner = at;
+        at = skip_name(message, at).ok_or(Malformed)?;
+        let fixed = message.get(at..at + 10).ok_or(Malformed)?;
+        let rtype = u16::from_be_bytes([fixed[0], fixed[1]]);
+        let len = u16::from_be_bytes([fixed[8], fixed[9]]) as usize;
+        at += 10;
+        let rdata = message.get(at..at + len).ok_or(Malformed)?;
+        at += len;
+        match rtype {
+            types::OPT => {
+                // RFC 6891 §6.1.1: one OPT record at most, and its owner is the root.
+                if found.edns.is_some() || message[owner] != 0 {
+                    return Err(Malformed);
+                }
+                found.edns = Some(edns::parse(fixed, rdata).ok_or(Malformed)?);
+            }
+            types::TSIG => found.tsig = true,
+            _ => {}
+        }
+    }
+    match at == message.len() {
+        true => Ok(found),
+        false => Err(Malformed),
+    }
+}
+
+/// The length of an uncompressed name at the start of octets, its root label included; none if there is no good one.
+pub(crate) fn wire_name_len(octets: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let len = *octets.get(at)?;
+        at += 1;
+        if len == 0 {
+            return (at <= 255).then_some(at);
+        }
+        if len > 63 || at + len as usize >= 255 {
+            return None;
+        }
+        at += len as usize;
+    }
+}
+
+/// Where a possibly compressed name ends.
+fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
+    let start = at;
+    loop {
+        match *message.get(at)? {
+            0 => return Some(at + 1),
+            len @ 1..=63 => at += 1 + len as usize,
+            0xC0.. => {
+                message.get(at + 1)?;
+                return Some(at + 2);
+            }
+            _ => return None,
+        }
+        if at - start > 254 {
+            return None;
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The additional section: glue, and the addresses of servers that an answer names.
+//!
+//! Only glue for names below the zone cut itself is worth a truncation (RFC 9471 §3.1); everything else is left out
+//! when there is no room.
+
+use zonemesh_zone::{Key, Node, Rrset, Rtype, Zone};
+
+use super::Reply;
+use crate::lookup::{self, Place};
+use crate::message::{types, wire_name_len};
+use crate::writer::Full;
+
+/// For how many names addresses are added.
+const TARGETS: usize = 16;
+
+impl<'v> Reply<'v, '_, '_> {
+    /// Adds the addresses of the servers of a delegated zone.
+    pub(super) fn add_glue(
+        &mut self,
+        zone: &'v Zone,
+        cut: &'v Node,
+        servers: &'v Rrset,
+    ) -> Result<(), Full> {
+        let cut_key = Key::of(cut.owner());
+        let mut others = false;
+        for target in servers.iter() {
+            let key = Key::from_wire(target);
+            if !key.as_slice().starts_with(cut_key.as_slice()) {
+                others = true;
+                continue;
+            }
+            if let Some(node) = zone.tree().get(key.as_slice())
+                && self.add_addresses(target, node).is_err()
+            {
+                self.truncated = true;
+                return Err(Full);
+            }
+        }
+        if !others {
+            return Ok(());
+        }
+        for target in servers.iter() {
+            let key = Key::from_wire(target);
+            if key.as_slice().starts_with(cut_key.as_slice()) {
+                continue;
+            }
+            let node = match target.len() >= zone.apex().len() {
+                // Sibling glue, or authoritative data of this zone.
+                true => zone.tree().get(key.as_slice()).map(|node| node.as_ref()),
+                false => None,
+            };
+            let node = node.or_else(|| self.host(target, key.as_slice()));
+            if let Some(node) = node
+                && self.add_addresses(target, node).is_err()
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the addresses of the hosts that the RRset of the answer names, as far as there is room.
+    pub(super) fn add_wanted(&mut self) {
+        let Some((node, set)) = self.wanted.take() else {
+            return;
+        };
+        let mut seen = Seen::default();
+        // No room for more is no fault: nobody relies on these.
+        let _ = self.add_targets(node, set, &mut seen, true);
+    }
+
+    fn add_targets(
+        &mut self,
+        node: &'v Node,
+        set: &'v Rrset,
+        seen: &mut Seen<'v>,
+        follow_alias: bool,
+    ) -> Result<(), Full> {
+        let rtype = set.rtype().to_int();
+        let at = match rtype {
+            types::NS => 0,
+            types::MX | types::SVCB | types::HTTPS => 2,
+            types::SRV => 6,
+            _ => return Ok(()),
+        };
+        for rdata in set.iter() {
+            let Some(len) = rdata.get(at..).and_then(wire_name_len) else {
+                continue;
+            };
+            let target = &rdata[at..at + len];
+            let is_binding = matches!(rtype, types::SVCB | types::HTTPS);
+            let is_alias = is_binding && rdata[..2] == [0, 0];
+            if target == [0] {
+                // RFC 9460 §2.5: the owner name itself; elsewhere there is no such service.
+                if is_binding && !is_alias && follow_alias && seen.add(target) {
+                    self.add_own_addresses(node)?;
+                }
+                continue;
+            }
+            if !seen.add(target) {
+                continue;
+            }
+            let key = Key::from_wire(target);
+            let host = self.host(target, key.as_slice()).or_else(|| {
+                // The servers of a zone may be below one of its own zone cuts.
+                (rtype == types::NS)
+                    .then(|| self.glue(key.as_slice()))
+                    .flatten()
+            });
+            let Some(host) = host else { continue };
+            self.add_addresses(target, host)?;
+            // RFC 9460 §4.1: what an alias points to, one step far.
+            if is_alias
+                && follow_alias
+                && let Some(next) = host.rrset(set.rtype())
+            {
+                self.add_set(target, host, next)?;
+                self.add_targets(host, next, seen, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the addresses of the name that the answer is about.
+    fn add_own_addresses(&mut self, node: &'v Node) -> Result<(), Full> {
+        let mut owner = [0u8; 255];
+        let len = self.writer.copy_name(self.wanted_owner, &mut owner);
+        self.add_addresses(&owner[..len], node)
+    }
+
+    /// The node that is authoritative for a name in one of our zones that this client may see.
+    fn host(&self, name: &[u8], key: &[u8]) -> Option<&'v Node> {
+        let zone = self.open_zone(key)?;
+        match lookup::find(zone, name, key, Rtype::A)?.place {
+            Place::Node(node) => Some(node),
+            Place::Wildcard { node, .. } => node,
+            _ => None,
+        }
+    }
+
+    /// The node of a name in one of our zones, authoritative or not.
+    fn glue(&self, key: &[u8]) -> Option<&'v Node> {
+        self.open_zone(key)?
+            .tree()
+            .get(key)
+            .map(|node| node.as_ref())
+    }
+
+    fn open_zone(&self, key: &[u8]) -> Option<&'v Zone> {
+        let served = self.view.zones.closest(key)?;
+        match self.may_see(served) && !served.expired {
+            true => served.zone.as_ref(),
+            false => None,
+        }
+    }
+
+    fn add_addresses(&mut self, owner: &[u8], node: &Node) -> Result<(), Full> {
+        for rtype in [types::A, types::AAAA] {
+            if let Some(set) = node.rrset(Rtype::from_int(rtype)) {
+                self.add_set(owner, node, set)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_set(&mut self, owner: &[u8], node: &Node, set: &Rrset) -> Result<(), Full> {
+        let mark = self.writer.mark();
+        match self.put(owner, node, set, set.ttl().as_secs()) {
+            Ok(count) => self.additional += count,
+            Err(Full) => {
+                self.writer.back_to(mark);
+                return Err(Full);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names whose addresses were added.
+#[derive(Default)]
+struct Seen<'v> {
+    names: [&'v [u8]; TARGETS],
+    count: usize,
+}
+
+impl<'v> Seen<'v> {
+    /// Remembers a name; false when it was there before, or when there are too many.
+    fn add(&mut self, name: &'v [u8]) -> bool {
+        let had = self.names[..self.count]
+            .iter()
+            .any(|have| have.eq_ignore_ascii_case(name));
+        if had || self.count == TARGETS {
+            return false;
+        }
+        self.names[self.count] = name;
+        self.count += 1;
+        true
+    }
+}

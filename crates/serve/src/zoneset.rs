@@ -1,0 +1,235 @@
+//! What the data plane knows: the set of zones, who is a member of the mesh, and the settings; all swapped atomically.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use zonemesh_zone::tree::Leaf;
+use zonemesh_zone::{Key, Name, Tree, Zone};
+
+use crate::answer::View;
+use crate::cookie::CookieSecrets;
+use crate::metrics::Metrics;
+
+/// Who may query a zone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody.
+    #[default]
+    Public,
+    /// Only members of the mesh, known by the key of their TLS certificate: the directory and the catalog.
+    Members,
+}
+
+/// A zone that this server answers for.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The zone's name.
+    pub apex: Name,
+    /// The contents; `None` for a zone that this site is to serve but does not hold yet.
+    pub zone: Option<Zone>,
+    /// Who may query it.
+    pub access: Access,
+    /// Whether the SOA expire time has passed without a word from a primary: SERVFAIL (RFC 1034 §4.3.5).
+    pub expired: bool,
+    /// When it will expire, in seconds since 1970; `None` where this server is primary. It is only told to
+    /// secondaries that ask for it (RFC 7314) and decides nothing here.
+    pub expires: Option<Arc<AtomicU64>>,
+}
+
+impl Served {
+    /// A public zone that this server is primary for.
+    pub fn new(zone: Zone) -> Self {
+        Self {
+            apex: zone.apex().clone(),
+            zone: Some(zone),
+            access: Access::Public,
+            expired: false,
+            expires: None,
+        }
+    }
+
+    /// A zone that this site is to serve but does not hold yet.
+    pub fn missing(apex: Name) -> Self {
+        Self {
+            apex,
+            zone: None,
+            access: Access::Public,
+            expired: false,
+            expires: None,
+        }
+    }
+
+    /// The same with another access.
+    pub fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+}
+
+impl Leaf for Served {
+    fn key(&self) -> Key {
+        Key::of(&self.apex)
+    }
+}
+
+/// All zones that are served. Immutable; a clone is one reference count, a change costs what it changes.
+#[derive(Clone, Default)]
+pub struct ZoneSet {
+    tree: Tree<Served>,
+}
+
+impl ZoneSet {
+    /// No zone.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// This set with a zone more, or with another version of it.
+    #[must_use]
+    pub fn with(&self, served: Served) -> Self {
+        let mut tree = self.tree.clone();
+        tree.insert(Arc::new(served));
+        Self { tree }
+    }
+
+    /// This set without a zone.
+    #[must_use]
+    pub fn without(&self, apex: &Name) -> Self {
+        let mut tree = self.tree.clone();
+        tree.remove(Key::of(apex).as_slice());
+        Self { tree }
+    }
+
+    /// The zone of this name.
+    pub fn get(&self, apex: &Name) -> Option<&Served> {
+        self.tree.get(Key::of(apex).as_slice()).map(Arc::as_ref)
+    }
+
+    /// The closest zone that encloses the name of a key.
+    pub fn closest(&self, key: &[u8]) -> Option<&Served> {
+        self.tree.closest_ancestor(key).map(Arc::as_ref)
+    }
+
+    /// The closest zone that encloses the name of a key and does not start at it: the parent's side of a zone cut.
+    pub fn closest_above(&self, key: &[u8], name_len: usize) -> Option<&Served> {
+        self.tree
+            .descend(key)
+            .map(Arc::as_ref)
+            .filter(|served| served.apex.len() < name_len)
+            .last()
+    }
+
+    /// All zones, in canonical order.
+    pub fn iter(&self) -> impl Iterator<Item = &Served> {
+        self.tree.iter().map(Arc::as_ref)
+    }
+
+    /// How many zones there are.
+    pub fn len(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// Whether there is no zone.
+    pub fn is_empty(&self) -> bool {
+        self.tree.is_empty()
+    }
+}
+
+impl FromIterator<Served> for ZoneSet {
+    fn from_iter<I: IntoIterator<Item = Served>>(zones: I) -> Self {
+        Self {
+            tree: zones.into_iter().map(Arc::new).collect(),
+        }
+    }
+}
+
+/// Who is a member of the mesh.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// SHA-256 of the members' public keys.
+    pub pins: HashSet<[u8; 32]>,
+    /// Names of the TSIG keys that members use. Messages with TSIG go to the [`crate::Handler`], who looks here.
+    pub keys: HashSet<Name>,
+}
+
+/// What an operator can set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The largest answer over UDP, in octets; 512 to 4096.
+    pub udp_payload: u16,
+    /// What a client that asks for it is told about which server answers (RFC 5001).
+    pub nsid: Option<Vec<u8>>,
+    /// The answer to `version.bind` and `version.server` of class CHAOS; REFUSED without.
+    pub version: Option<String>,
+    /// The answer to `id.server` and `hostname.bind` of class CHAOS (RFC 4892); REFUSED without.
+    pub identity: Option<String>,
+    /// What DNS cookies are made with (RFC 7873, RFC 9018); none are sent without.
+    pub cookies: Option<CookieSecrets>,
+    /// How long a connection may be idle; told to clients that ask (RFC 7828).
+    pub idle_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            // Passes unfragmented on practically every path; the value of DNS Flag Day 2020.
+            udp_payload: 1232,
+            nsid: None,
+            version: None,
+            identity: None,
+            cookies: None,
+            // RFC 7766 §6.2.3 asks for the order of seconds; RFC 9103 for longer on transfer connections.
+            idle_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What the listeners read and the control side writes. Each part is swapped as a whole.
+#[derive(Default)]
+pub struct Shared {
+    /// The zones.
+    pub zones: ArcSwap<ZoneSet>,
+    /// Whether this site holds all that it is to serve. While it does not, it gives no answers but to members: an empty
+    /// replica must not say NXDOMAIN. A plain name server is ready from the start.
+    pub ready: AtomicBool,
+    /// The members of the mesh.
+    pub members: ArcSwap<Members>,
+    /// The operator's settings.
+    pub settings: ArcSwap<Settings>,
+    /// What was counted.
+    pub metrics: Metrics,
+}
+
+impl Shared {
+    /// Empty, and not ready.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Changes the set of zones by one swap. Several may do so at once; none is lost, and `change` may be called again.
+    pub fn update_zones(&self, mut change: impl FnMut(&ZoneSet) -> ZoneSet) {
+        self.zones.rcu(|zones| change(zones));
+    }
+
+    /// Sets whether this site is ready.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// Calls `work` with everything as it is now. `now` is in seconds since 1970.
+    pub fn view<R>(&self, now: u64, work: impl FnOnce(&View<'_>) -> R) -> R {
+        let zones = self.zones.load();
+        let members = self.members.load();
+        let settings = self.settings.load();
+        work(&View {
+            zones: &zones,
+            members: &members,
+            settings: &settings,
+            ready: self.ready.load(Ordering::Acquire),
+            trusted: false,
+            now,
+        })
+    }
+}
