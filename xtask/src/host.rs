@@ -26,6 +26,11 @@ pub const NEEDS: &[Need] = &[
         purpose: "linking, and building the cryptography library",
     },
     Need {
+        program: "git",
+        packages: &["git"],
+        purpose: "fetching the database of known vulnerabilities",
+    },
+    Need {
         program: "ip",
         packages: &["iproute2"],
         purpose: "network namespaces in scenario tests",
@@ -115,11 +120,15 @@ pub fn install(needs: &[Need]) -> Result<()> {
             packages.join(" ")
         );
     }
-    run(apt().args(["update", "-qq"]))?;
-    run(apt()
-        .args(["install", "-y", "-qq", "--no-install-recommends"])
-        .args(["-o", "Dpkg::Use-Pty=0"])
-        .args(&packages))?;
+    // One unreachable source of several fails it, and the packages may come from another.
+    if let Err(error) = run_quietly(apt().args(["update"])) {
+        eprintln!("warning: {error:#}");
+    }
+    run_quietly(
+        apt()
+            .args(["install", "-y", "--no-install-recommends"])
+            .args(&packages),
+    )?;
     let still = self::missing(needs);
     if let Some(need) = still.first() {
         bail!(
@@ -167,6 +176,20 @@ pub fn run(command: &mut Command) -> Result<()> {
         .with_context(|| format!("cannot run `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// Runs a command whose output matters only if it fails.
+fn run_quietly(command: &mut Command) -> Result<()> {
+    let shown = show(command);
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run `{shown}`"))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        bail!("`{shown}` failed ({}):\n{text}{errors}", output.status);
     }
     Ok(())
 }
