@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
@@ -56,7 +57,7 @@ impl Net {
             hosts: Vec::new(),
         };
         let hub = net.hub();
-        ip(&["netns", "add", &hub])?;
+        add_namespace(&hub)?;
         ip(&["-n", &hub, "link", "add", "bridge", "type", "bridge"])?;
         ip(&["-n", &hub, "link", "set", "bridge", "up"])?;
         for index in 1..=hosts {
@@ -69,7 +70,7 @@ impl Net {
         let hub = self.hub();
         let name = format!("{}-{index}", self.prefix);
         let port = format!("port{index}");
-        ip(&["netns", "add", &name])?;
+        add_namespace(&name)?;
         self.hosts.push(Host {
             namespace: name.clone(),
             hub: hub.clone(),
@@ -208,6 +209,13 @@ impl Host {
         let enter = ["netns", "exec", &self.namespace, "iptables", "-w"];
         ip(&[&enter[..], words].concat())
     }
+}
+
+/// Makes a namespace. The first one on a machine mounts `/run/netns`, which two at once get wrong.
+fn add_namespace(name: &str) -> Result<()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    ip(&["netns", "add", name])
 }
 
 fn ip(words: &[&str]) -> Result<()> {
