@@ -29,6 +29,8 @@ pub struct Daemon {
     command: Command,
     log: PathBuf,
     child: Option<Child>,
+    // How it ended by itself; the child is forgotten then, since its process ID may go to another.
+    ended: Option<ExitStatus>,
 }
 
 impl Daemon {
@@ -53,6 +55,7 @@ impl Daemon {
             command,
             log,
             child: None,
+            ended: None,
         };
         daemon.spawn()?;
         Ok(daemon)
@@ -72,6 +75,7 @@ impl Daemon {
             .spawn()
             .with_context(|| format!("cannot run {}", self.name))?;
         self.child = Some(child);
+        self.ended = None;
         Ok(())
     }
 
@@ -104,16 +108,19 @@ impl Daemon {
         outcome.with_context(|| format!("log of {}:\n{}", self.name, self.log_tail()))
     }
 
-    /// Returns how the process ended by itself, if it did.
+    /// Returns how the process ended by itself, if it did since it was started last.
     ///
     /// # Errors
     ///
     /// When the system does not tell.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        match &mut self.child {
-            Some(child) => child.try_wait().context("cannot look at the process"),
-            None => Ok(None),
+        if let Some(child) = &mut self.child
+            && let Some(status) = child.try_wait().context("cannot look at the process")?
+        {
+            self.child = None;
+            self.ended = Some(status);
         }
+        Ok(self.ended)
     }
 
     /// Asks the process to end (SIGTERM), kills it if it has not after ten seconds, and returns how it ended.
@@ -153,19 +160,21 @@ impl Daemon {
     ///
     /// When the process does not run.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let child = self
-            .child
-            .as_ref()
-            .with_context(|| format!("{} does not run", self.name))?;
+        let child = self.child.as_ref().with_context(|| self.not_running())?;
         // A child that was not waited for keeps its process ID, so this reaches nobody else.
         kill_process(Pid::from_child(child), signal)
             .with_context(|| format!("cannot send a signal to {}", self.name))
     }
 
     fn take(&mut self) -> Result<Child> {
-        self.child
-            .take()
-            .with_context(|| format!("{} does not run", self.name))
+        self.child.take().with_context(|| self.not_running())
+    }
+
+    fn not_running(&self) -> String {
+        match self.ended {
+            Some(status) => format!("{} has ended by itself ({status})", self.name),
+            None => format!("{} does not run", self.name),
+        }
     }
 }
 
@@ -197,7 +206,8 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if self.child.is_some()
+        if !matches!(self.ended(), Ok(Some(_)))
+            && self.child.is_some()
             && let Err(error) = self.stop()
         {
             eprintln!("cannot stop {}: {error:#}", self.name);
@@ -210,5 +220,59 @@ impl Drop for Daemon {
                 self.log_tail()
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> (tempfile::TempDir, Daemon) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let daemon = Daemon::start("a shell", command, folder.path().join("log")).unwrap();
+        (folder, daemon)
+    }
+
+    fn wait_log(daemon: &Daemon, text: &str) {
+        wait::until(START_LIMIT, text, || {
+            Ok(daemon.log().contains(text).then_some(()))
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_process_that_ends_by_itself_is_noticed_and_can_be_started_again() {
+        let (_folder, mut daemon) = shell("echo hello; exit 3");
+        let error = daemon.wait_ready(START_LIMIT, || Ok(false)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("ended by itself (exit status: 3)")
+        );
+        assert!(error.to_string().contains("hello"));
+        assert!(daemon.stop().unwrap_err().to_string().contains("by itself"));
+        assert_eq!(daemon.pid(), None);
+        daemon.spawn().unwrap();
+        assert!(daemon.pid().is_some());
+    }
+
+    #[test]
+    fn a_process_is_asked_to_end_first() {
+        let (_folder, mut daemon) =
+            shell("trap 'exit 7' TERM; echo up; while :; do sleep 0.01; done");
+        wait_log(&daemon, "up");
+        assert_eq!(daemon.stop().unwrap().code(), Some(7));
+    }
+
+    #[test]
+    fn a_process_that_runs_is_ended_when_dropped() {
+        let (_folder, daemon) = shell("echo up; exec sleep 1000");
+        wait_log(&daemon, "up");
+        let entry = format!("/proc/{}", daemon.pid().unwrap());
+        assert!(Path::new(&entry).exists());
+        drop(daemon);
+        assert!(!Path::new(&entry).exists());
     }
 }
