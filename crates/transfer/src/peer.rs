@@ -1,0 +1,566 @@
+//! Talking to another server: one handle for each, with connections that are opened when needed and kept open.
+//!
+//! A [`Peer`] has two [`Connection`]s, one for questions, NOTIFY and UPDATE and one for transfers, so that a question
+//! never waits behind a large zone. Requests on a connection are pipelined and told apart by their IDs (RFC 7766 §6.2.1.1,
+//! RFC 9103 §6.2). What comes back is checked here for signature and form; what it means is decided elsewhere, and so is
+//! when to try again, save for a floor: a peer that cannot be reached is not dialled again at once.
+
+mod connection;
+mod udp;
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use zonemesh_zone::{Name, Rcode, Record, Zone};
+
+pub use self::connection::Connection;
+use crate::inbound::{Incoming, Limits, Step, Transfer, TransferError};
+use crate::message::{Header, set_id};
+use crate::query::{self, Question, ReplyError, Request, SoaAnswer};
+use crate::tls::{self, Pin, SiteKey, TlsError, WrongPin};
+use crate::tsig::{Key, TsigError};
+
+/// Where a peer is and how to talk to it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its address and port.
+    pub addr: SocketAddr,
+    /// The address to come from; the system chooses when there is none.
+    pub source: Option<IpAddr>,
+    /// What to talk over.
+    pub transport: Transport,
+    /// What to sign with.
+    pub tsig: Option<Key>,
+}
+
+/// What to talk over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// UDP for questions and NOTIFY, TCP for transfers and UPDATE: what foreign servers expect.
+    Plain,
+    /// TCP for everything.
+    Tcp,
+    /// TLS for everything, with a server that has one of these keys.
+    Tls {
+        /// Which keys are right.
+        pins: Vec<Pin>,
+    },
+}
+
+impl Transport {
+    /// Its name, for logs and `status`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Plain => "udp+tcp",
+            Self::Tcp => "tcp",
+            Self::Tls { .. } => "tls",
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.addr, self.transport.name())
+    }
+}
+
+/// Time-outs and bounds.
+#[derive(Clone)]
+pub struct Options {
+    /// How long connecting may take, TLS included. Default 5 s: three SYNs get lost before it is over.
+    pub connect_timeout: Duration,
+    /// How long a connection is kept without use. Default 60 s; the other side often has less, which does no harm.
+    pub idle: Duration,
+    /// How long to wait for each message of a transfer. Default 30 s.
+    pub message_timeout: Duration,
+    /// How long a peer that could not be reached is left alone at first; doubles with each failure. Default 250 ms.
+    pub back_off_floor: Duration,
+    /// How long it is left alone at the most. Default 10 s, so that a peer that is back is found soon.
+    pub back_off_cap: Duration,
+    /// How much a transfer may bring.
+    pub limits: Limits,
+    /// The wall clock, for TSIG.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            idle: Duration::from_secs(60),
+            message_timeout: Duration::from_secs(30),
+            back_off_floor: Duration::from_millis(250),
+            back_off_cap: Duration::from_secs(10),
+            limits: Limits::default(),
+            clock: Arc::new(Timestamp::now),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").finish_non_exhaustive()
+    }
+}
+
+/// Why a peer gave no good answer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerError {
+    /// It cannot be reached.
+    #[error("{target} cannot be reached")]
+    Unreachable {
+        /// The peer.
+        target: String,
+        /// What the system says.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// Nothing listens there.
+    #[error("{target} refuses connections: nothing listens there")]
+    Refused {
+        /// The peer.
+        target: String,
+    },
+    /// It failed a moment ago and is left alone for the time being.
+    #[error(
+        "{target} is left alone for another {wait:?} after {failures} failures; the last: {last}"
+    )]
+    BackingOff {
+        /// The peer.
+        target: String,
+        /// How long.
+        wait: Duration,
+        /// How often connecting has failed in a row.
+        failures: u32,
+        /// The last failure.
+        last: Box<PeerError>,
+    },
+    /// No answer came in time.
+    #[error("no answer from {target} within {after:?}")]
+    Timeout {
+        /// The peer.
+        target: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The server there has another key than the one we look for.
+    #[error("{target} is not who it should be")]
+    WrongPin {
+        /// The peer.
+        target: String,
+        /// What was expected and what it has.
+        #[source]
+        source: WrongPin,
+    },
+    /// The TLS handshake failed.
+    #[error("the TLS handshake with {target} failed")]
+    Tls {
+        /// The peer.
+        target: String,
+        /// What is wrong.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The connection ended before the answer came.
+    #[error("{target} closed the connection before it answered")]
+    Closed {
+        /// The peer.
+        target: String,
+        /// What the system says, if the end was not orderly.
+        #[source]
+        source: Option<Arc<io::Error>>,
+        /// Whether the connection had been in use before, so that a new one may do better at once.
+        reused: bool,
+    },
+    /// The peer breaks the protocol.
+    #[error("{target} broke the protocol: {what}")]
+    Protocol {
+        /// The peer.
+        target: String,
+        /// What it did.
+        what: String,
+    },
+    /// The peer says no.
+    #[error("{target} answered {rcode}{}", query::Because(.why))]
+    Rcode {
+        /// The peer.
+        target: String,
+        /// What it says.
+        rcode: Rcode,
+        /// Its extended error, if it has one.
+        why: Option<String>,
+    },
+    /// The signature of an answer is not good, or the peer says so of ours.
+    #[error("signatures between us and {target} fail")]
+    Tsig {
+        /// The peer.
+        target: String,
+        /// What is wrong.
+        #[source]
+        source: TsigError,
+    },
+    /// The request is too long for a message, or too short.
+    #[error("a request of {0} octets cannot be sent")]
+    RequestSize(usize),
+    /// Too many requests are under way to this peer.
+    #[error("too many requests to {target} are under way")]
+    Busy {
+        /// The peer.
+        target: String,
+    },
+}
+
+impl PeerError {
+    /// Whether the peer has not been heard at all, so that nothing is known about its zones.
+    pub fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::Refused { .. }
+                | Self::BackingOff { .. }
+                | Self::Timeout { .. }
+                | Self::Closed { .. }
+        )
+    }
+}
+
+/// Why no transfer was made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The peer did not answer as it should.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// The transfer was refused for its content.
+    #[error("the transfer of {zone} from {target} is not good")]
+    Transfer {
+        /// The zone.
+        zone: Name,
+        /// The peer.
+        target: String,
+        /// What is wrong.
+        #[source]
+        source: TransferError,
+    },
+}
+
+/// A transfer that has been made.
+#[derive(Debug)]
+pub struct Fetched {
+    /// What came.
+    pub incoming: Incoming,
+    /// Whether it was asked for as an IXFR at last.
+    pub ixfr: bool,
+    /// Why the IXFR before it failed, when it was an AXFR after all.
+    pub fell_back: Option<TransferError>,
+    /// How many messages came.
+    pub messages: usize,
+    /// How many records came.
+    pub records: u64,
+    /// How many octets came, without framing.
+    pub bytes: u64,
+    /// How long the peer may still serve the zone, in seconds (RFC 7314).
+    pub expire: Option<u32>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// A handle for one other server; a clone is the same handle. The connections end when the last clone is gone.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    target: Arc<Target>,
+    options: Options,
+    questions: Connection,
+    transfers: Connection,
+}
+
+/// # Making it
+impl Peer {
+    /// Makes a handle; connects to nothing yet. Must be called within a tokio runtime, which will run the connections.
+    ///
+    /// With TLS the peer sees the certificate of `key`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When the TLS library refuses the key.
+    pub fn new(target: Target, key: Option<&SiteKey>, options: Options) -> Result<Self, TlsError> {
+        let tls = match &target.transport {
+            Transport::Tls { pins } => Some(Arc::new(tls::client_config(key, pins)?)),
+            Transport::Plain | Transport::Tcp => None,
+        };
+        let target = Arc::new(target);
+        Ok(Self {
+            questions: Connection::new(target.clone(), tls.clone(), options.clone()),
+            transfers: Connection::new(target.clone(), tls, options.clone()),
+            target,
+            options,
+        })
+    }
+
+    /// Where the peer is.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Ends the waiting after failures, as when the peer has shown that it is there.
+    pub fn wake(&self) {
+        self.questions.wake();
+        self.transfers.wake();
+    }
+}
+
+/// # Asking
+impl Peer {
+    /// Sends a request and waits for its reply, which has the request's ID again. Signs it if the target has a key.
+    ///
+    /// A request that a kept connection has swallowed is sent once more on a new one, unless it is an UPDATE.
+    ///
+    /// # Errors
+    ///
+    /// When there is no reply that can be believed. Its RCODE is the caller's to judge.
+    pub async fn request(&self, message: Vec<u8>, timeout: Duration) -> Result<Vec<u8>, PeerError> {
+        self.request_signed(message, self.target.tsig.as_ref(), timeout)
+            .await
+    }
+
+    /// Sends a request that is signed with another key than the target's own, or with none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peer::request`].
+    pub async fn request_signed(
+        &self,
+        message: Vec<u8>,
+        key: Option<&Key>,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, PeerError> {
+        let id = match Header::read(&message) {
+            Some(header) if message.len() <= MAX_REQUEST => header.id,
+            _ => return Err(PeerError::RequestSize(message.len())),
+        };
+        let attempt = async {
+            let first = self.questions.request(&message, key, timeout).await;
+            match first {
+                Err(PeerError::Closed { reused: true, .. }) if !query::is_update(&message) => {
+                    self.questions.request(&message, key, timeout).await
+                }
+                other => other,
+            }
+        };
+        let mut reply = match tokio::time::timeout(timeout, attempt).await {
+            Ok(reply) => reply?,
+            Err(_) => {
+                return Err(PeerError::Timeout {
+                    target: self.target.to_string(),
+                    after: timeout,
+                });
+            }
+        };
+        set_id(&mut reply, id);
+        Ok(reply)
+    }
+
+    /// Asks for the SOA of a zone.
+    ///
+    /// # Errors
+    ///
+    /// When no authoritative answer came.
+    pub async fn soa(&self, zone: &Name, timeout: Duration) -> Result<SoaAnswer, PeerError> {
+        let message = Request::new(0, zone.clone(), Question::Soa)
+            .with_edns()
+            .compose();
+        let reply = self.small(message, timeout).await?;
+        query::parse_soa_answer(&reply, zone).map_err(|error| self.reply_error(error))
+    }
+
+    /// Tells of a new version, once; [`crate::notify`] says when to try again.
+    ///
+    /// # Errors
+    ///
+    /// When it is not acknowledged.
+    pub async fn notify(&self, soa: &Record, timeout: Duration) -> Result<(), PeerError> {
+        let reply = self.small(Request::compose_notify(0, soa), timeout).await?;
+        query::parse_acknowledgement(&reply).map_err(|error| self.reply_error(error))
+    }
+
+    /// Sends a small request over UDP where that is the way, and over TCP when the answer does not fit.
+    async fn small(&self, message: Vec<u8>, timeout: Duration) -> Result<Vec<u8>, PeerError> {
+        if self.target.transport != Transport::Plain {
+            return self.request(message, timeout).await;
+        }
+        let reply = udp::exchange(&self.target, &self.options, &message, timeout).await?;
+        match Header::read(&reply).is_some_and(|header| header.flags & crate::message::TC != 0) {
+            true => self.request(message, timeout).await,
+            false => Ok(reply),
+        }
+    }
+
+    fn reply_error(&self, error: ReplyError) -> PeerError {
+        let target = self.target.to_string();
+        match error {
+            ReplyError::Rcode { rcode, why } => PeerError::Rcode { target, rcode, why },
+            other => PeerError::Protocol {
+                target,
+                what: other.to_string(),
+            },
+        }
+    }
+}
+
+/// # Transfers
+impl Peer {
+    /// Fetches what is newer than `have`, or the whole zone: by IXFR if there is something to start from, and by AXFR
+    /// when that fails in a way that promises more of it.
+    ///
+    /// # Errors
+    ///
+    /// When no whole and good transfer came. Nothing has changed then.
+    pub async fn transfer(&self, zone: &Name, have: Option<Zone>) -> Result<Fetched, FetchError> {
+        self.transfer_watched(zone, have, &mut |_| {}).await
+    }
+
+    /// As [`Peer::transfer`]; calls `progress` after each message.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peer::transfer`].
+    pub async fn transfer_watched(
+        &self,
+        zone: &Name,
+        have: Option<Zone>,
+        progress: &mut (dyn FnMut(&Transfer) + Send),
+    ) -> Result<Fetched, FetchError> {
+        let started = Instant::now();
+        let failure = match &have {
+            Some(have) => {
+                let question = Question::Ixfr {
+                    from: have.serial(),
+                };
+                let transfer = Transfer::ixfr(have.clone(), 0);
+                match self.fetch(zone, question, transfer, progress).await {
+                    Err(FetchError::Transfer { source, .. }) if source.retry_with_axfr() => source,
+                    other => return other,
+                }
+            }
+            None => {
+                let transfer = Transfer::axfr(zone.clone(), None, 0);
+                return self.fetch(zone, Question::Axfr, transfer, progress).await;
+            }
+        };
+        let transfer = Transfer::axfr(zone.clone(), have, 0);
+        let fetched = self.fetch(zone, Question::Axfr, transfer, progress).await?;
+        Ok(Fetched {
+            fell_back: Some(failure),
+            elapsed: started.elapsed(),
+            ..fetched
+        })
+    }
+
+    async fn fetch(
+        &self,
+        zone: &Name,
+        question: Question,
+        transfer: Transfer,
+        progress: &mut (dyn FnMut(&Transfer) + Send),
+    ) -> Result<Fetched, FetchError> {
+        let transfer = transfer.with_limits(self.options.limits);
+        let mut open = Open {
+            zone,
+            question,
+            transfer,
+            progress,
+        };
+        match self.fetch_once(&mut open).await {
+            Err(FetchError::Peer(PeerError::Closed { reused: true, .. }))
+                if open.transfer.messages() == 0 =>
+            {
+                self.fetch_once(&mut open).await
+            }
+            other => other,
+        }
+    }
+
+    async fn fetch_once(&self, open: &mut Open<'_>) -> Result<Fetched, FetchError> {
+        let started = Instant::now();
+        let message = Request::new(0, open.zone.clone(), open.question.clone())
+            .with_edns()
+            .compose();
+        let mut stream = self
+            .transfers
+            .stream(&message, self.target.tsig.as_ref())
+            .await?;
+        open.transfer.set_request_id(stream.id());
+        loop {
+            let reply = match stream.next(self.options.message_timeout).await {
+                Ok(reply) => reply,
+                Err(PeerError::Closed { .. }) if open.transfer.messages() > 0 => {
+                    return Err(self.bad(open.zone, open.transfer.broken_off()));
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let step = open.transfer.feed(&reply);
+            (open.progress)(&open.transfer);
+            let incoming = match step {
+                Ok(Step::More) => continue,
+                Ok(Step::Done(incoming)) => incoming,
+                Err(error) => {
+                    // A refusal is a whole answer; after anything else more of the same may follow.
+                    if matches!(error, TransferError::Rcode { .. }) {
+                        stream.finish();
+                    }
+                    return Err(self.bad(open.zone, error));
+                }
+            };
+            stream.check_last()?;
+            stream.finish();
+            return Ok(Fetched {
+                incoming,
+                ixfr: matches!(open.question, Question::Ixfr { .. }),
+                fell_back: None,
+                messages: open.transfer.messages(),
+                records: open.transfer.records(),
+                bytes: open.transfer.bytes(),
+                expire: open.transfer.expire(),
+                elapsed: started.elapsed(),
+            });
+        }
+    }
+
+    fn bad(&self, zone: &Name, error: TransferError) -> FetchError {
+        match error {
+            TransferError::Rcode { rcode, why }
+                if !matches!(rcode, Rcode::NOTIMP | Rcode::FORMERR) =>
+            {
+                FetchError::Peer(PeerError::Rcode {
+                    target: self.target.to_string(),
+                    rcode,
+                    why,
+                })
+            }
+            source => FetchError::Transfer {
+                zone: zone.clone(),
+                target: self.target.to_string(),
+                source,
+            },
+        }
+    }
+}
+
+/// A transfer under way.
+struct Open<'a> {
+    zone: &'a Name,
+    question: Question,
+    transfer: Transfer,
+    progress: &'a mut (dyn FnMut(&Transfer) + Send),
+}
+
+/// Leaves room for a signature.
+const MAX_REQUEST: usize = 0xFFFF - 512;
+
+#[cfg(test)]
+mod tests;
