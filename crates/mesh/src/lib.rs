@@ -1,1 +1,9 @@
 //! Healing: planner, plan checker, brake, join and identity.
+
+pub mod brake;
+pub mod desired;
+pub mod invite;
+pub mod packet;
+pub mod plan;
+mod text;
+pub mod verify;

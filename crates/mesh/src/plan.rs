@@ -1,0 +1,396 @@
+//! The plan: what leads from what a site is doing to what it should be doing.
+//!
+//! A plan is plain data, made in one place and carried out in another. It says what it was made from, what is held back,
+//! and why nothing is done when nothing is done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use zonemesh_zone::directory::SiteName;
+use zonemesh_zone::{Name, Serial, SerialExt};
+
+use crate::brake::{Approvals, Fingerprint, too_many};
+use crate::desired::{Desired, Hold, MadeFrom, Peer, ZoneRole, ZoneSetup};
+
+/// What a site is doing, as its engine says. Whether peers can be reached is not part of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The peers that the engine knows.
+    pub peers: BTreeMap<SiteName, Peer>,
+    /// The zones that it runs for the mesh. Zones that the mesh does not know of are not to be listed.
+    pub zones: BTreeMap<Name, ZoneSetup>,
+    /// From which versions the last plan was made that was carried out.
+    pub applied: Option<MadeFrom>,
+}
+
+/// One thing to do. Each can be done again without harm, and none waits for another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum Action {
+    /// Meet a new peer: reach it, let it transfer, tell it of changes.
+    AddPeer {
+        /// The site.
+        site: SiteName,
+        /// How to meet it.
+        peer: Peer,
+    },
+    /// Meet a peer otherwise.
+    ChangePeer {
+        /// The site.
+        site: SiteName,
+        /// How it was met.
+        from: Peer,
+        /// How it is to be met.
+        to: Peer,
+    },
+    /// Run another zone.
+    AddZone {
+        /// The zone.
+        #[serde(with = "crate::text")]
+        zone: Name,
+        /// How.
+        setup: ZoneSetup,
+    },
+    /// Run a zone otherwise.
+    ChangeZone {
+        /// The zone.
+        #[serde(with = "crate::text")]
+        zone: Name,
+        /// How it was run.
+        from: ZoneSetup,
+        /// How it is to be run.
+        to: ZoneSetup,
+    },
+    /// Stop running a zone. Its data and keys are kept for 30 days.
+    RemoveZone {
+        /// The zone.
+        #[serde(with = "crate::text")]
+        zone: Name,
+        /// How it was run.
+        setup: ZoneSetup,
+    },
+    /// Forget a peer: its keys, its right to transfer, its NOTIFY.
+    RemovePeer {
+        /// The site.
+        site: SiteName,
+        /// Whether a tombstone says that it was removed.
+        departed: bool,
+    },
+}
+
+/// Removals that wait for approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// What is removed: `zones` or `peers`.
+    pub kind: String,
+    /// Their names.
+    pub names: Vec<String>,
+    /// Of how many.
+    pub of: usize,
+    /// What approves it.
+    pub fingerprint: Fingerprint,
+}
+
+/// What is to be done, and why no more than that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What is to be done, in this order.
+    pub actions: Vec<Action>,
+    /// Why something, or everything, stays as it is.
+    pub reasons: Vec<String>,
+    /// What waits for approval.
+    pub held: Vec<Held>,
+    /// What it was made from; `None` when nothing could be said.
+    pub made_from: Option<MadeFrom>,
+}
+
+/// Makes the plan.
+pub fn plan(desired: &Result<Desired, Hold>, observed: &Observed, approvals: &Approvals) -> Plan {
+    let desired = match desired {
+        Ok(desired) => desired,
+        Err(hold) => {
+            return Plan {
+                reasons: vec![format!("nothing is changed: {hold}")],
+                ..Plan::default()
+            };
+        }
+    };
+    let mut plan = Plan {
+        made_from: Some(desired.made_from),
+        ..Plan::default()
+    };
+    if let Some(why) = too_old(desired.made_from, observed.applied) {
+        plan.reasons.push(why);
+        return plan;
+    }
+    for (site, peer) in &desired.peers {
+        let (site, peer) = (site.clone(), peer.clone());
+        match observed.peers.get(&site) {
+            None => plan.actions.push(Action::AddPeer { site, peer }),
+            Some(from) if *from != peer => plan.actions.push(Action::ChangePeer {
+                site,
+                from: from.clone(),
+                to: peer,
+            }),
+            Some(_) => {}
+        }
+    }
+    change_zones(desired, observed, &mut plan);
+    remove_zones(desired, observed, approvals, &mut plan);
+    remove_peers(desired, observed, approvals, &mut plan);
+    plan
+}
+
+/// A late plan must not move a site backwards.
+fn too_old(made_from: MadeFrom, applied: Option<MadeFrom>) -> Option<String> {
+    let applied = applied?;
+    let older = |new: u32, old: u32| new != old && !Serial(new).is_after(Serial(old));
+    if older(made_from.directory, applied.directory) {
+        return Some(format!(
+            "nothing is changed: directory {} is older than {}, which was acted upon already",
+            made_from.directory, applied.directory
+        ));
+    }
+    match (made_from.catalog, applied.catalog) {
+        (Some(new), Some(old)) if older(new, old) => Some(format!(
+            "nothing is changed: catalog {new} is older than {old}, which was acted upon already"
+        )),
+        _ => None,
+    }
+}
+
+fn change_zones(desired: &Desired, observed: &Observed, plan: &mut Plan) {
+    for (zone, why) in &desired.keep {
+        if observed.zones.contains_key(zone) {
+            let text = format!("{} stays as it is: {why}", zone.fmt_with_dot());
+            plan.reasons.push(text);
+        } else if !desired.zones.contains_key(zone) {
+            let text = format!("{} is not added: {why}", zone.fmt_with_dot());
+            plan.reasons.push(text);
+        }
+    }
+    for (zone, setup) in &desired.zones {
+        match observed.zones.get(zone) {
+            None => plan.actions.push(Action::AddZone {
+                zone: zone.clone(),
+                setup: setup.clone(),
+            }),
+            Some(from) if from != setup && !desired.keep.contains_key(zone) => {
+                plan.actions.push(Action::ChangeZone {
+                    zone: zone.clone(),
+                    from: from.clone(),
+                    to: setup.clone(),
+                });
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn remove_zones(desired: &Desired, observed: &Observed, approvals: &Approvals, plan: &mut Plan) {
+    let gone: BTreeMap<&Name, &ZoneSetup> = observed
+        .zones
+        .iter()
+        .filter(|(zone, _)| !desired.zones.contains_key(*zone) && !desired.keep.contains_key(*zone))
+        .collect();
+    if gone.is_empty() {
+        return;
+    }
+    if let Some(why) = &desired.keep_all {
+        let text = format!("{} member zone(s) stay as they are: {why}", gone.len());
+        plan.reasons.push(text);
+        return;
+    }
+    let members = observed
+        .zones
+        .values()
+        .filter(|setup| !setup.members_only)
+        .count();
+    let names = gone
+        .keys()
+        .map(|zone| zone.fmt_with_dot().to_string())
+        .collect();
+    let bulk = desired.catalog_empty || too_many(gone.len(), members);
+    if bulk && !approved("zones", names, members, approvals, plan) {
+        return;
+    }
+    plan.actions
+        .extend(gone.into_iter().map(|(zone, setup)| Action::RemoveZone {
+            zone: zone.clone(),
+            setup: setup.clone(),
+        }));
+}
+
+fn remove_peers(desired: &Desired, observed: &Observed, approvals: &Approvals, plan: &mut Plan) {
+    let gone: BTreeSet<&SiteName> = observed
+        .peers
+        .keys()
+        .filter(|site| !desired.peers.contains_key(*site))
+        .collect();
+    // A tombstone is consent.
+    let (departed, lost): (Vec<_>, Vec<_>) = gone
+        .into_iter()
+        .partition(|site| desired.departed.contains(*site));
+    let names: Vec<String> = lost.iter().map(ToString::to_string).collect();
+    let bulk = too_many(lost.len(), observed.peers.len());
+    let lost_go = !bulk || approved("peers", names, observed.peers.len(), approvals, plan);
+    let remove = |departed| {
+        move |site: &SiteName| Action::RemovePeer {
+            site: site.clone(),
+            departed,
+        }
+    };
+    plan.actions.extend(departed.into_iter().map(remove(true)));
+    if lost_go {
+        plan.actions.extend(lost.into_iter().map(remove(false)));
+    }
+}
+
+fn approved(
+    kind: &str,
+    names: Vec<String>,
+    of: usize,
+    approvals: &Approvals,
+    plan: &mut Plan,
+) -> bool {
+    let fingerprint = Fingerprint::of(kind, &names);
+    if approvals.contains(&fingerprint) {
+        return true;
+    }
+    plan.reasons.push(format!(
+        "held: {} of {of} {kind} would be removed at once; if that is meant, approve {fingerprint}",
+        names.len()
+    ));
+    plan.held.push(Held {
+        kind: kind.into(),
+        names,
+        of,
+        fingerprint,
+    });
+    false
+}
+
+/// Does in a model what an engine does with a plan.
+pub fn apply(observed: &mut Observed, plan: &Plan) {
+    for action in &plan.actions {
+        match action.clone() {
+            Action::AddPeer { site, peer } | Action::ChangePeer { site, to: peer, .. } => {
+                observed.peers.insert(site, peer);
+            }
+            Action::RemovePeer { site, .. } => {
+                observed.peers.remove(&site);
+            }
+            Action::AddZone { zone, setup }
+            | Action::ChangeZone {
+                zone, to: setup, ..
+            } => {
+                observed.zones.insert(zone, setup);
+            }
+            Action::RemoveZone { zone, .. } => {
+                observed.zones.remove(&zone);
+            }
+        }
+    }
+    observed.remember(plan);
+}
+
+impl Observed {
+    /// Remembers from which versions a plan was made that has been carried out. What was unreadable does not make
+    /// what was read before forgotten.
+    pub fn remember(&mut self, plan: &Plan) {
+        let Some(made_from) = plan.made_from else {
+            return;
+        };
+        if too_old(made_from, self.applied).is_some() {
+            return;
+        }
+        self.applied = Some(MadeFrom {
+            catalog: made_from
+                .catalog
+                .or(self.applied.and_then(|applied| applied.catalog)),
+            ..made_from
+        });
+    }
+}
+
+impl fmt::Display for ZoneSetup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.role {
+            ZoneRole::Primary => f.write_str("primary"),
+            ZoneRole::Secondary(Some(site)) => write!(f, "secondary of {site}"),
+            ZoneRole::Secondary(None) => f.write_str("secondary of any site"),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        match addresses.is_empty() {
+            true => f.write_str("no address")?,
+            false => f.write_str(&addresses.join(" "))?,
+        }
+        write!(f, " dns {}", self.dns)?;
+        if let Some(port) = self.dot {
+            write!(f, " dot {port}")?;
+        }
+        if let Some(port) = self.doq {
+            write!(f, " doq {port}")?;
+        }
+        write!(f, " {}", self.role)?;
+        self.pins.iter().try_for_each(|pin| {
+            let text = pin.to_string();
+            write!(f, " key {}…", text.get(..8).unwrap_or(&text))
+        })
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddPeer { site, peer } => write!(f, "add peer {site}: {peer}"),
+            Self::ChangePeer { site, from, to } => {
+                write!(f, "change peer {site}: {from} -> {to}")
+            }
+            Self::AddZone { zone, setup } => {
+                write!(f, "add zone {}: {setup}", zone.fmt_with_dot())
+            }
+            Self::ChangeZone { zone, from, to } if from.role == to.role => {
+                write!(f, "reset zone {}: {to}", zone.fmt_with_dot())
+            }
+            Self::ChangeZone { zone, from, to } => {
+                write!(f, "change zone {}: {from} -> {to}", zone.fmt_with_dot())
+            }
+            Self::RemoveZone { zone, setup } => {
+                write!(f, "remove zone {}: was {setup}", zone.fmt_with_dot())
+            }
+            Self::RemovePeer { site, departed } => match departed {
+                true => write!(f, "remove peer {site}: it was removed from the mesh"),
+                false => write!(f, "remove peer {site}: it is no longer in the directory"),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.made_from {
+            Some(made_from) => writeln!(f, "plan from {made_from}")?,
+            None => writeln!(f, "no plan")?,
+        }
+        for action in &self.actions {
+            writeln!(f, "  {action}")?;
+        }
+        for reason in &self.reasons {
+            writeln!(f, "  ({reason})")?;
+        }
+        if self.actions.is_empty() && self.reasons.is_empty() {
+            writeln!(f, "  (all is as it should be)")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
