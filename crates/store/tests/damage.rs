@@ -1,0 +1,183 @@
+//! A damaged file: an error or the right data, never wrong data and never a panic.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use support::{advance, apex, at, create, zone};
+use zonemesh_store::{Batch, CommitError, Origin, ReadError, Store};
+use zonemesh_zone::Zone;
+
+const ZONES: u8 = 4;
+
+/// All versions that were ever committed, by zone.
+type Versions = BTreeMap<u8, Vec<Zone>>;
+
+fn fill(dir: &Path) -> Versions {
+    let store = Store::open(dir, "site-a").unwrap();
+    let records: Vec<_> = (0..60u8).map(|n| (n, n)).collect();
+    let mut versions = Versions::new();
+    for n in 0..ZONES {
+        let mut current = zone(n, 1, &records);
+        create(&store, &current);
+        let all = versions.entry(n).or_default();
+        all.push(current.clone());
+        for serial in 2..6 {
+            current = advance(&store, &current, serial, 2);
+            all.push(current.clone());
+        }
+        let batch = Batch::new(at(1)).put("tokens", &n.to_string(), &[n; 100]);
+        store.commit(batch).unwrap();
+    }
+    versions
+}
+
+/// Reads everything; returns how many errors that gave.
+fn read_all(store: &Store, versions: &Versions) -> usize {
+    let mut errors = 0;
+    let Ok(names) = store.zones() else {
+        return 1;
+    };
+    assert_eq!(names.len(), versions.len(), "a zone has disappeared");
+    for (n, versions) in versions {
+        match store.load(&apex(*n)) {
+            Ok(Some(stored)) => {
+                let serial = stored.zone.serial();
+                let version = versions.iter().find(|version| version.serial() == serial);
+                assert!(
+                    stored
+                        .zone
+                        .same_contents(version.expect("a committed serial"))
+                );
+                assert_eq!(serial, versions.last().unwrap().serial(), "an old version");
+            }
+            Ok(None) => panic!("zone {n} has disappeared"),
+            Err(ReadError::Corrupt { zone, .. }) => {
+                assert_eq!(zone, apex(*n));
+                errors += 1;
+            }
+            Err(_) => errors += 1,
+        }
+        match store.history(&apex(*n)) {
+            Ok(history) => assert_eq!(history.len(), versions.len() - 1),
+            Err(_) => errors += 1,
+        }
+        match store.get("tokens", &n.to_string()) {
+            Ok(value) => assert_eq!(value, Some(vec![*n; 100])),
+            Err(_) => errors += 1,
+        }
+    }
+    errors
+}
+
+/// A sequence that looks random and is the same each time.
+fn random(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+#[test]
+fn flipped_bits_are_found_or_harmless() {
+    let dir = tempfile::tempdir().unwrap();
+    let versions = fill(dir.path());
+    let good = fs::read(dir.path().join("store.redb")).unwrap();
+    flip(&good, &versions);
+}
+
+#[test]
+fn flipped_bits_in_a_store_that_was_not_closed_are_found_or_harmless() {
+    let dir = tempfile::tempdir().unwrap();
+    let versions = fill(dir.path());
+    let store = Store::open(dir.path(), "site-a").unwrap();
+    // What is there after a crash.
+    let good = fs::read(dir.path().join("store.redb")).unwrap();
+    drop(store);
+    flip(&good, &versions);
+}
+
+fn flip(good: &[u8], versions: &Versions) {
+    // Most of the file is empty; what is not is where it can hurt.
+    let used: Vec<usize> = (0..good.len()).filter(|&at| good[at] != 0).collect();
+    let (mut seed, mut refused, mut fine) = (0x5EED_u64, 0, 0);
+    for _ in 0..300 {
+        let bad_dir = tempfile::tempdir().unwrap();
+        let mut bad = good.to_vec();
+        let at = used[random(&mut seed) as usize % used.len()];
+        bad[at] ^= 1 << (random(&mut seed) % 8);
+        fs::write(bad_dir.path().join("store.redb"), &bad).unwrap();
+        match Store::open(bad_dir.path(), "site-a") {
+            Err(_) => refused += 1,
+            Ok(store) => {
+                if read_all(&store, versions) == 0 {
+                    fine += 1;
+                }
+            }
+        }
+    }
+    println!("{refused} refused when opened, {fine} without consequence");
+    assert!(refused > 0);
+}
+
+#[test]
+fn a_truncated_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let versions = fill(dir.path());
+    let good = fs::read(dir.path().join("store.redb")).unwrap();
+    for eighth in 0..8 {
+        let bad_dir = tempfile::tempdir().unwrap();
+        let len = good.len() * eighth / 8 + 1;
+        fs::write(bad_dir.path().join("store.redb"), &good[..len]).unwrap();
+        if let Ok(store) = Store::open(bad_dir.path(), "site-a") {
+            assert_eq!(read_all(&store, &versions), 0, "cut to {eighth} eighths");
+        }
+    }
+}
+
+#[test]
+fn damage_while_it_is_open_is_found_when_it_is_read_and_healed_by_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let versions = fill(dir.path());
+    let path = dir.path().join("store.redb");
+    let store = Store::open(dir.path(), "site-a").unwrap();
+    // Alters an owner name in the snapshot of every zone.
+    let mut file = fs::read(&path).unwrap();
+    let places: Vec<_> = (0..file.len() - 3)
+        .filter(|&at| &file[at..at + 4] == b"\x03n33")
+        .collect();
+    assert!(places.len() >= ZONES.into());
+    for at in places {
+        file[at + 3] ^= 1;
+    }
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|mut open| std::io::Write::write_all(&mut open, &file))
+        .unwrap();
+    let error = match store.load(&apex(2)) {
+        Err(error @ ReadError::Corrupt { .. }) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert!(
+        error.starts_with("the stored data of zone z2.Example is damaged"),
+        "{error}"
+    );
+    let current = versions[&2].last().unwrap();
+    let heal = |origin| store.commit(Batch::new(at(9)).replace(current, origin));
+    assert!(matches!(
+        heal(Origin::Transfer { from: "b".into() }),
+        Err(CommitError::NotNewer { .. })
+    ));
+    heal(Origin::Forced { from: "b".into() }).unwrap();
+    assert!(
+        store
+            .load(&apex(2))
+            .unwrap()
+            .unwrap()
+            .zone
+            .same_contents(current)
+    );
+}
