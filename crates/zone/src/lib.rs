@@ -5,6 +5,7 @@
 //! The types of the `domain` crate that the product uses are re-exported here, so that an upgrade has one door.
 
 pub mod catalog;
+pub mod check;
 pub mod diff;
 pub mod directory;
 pub mod file;

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::parse::{Place, Sink};
-use super::report::Report;
+use super::parse::Sink;
+use super::report::{Place, Report};
 use crate::finding::{Finding, Kind, Severity};
 use crate::{Editor, Name, Rrset, Rtype, Ttl, Zone};
 

@@ -13,9 +13,10 @@
 
 mod build;
 mod generate;
+mod locate;
 mod parse;
 mod rdata;
-mod report;
+pub(crate) mod report;
 mod scan;
 mod svcb;
 mod token;
@@ -26,7 +27,9 @@ use std::io;
 
 use self::build::Builder;
 use self::parse::{Limits, Parser};
+use self::report::Report;
 pub use self::write::{write, write_record};
+use crate::check::check;
 use crate::finding::{Finding, Kind, Severity};
 use crate::{Name, Zone};
 
@@ -62,7 +65,26 @@ fn read_within(
     apex: Option<&Name>,
     limits: Limits,
 ) -> Loaded {
-    let mut parser = Parser::new(&mut *opener, apex, Builder::new(apex), limits);
+    let (zone, mut report, records) = read_unchecked(&mut *opener, path, apex, limits);
+    if let Some(zone) = &zone {
+        let findings = check(zone);
+        locate::add(&mut report, findings, opener, path, apex, limits);
+    }
+    Loaded {
+        zone: zone.filter(|_| !report.has_errors()),
+        findings: report.finish(),
+        records,
+    }
+}
+
+/// Reads a zone that the semantic checks have not seen.
+fn read_unchecked(
+    opener: &mut dyn FnMut(&str) -> io::Result<Vec<u8>>,
+    path: &str,
+    apex: Option<&Name>,
+    limits: Limits,
+) -> (Option<Zone>, Report, usize) {
+    let mut parser = Parser::new(opener, apex, Builder::new(apex), limits);
     if let Err(message) = parser.file(path) {
         parser
             .report
@@ -77,11 +99,33 @@ fn read_within(
         true => None,
         false => sink.finish(path, &mut report),
     };
-    let zone = zone.filter(|_| !report.has_errors());
-    Loaded {
-        zone,
-        findings: report.finish(),
-        records,
+    (zone.filter(|_| !report.has_errors()), report, records)
+}
+
+/// What the fuzzer and the property tests do with octets: they must not make the reader panic, and a zone that comes
+/// of them must be the same after it was written and read again.
+#[doc(hidden)]
+pub fn fuzz_read(data: &[u8]) {
+    let Ok(apex) = crate::record::parse_name("example.com") else {
+        return;
+    };
+    let limits = Limits {
+        depth: 3,
+        files: 10,
+        generated: 300,
+    };
+    fn read(data: &[u8], apex: Option<&Name>, limits: Limits) -> Loaded {
+        read_within(&mut |_| Ok(data.to_vec()), "fuzz.zone", apex, limits)
+    }
+    for apex in [Some(&apex), None] {
+        let Some(zone) = read(data, apex, limits).zone else {
+            continue;
+        };
+        let mut text = Vec::new();
+        write(&zone, &mut text).expect("a vector takes everything");
+        let again = read(&text, Some(zone.apex()), limits);
+        let same = again.zone.is_some_and(|again| again.same_contents(&zone));
+        assert!(same, "{:?}\n{}", again.findings, text.escape_ascii());
     }
 }
 

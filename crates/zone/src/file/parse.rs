@@ -7,21 +7,12 @@ use domain::base::scan::ScannerError;
 
 use super::generate;
 use super::rdata;
-use super::report::Report;
+use super::report::{Place, Report};
 use super::scan::{Cursor, NameBuffer, Result, ScanError};
 use super::token::{Entry, Lexer, Position, Token};
 use super::ttl;
 use crate::finding::{Finding, Kind, Severity};
 use crate::{Class, Name, Rtype, Ttl};
-
-/// Where a record stands.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    /// The number that [`Report::add_file`] gave.
-    pub(super) file: u32,
-    pub(super) line: u32,
-    pub(super) column: u32,
-}
 
 /// What is done with each record.
 pub(super) trait Sink {
@@ -75,6 +66,8 @@ pub(super) struct Parser<'o, S> {
     default_ttl: Option<u32>,
     last_ttl: Option<u32>,
     soa_minimum: Option<u32>,
+    /// The record that is being read, as far as it is known.
+    about: (Option<Name>, Option<Rtype>),
     rdata: Vec<u8>,
 }
 
@@ -95,6 +88,7 @@ impl<'o, S: Sink> Parser<'o, S> {
             default_ttl: None,
             last_ttl: None,
             soa_minimum: None,
+            about: (None, None),
             rdata: Vec::new(),
         }
     }
@@ -140,11 +134,13 @@ impl<'o, S: Sink> Parser<'o, S> {
     }
 
     fn complain(&mut self, file: u32, at: Position, kind: Kind, message: impl Into<String>) {
-        let finding = Finding::new(Severity::Error, kind, message);
+        let mut finding = Finding::new(Severity::Error, kind, message);
+        (finding.owner, finding.rtype) = std::mem::take(&mut self.about);
         self.report.add_at(place(file, at), finding);
     }
 
     fn entry(&mut self, file: u32, text: &[u8], tokens: &[Token], entry: Entry) {
+        self.about = (None, None);
         let origin = self.origin.clone();
         let mut cursor = Cursor::new(text, tokens, entry, origin.as_ref());
         let first = match tokens.first() {
@@ -226,6 +222,7 @@ impl<'o, S: Sink> Parser<'o, S> {
 
     fn generate(&mut self, file: u32, cursor: &mut Cursor<'_>) -> Result<()> {
         let directive = generate::Directive::read(cursor)?;
+        cursor.point_at(1);
         self.generated = self.generated.saturating_add(directive.count());
         if self.generated > self.limits.generated {
             return Err(ScanError::new(format!(
@@ -272,7 +269,9 @@ impl<'o, S: Sink> Parser<'o, S> {
             })
         });
         let owner = self.owner(cursor, entry)?;
+        self.about = (Some(owner.clone()), None);
         let (ttl, rtype) = head(cursor)?;
+        self.about.1 = Some(rtype);
         let mut data = std::mem::take(&mut self.rdata);
         data.clear();
         let result = rdata::scan(rtype, cursor, &mut data)

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::parse::Place;
 use crate::Name;
 use crate::finding::{Finding, Kind, Severity};
 
@@ -11,19 +10,30 @@ const MOST_ERRORS: usize = 20;
 /// So many warnings of a kind are listed; the others are counted.
 const MOST_WARNINGS: usize = 20;
 
+/// Where a record stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// The number that [`Report::add_file`] gave.
+    pub(crate) file: u32,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
 #[derive(Default)]
-pub(super) struct Report {
+pub(crate) struct Report {
     findings: Vec<Finding>,
     errors: usize,
+    /// Whether an error came from elsewhere, where it was counted.
+    failed: bool,
     warnings: BTreeMap<Kind, usize>,
     /// The names of the files, as they were opened.
     files: Vec<String>,
     /// The zone, once it is known.
-    pub(super) zone: Option<Name>,
+    pub(crate) zone: Option<Name>,
 }
 
 impl Report {
-    pub(super) fn add(&mut self, mut finding: Finding) {
+    pub(crate) fn add(&mut self, mut finding: Finding) {
         if self.is_full() {
             return;
         }
@@ -43,23 +53,30 @@ impl Report {
         self.findings.push(finding);
     }
 
-    pub(super) fn add_at(&mut self, place: Place, finding: Finding) {
+    pub(crate) fn add_at(&mut self, place: Place, finding: Finding) {
         let file = self.file_name(place.file);
         let finding = finding.at(file, place.line, place.column);
         self.add(finding);
     }
 
     /// Whether there are so many errors that reading on is of no use.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.errors >= MOST_ERRORS
     }
 
-    pub(super) fn has_errors(&self) -> bool {
-        self.errors > 0
+    /// Whether the zone must not be served.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.errors > 0 || self.failed
+    }
+
+    /// Adds a finding of another report, which has cut its list short already.
+    pub(crate) fn adopt(&mut self, finding: Finding) {
+        self.failed |= finding.is_error();
+        self.findings.push(finding);
     }
 
     /// Notes a file; its number goes into each [`Place`] in it.
-    pub(super) fn add_file(&mut self, name: &str) -> u32 {
+    pub(crate) fn add_file(&mut self, name: &str) -> u32 {
         let number = match self.files.iter().position(|known| known == name) {
             Some(number) => number,
             None => {
@@ -70,12 +87,12 @@ impl Report {
         u32::try_from(number).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn file_name(&self, number: u32) -> &str {
+    pub(crate) fn file_name(&self, number: u32) -> &str {
         self.files.get(number as usize).map_or("", String::as_str)
     }
 
     /// The findings, with a sentence about those that were left out.
-    pub(super) fn finish(mut self) -> Vec<Finding> {
+    pub(crate) fn finish(mut self) -> Vec<Finding> {
         let zone = self.zone.clone();
         let mut add = |severity, kind, message: String| {
             let mut finding = Finding::new(severity, kind, message);
@@ -95,7 +112,7 @@ impl Report {
             add(
                 Severity::Error,
                 Kind::TooMany,
-                format!("{MOST_ERRORS} errors; the rest of the file was not looked at"),
+                format!("{MOST_ERRORS} errors; the rest was not looked at"),
             );
         }
         self.findings

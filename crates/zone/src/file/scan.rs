@@ -86,6 +86,11 @@ impl<'a> Cursor<'a> {
         &self.tokens[self.next.min(self.tokens.len())..]
     }
 
+    /// Says that errors from now on are about a token read before.
+    pub(super) fn point_at(&mut self, token: usize) {
+        self.current = token;
+    }
+
     /// Where an error is.
     pub(super) fn position(&self, error: &ScanError) -> Position {
         match self.tokens.get(self.current) {

@@ -75,27 +75,59 @@ fn write_rdata(out: &mut Vec<u8>, rtype: Rtype, rdata: &[u8]) {
     }
     out.truncate(start);
     let text = rdata_text(rtype, rdata);
-    if is_faithful(rtype) && !text.starts_with("\\#") || reads_as(rtype, &text, rdata) {
+    let faithful = is_faithful(rtype, rdata) && !text.starts_with("\\#");
+    if faithful || reads_as(rtype, &text, rdata) {
         out.extend_from_slice(text.as_bytes());
     } else {
         unknown(out, rdata);
     }
 }
 
-/// Types whose data is numbers, hexadecimal digits, base64 and lists of types, which `domain` prints as it reads them.
-/// They are most of a signed zone; all others are read again after printing, which costs as much as reading.
-fn is_faithful(rtype: Rtype) -> bool {
-    matches!(
-        rtype,
-        Rtype::DNSKEY | Rtype::DS | Rtype::NSEC3 | Rtype::NSEC3PARAM
-    )
+/// Whether `domain` is known to print the data as it reads it: types of a signed zone, whose data is numbers,
+/// hexadecimal digits, base64 and lists of types, with no field empty and nothing to escape in a name. They are most of
+/// such a zone; all others are read again after printing, which costs as much as reading.
+fn is_faithful(rtype: Rtype, rdata: &[u8]) -> bool {
+    match rtype {
+        Rtype::DS => rdata.len() > 4,
+        Rtype::DNSKEY => rdata.len() > 4,
+        Rtype::NSEC => plain_name(rdata).is_some_and(|rest| !rest.is_empty()),
+        Rtype::RRSIG => rdata
+            .get(18..)
+            .and_then(plain_name)
+            .is_some_and(|rest| !rest.is_empty()),
+        // An empty hash would be printed as nothing at all.
+        Rtype::NSEC3 => rdata
+            .get(4)
+            .and_then(|salt| rdata.get(5 + usize::from(*salt)))
+            .is_some_and(|hash| *hash > 0),
+        _ => false,
+    }
+}
+
+/// Steps behind a name in which nothing must be escaped.
+fn plain_name(rdata: &[u8]) -> Option<&[u8]> {
+    let mut rest = rdata;
+    loop {
+        let (&len, after) = rest.split_first()?;
+        let (label, after) = after.split_at_checked(usize::from(len))?;
+        rest = after;
+        if label.is_empty() {
+            return Some(rest);
+        }
+        if !label
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'*'))
+        {
+            return None;
+        }
+    }
 }
 
 fn reads_as(rtype: Rtype, text: &str, rdata: &[u8]) -> bool {
     let mut tokens = Vec::new();
     let mut lexer = Lexer::new(text.as_bytes());
     let Some(Ok(entry)) = lexer.next_entry(&mut tokens) else {
-        return rdata.is_empty() && false;
+        return false;
     };
     let mut cursor = Cursor::new(text.as_bytes(), &tokens, entry, None);
     let mut again = Vec::with_capacity(rdata.len());
