@@ -55,6 +55,8 @@ pub(crate) struct Reply<'v, 'q, 'b> {
     /// Where in the message the names stand that were looked up.
     chain: [u16; CHAIN],
     chain_len: usize,
+    /// Nodes whose DNAME is in the answer section.
+    redirects: [Option<&'v Node>; CHAIN + 1],
     /// Nodes whose NSEC is in the authority section.
     denials: [Option<&'v Node>; 4],
     /// The RRset whose targets' addresses go into the additional section, with the node that it is from.
@@ -111,6 +113,7 @@ impl<'v, 'q, 'b> Reply<'v, 'q, 'b> {
             expire: None,
             chain: [0; CHAIN],
             chain_len: 0,
+            redirects: [None; CHAIN + 1],
             denials: [None; 4],
             wanted: None,
             wanted_owner: 0,
@@ -348,6 +351,9 @@ impl<'v> Reply<'v, '_, '_> {
             _ => node.rrset(self.qtype),
         };
         let Some(set) = set else { return Ok(false) };
+        if set.rtype() == Rtype::DNAME && self.has_redirected(node) {
+            return Ok(true);
+        }
         let mark = self.writer.mark();
         let at = self.writer.len();
         match self.put(owner, node, set, set.ttl().as_secs()) {
@@ -402,9 +408,15 @@ impl<'v> Reply<'v, '_, '_> {
             return Ok(Step::Done);
         };
         let mark = self.writer.mark();
-        match self.put(node.owner().as_slice(), node, set, set.ttl().as_secs()) {
-            Ok(count) => self.answers += count,
-            Err(Full) => return self.full(mark),
+        // Once is enough, however often the chain comes by.
+        if !self.has_redirected(node) {
+            match self.put(node.owner().as_slice(), node, set, set.ttl().as_secs()) {
+                Ok(count) => self.answers += count,
+                Err(Full) => return self.full(mark),
+            }
+            if let Some(slot) = self.redirects.get_mut(step) {
+                *slot = Some(node);
+            }
         }
         let prefix = name.len() - node.owner().len();
         let len = prefix + target.len();
@@ -433,6 +445,13 @@ impl<'v> Reply<'v, '_, '_> {
             true => Step::Done,
             false => Step::Follow(Current::Made { octets, len }),
         })
+    }
+
+    fn has_redirected(&self, node: &Node) -> bool {
+        self.redirects
+            .iter()
+            .flatten()
+            .any(|have| std::ptr::eq(*have, node))
     }
 
     /// A negative answer's SOA (RFC 2308 §3).
