@@ -332,10 +332,15 @@ impl From<crate::format::Retired> for RemovedZone {
 /// Opens the file of the database. Every page is verified, which costs one reading of the file: a zone is loaded at the
 /// start anyway, and an unverified page can make the database panic.
 fn open_database(path: &Path) -> Result<Database, DatabaseError> {
-    Builder::new()
+    builder().create(path)
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder
         .set_cache_size(CACHE)
-        .set_check_integrity_on_open(true)
-        .create(path)
+        .set_check_integrity_on_open(true);
+    builder
 }
 
 /// Refuses a store of another format or site, and marks a new one.
@@ -434,3 +439,6 @@ const FORMAT: u32 = 1;
 /// Memory for pages of the database, in octets. Zones are served from memory of their own, so that a page is rarely
 /// read twice; what a large transaction has changed has to fit, or is written early.
 const CACHE: usize = 64 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! A disk that fails at any moment, played by a storage backend that does so when told.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+
+use zonemesh_zone::record::parse_name;
+use zonemesh_zone::{Editor, Record, Rrset, Rtype, Ttl};
+
+use super::*;
+use crate::engine::Failure;
+
+/// When and how the disk fails.
+#[derive(Debug, Default)]
+struct Faults {
+    /// How many more writes and flushes succeed; without end when negative.
+    left: AtomicI64,
+    errno: AtomicI32,
+}
+
+impl Faults {
+    fn after(&self, operations: i64, errno: i32) {
+        self.errno.store(errno, Ordering::SeqCst);
+        self.left.store(operations, Ordering::SeqCst);
+    }
+
+    fn heal(&self) {
+        self.left.store(-1, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> io::Result<()> {
+        let left = self.left.load(Ordering::SeqCst);
+        if left == 0 {
+            return Err(io::Error::from_raw_os_error(
+                self.errno.load(Ordering::SeqCst),
+            ));
+        }
+        if left > 0 {
+            self.left.store(left - 1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Disk {
+    file: FileBackend,
+    faults: Arc<Faults>,
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.faults.check()?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.faults.check()?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.faults.check()?;
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+
+    fn try_lock_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, redb::BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), redb::BackendError> {
+        self.file.unlock_range(start, end)
+    }
+}
+
+fn open(dir: &Path, faults: &Arc<Faults>) -> Store {
+    faults.heal();
+    let path = place::make_database(dir).unwrap();
+    let (file, faults) = (path.clone(), Arc::clone(faults));
+    let opener: Opener = Box::new(move || {
+        let file = OpenOptions::new().read(true).write(true).open(&file)?;
+        builder().create_with_backend(Disk {
+            file: FileBackend::new(file)?,
+            faults: Arc::clone(&faults),
+        })
+    });
+    Store::start(opener, dir, path, "site-a", History::default(), None).unwrap()
+}
+
+/// A version with about this much in it.
+fn zone(serial: u32, octets: usize) -> Zone {
+    let apex = parse_name("example.com").unwrap();
+    let mut editor = Editor::new(apex.clone());
+    let soa = format!("@ 60 IN SOA ns root {serial} 1 2 3 4");
+    editor.add(Record::from_text(&soa, &apex).unwrap()).unwrap();
+    let rdata = (0..octets.div_ceil(1000)).map(|n| vec![n as u8; 1000]);
+    let set = Rrset::new(Rtype::from_int(65280), Ttl::from_secs(60), rdata);
+    editor.put(&apex, set).unwrap();
+    editor.finish().unwrap()
+}
+
+fn replace(store: &Store, zone: &Zone) -> Result<(), CommitError> {
+    store.commit(Batch::new(Timestamp::UNIX_EPOCH).replace(zone, Origin::Local))
+}
+
+const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
+const EIO: i32 = 5;
+
+#[test]
+fn a_full_disk_refuses_changes_and_takes_them_again_when_there_is_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Arc::new(Faults::default());
+    let store = open(dir.path(), &faults);
+    let first = zone(1, 1000);
+    replace(&store, &first).unwrap();
+    for (errno, full) in [(ENOSPC, true), (EROFS, false)] {
+        faults.after(0, errno);
+        for _ in 0..3 {
+            let error = replace(&store, &zone(100, 50_000)).unwrap_err();
+            match full {
+                true => assert!(matches!(error, CommitError::Full(_)), "{error:?}"),
+                false => assert!(matches!(error, CommitError::ReadOnly(_)), "{error:?}"),
+            }
+        }
+        faults.heal();
+        let stored = store.load(first.apex()).unwrap().unwrap();
+        assert!(stored.zone.same_contents(&first));
+        assert_eq!(stored.high_water, Serial(1));
+    }
+    replace(&store, &zone(2, 50_000)).unwrap();
+}
+
+#[test]
+fn wherever_the_disk_fails_there_is_the_old_version_or_the_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Arc::new(Faults::default());
+    let mut store = open(dir.path(), &faults);
+    let mut current = zone(1, 3000);
+    replace(&store, &current).unwrap();
+    let (mut failed, mut succeeded) = (0, 0);
+    for operations in 0..40 {
+        for errno in [ENOSPC, EIO] {
+            let new = zone(current.serial().into_int() + 1, 3000 * (1 + operations % 3));
+            faults.after(operations as i64, errno);
+            let result = replace(&store, &new);
+            faults.heal();
+            match operations % 2 {
+                0 => {}
+                _ => {
+                    drop(store);
+                    store = open(dir.path(), &faults);
+                }
+            }
+            let stored = store.load(current.apex()).unwrap().unwrap();
+            match result {
+                Ok(()) => {
+                    succeeded += 1;
+                    assert!(stored.zone.same_contents(&new), "after {operations}");
+                }
+                Err(error) => {
+                    failed += 1;
+                    assert!(error.health() != crate::engine::Health::Good, "{error:?}");
+                    let either = [&current, &new];
+                    assert!(either.iter().any(|zone| stored.zone.same_contents(zone)));
+                }
+            }
+            assert_eq!(stored.high_water, stored.zone.serial());
+            current = stored.zone;
+        }
+    }
+    assert!(
+        failed > 5 && succeeded > 5,
+        "{failed} failed, {succeeded} did not"
+    );
+}
+
+#[test]
+fn a_data_directory_of_a_newer_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "site-a").unwrap();
+    let newer = (FORMAT + 1).to_be_bytes().to_vec();
+    store
+        .inner
+        .engine
+        .write::<_, EngineError>(|tables| tables.put_meta("format", newer.clone()))
+        .unwrap();
+    drop(store);
+    let error = Store::open(dir.path(), "site-a").err().unwrap();
+    assert!(matches!(
+        &error,
+        OpenError::Newer {
+            found: 2,
+            known: 1,
+            ..
+        }
+    ));
+    let text = error.to_string();
+    assert!(
+        text.contains("has format 2, this zonemesh knows 1"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_panic_of_the_database_is_an_error_and_the_next_operation_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "site-a").unwrap();
+    let outcome: Result<(), EngineError> = store.inner.engine.read(|_| panic!("deliberately"));
+    let error = outcome.unwrap_err().to_string();
+    assert_eq!(error, "the store's database failed: deliberately");
+    replace(&store, &zone(1, 1000)).unwrap();
+}
