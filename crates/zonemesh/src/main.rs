@@ -1,3 +1,7 @@
 //! zonemesh: self-healing, multi-site authoritative DNS.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    zonemesh::cli::main()
+}

@@ -1,0 +1,183 @@
+//! The effective configuration as TOML: every default spelled out, no secret shown.
+
+use std::fmt::Write as _;
+
+use super::*;
+
+/// Writes a configuration as a file that would load to the same, apart from its secrets.
+pub fn text(config: &Config) -> String {
+    let mut out = Writer(String::new());
+    if let Some(nsid) = &config.nsid {
+        out.string("nsid", nsid);
+    }
+    out.table("[site]");
+    out.string("name", &config.site.name);
+    if config.mesh.is_some() {
+        out.string("role", config.site.role.as_str());
+    }
+    out.list("addresses", config.site.addresses.iter().map(ToString::to_string));
+    out.string("data-dir", &config.site.data_dir.display().to_string());
+    if let Some(domain) = &config.site.failure_domain {
+        out.string("failure-domain", domain);
+    }
+    out.table("[listen]");
+    out.list("dns", config.listen.dns.iter().map(ToString::to_string));
+    out.list("tls", config.listen.tls.iter().map(ToString::to_string));
+    out.list("http", config.listen.http.iter().map(ToString::to_string));
+    if let Some(mesh) = &config.mesh {
+        out.table("[directory]");
+        out.string("name", &mesh.directory.to_string());
+        out.raw("legacy-txt", mesh.legacy_txt);
+        out.table("[catalog]");
+        out.string("name", &mesh.catalog.to_string());
+    }
+    out.table("[log]");
+    out.string("level", &config.log.level);
+    out.string(
+        "format",
+        match config.log.format {
+            LogFormat::Auto => "auto",
+            LogFormat::Human => "human",
+            LogFormat::Json => "json",
+        },
+    );
+    out.table("[limits]");
+    out.raw("tcp-connections", config.limits.tcp_connections);
+    out.raw("per-client", config.limits.per_client);
+    out.string("idle-timeout", &format!("{}s", config.limits.idle_timeout.as_secs()));
+    out.raw("udp-payload", config.limits.udp_payload);
+    out.raw("workers", config.limits.workers);
+    for key in &config.keys {
+        out.table("[[key]]");
+        out.string("name", &key.name.to_string());
+        out.string("algorithm", &key.algorithm.to_string());
+        out.comment(&format!("secret of {} bits, not shown", key.secret.expose().len() * 8));
+    }
+    for peer in &config.peers {
+        out.peer(peer);
+    }
+    for group in &config.groups {
+        out.table("[[group]]");
+        out.string("name", &group.name);
+        out.names("primaries", &group.primaries);
+        out.names("notify", &group.notify);
+        out.rules("allow-transfer", &group.allow_transfer);
+    }
+    for zone in &config.zones {
+        out.zone(zone);
+    }
+    out.0
+}
+
+struct Writer(String);
+
+impl Writer {
+    fn line(&mut self, line: fmt::Arguments<'_>) {
+        let written = writeln!(self.0, "{line}");
+        debug_assert!(written.is_ok(), "writing to a `String` does not fail");
+    }
+
+    fn table(&mut self, header: &str) {
+        if !self.0.is_empty() {
+            self.0.push('\n');
+        }
+        self.line(format_args!("{header}"));
+    }
+
+    fn comment(&mut self, text: &str) {
+        self.line(format_args!("# {text}"));
+    }
+
+    fn raw(&mut self, key: &str, value: impl fmt::Display) {
+        self.line(format_args!("{key} = {value}"));
+    }
+
+    fn string(&mut self, key: &str, value: &str) {
+        self.line(format_args!("{key} = {}", toml::Value::from(value)));
+    }
+
+    fn list(&mut self, key: &str, values: impl Iterator<Item = String>) {
+        let values: Vec<toml::Value> = values.map(toml::Value::from).collect();
+        self.line(format_args!("{key} = {}", toml::Value::from(values)));
+    }
+
+    fn names(&mut self, key: &str, names: &[String]) {
+        if !names.is_empty() {
+            self.list(key, names.iter().cloned());
+        }
+    }
+
+    fn rules(&mut self, key: &str, rules: &[Rule]) {
+        let rules: Vec<toml::Value> = rules.iter().map(rule).collect();
+        self.line(format_args!("{key} = {}", toml::Value::from(rules)));
+    }
+
+    fn peer(&mut self, peer: &Peer) {
+        self.table("[[peer]]");
+        self.string("name", &peer.name);
+        self.string("address", &peer.address.to_string());
+        match &peer.tls {
+            Some(PeerTls { pin: Some(pin) }) => self.string("tls", &hex(pin)),
+            Some(PeerTls { pin: None }) => self.raw("tls", true),
+            None => {}
+        }
+        if let Some(key) = &peer.tsig_key {
+            self.string("tsig-key", &key.to_string());
+        }
+        let allowed = [
+            ("transfer", peer.may_transfer),
+            ("notify", peer.may_notify),
+            ("update", peer.may_update),
+        ];
+        let allowed = allowed.iter().filter(|(_, may)| *may).map(|(word, _)| (*word).to_owned());
+        self.list("allow", allowed);
+    }
+
+    fn zone(&mut self, zone: &ZoneConfig) {
+        self.table("[[zone]]");
+        self.string("name", &zone.name.to_string());
+        if let Some(file) = &zone.file {
+            self.string("file", &file.display().to_string());
+        }
+        self.raw("dynamic", zone.dynamic);
+        if let Some(group) = &zone.group {
+            self.string("group", group);
+        }
+        match zone.catalog {
+            Some(CatalogRole::Producer) => self.string("catalog", "producer"),
+            Some(CatalogRole::Consumer) => {
+                self.string("catalog", "consumer");
+                self.list("admit", zone.admit.iter().map(ToString::to_string));
+            }
+            None => {}
+        }
+        self.names("primaries", &zone.primaries);
+        self.names("notify", &zone.notify);
+        self.rules("allow-transfer", &zone.allow_transfer);
+        self.rules("allow-notify", &zone.allow_notify);
+        if zone.dynamic {
+            self.rules("allow-update", &zone.allow_update);
+        }
+    }
+}
+
+fn rule(rule: &Rule) -> toml::Value {
+    let mut table = toml::Table::new();
+    let mut add = |key: &str, value: String| {
+        table.insert(key.into(), value.into());
+    };
+    if let Some(network) = rule.network {
+        add("network", network.to_string());
+    }
+    if let Some(key) = &rule.key {
+        add("key", key.to_string());
+    }
+    if let Some(pin) = &rule.pin {
+        add("pin", hex(pin));
+    }
+    table.into()
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}

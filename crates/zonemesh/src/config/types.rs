@@ -1,0 +1,433 @@
+//! The configuration a site runs with: checked, resolved, with every default filled in.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use zonemesh_zone::Name;
+use zonemesh_zone::domain::tsig::Algorithm;
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// `[site]`.
+    pub site: SiteConfig,
+    /// `[listen]`.
+    pub listen: Listen,
+    /// `[directory]` and `[catalog]`; none at a plain name server.
+    pub mesh: Option<Mesh>,
+    /// `[[zone]]`, in the order of the file.
+    pub zones: Vec<ZoneConfig>,
+    /// `[[group]]`.
+    pub groups: Vec<Group>,
+    /// `[[peer]]`.
+    pub peers: Vec<Peer>,
+    /// `[[key]]`.
+    pub keys: Vec<Key>,
+    /// `[log]`.
+    pub log: Log,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `nsid`, RFC 5001.
+    pub nsid: Option<String>,
+}
+
+/// `[site]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteConfig {
+    /// One label, lower case.
+    pub name: String,
+    /// What the site does in its mesh.
+    pub role: Role,
+    /// Where peers reach it. Never empty in a mesh.
+    pub addresses: Vec<IpAddr>,
+    /// Everything that must survive.
+    pub data_dir: PathBuf,
+    /// What would fail together with it.
+    pub failure_domain: Option<String>,
+}
+
+/// What a site does in its mesh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Holds directory and catalog and accepts joins.
+    CatalogPrimary,
+    /// Can be promoted to catalog primary.
+    CatalogSecondary,
+    /// Everything else.
+    #[default]
+    Standard,
+}
+
+/// `[listen]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// DNS over UDP and TCP.
+    pub dns: Vec<SocketAddr>,
+    /// DNS over TLS (RFC 7858, RFC 9103).
+    pub tls: Vec<SocketAddr>,
+    /// Metrics, health and status.
+    pub http: Vec<SocketAddr>,
+}
+
+/// `[directory]` and `[catalog]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mesh {
+    /// Apex of the directory.
+    pub directory: Name,
+    /// Whether the older TXT convention is written as well.
+    pub legacy_txt: bool,
+    /// Apex of the catalog zone.
+    pub catalog: Name,
+}
+
+/// `[[zone]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneConfig {
+    /// Apex.
+    pub name: Name,
+    /// Zone file to import.
+    pub file: Option<PathBuf>,
+    /// Whether updates are allowed.
+    pub dynamic: bool,
+    /// Catalog group that the zone is announced with.
+    pub group: Option<String>,
+    /// Whether the zone itself is a catalog zone, apart from the mesh's own.
+    pub catalog: Option<CatalogRole>,
+    /// Member zones that a consumed catalog may bring; empty admits none.
+    pub admit: Vec<Pattern>,
+    /// Names of the peers it is transferred from; empty when this site is its primary.
+    pub primaries: Vec<String>,
+    /// Names of the peers that are told of each change.
+    pub notify: Vec<String>,
+    /// Who may transfer it, apart from members of the mesh.
+    pub allow_transfer: Vec<Rule>,
+    /// Who may say that it changed, apart from its primaries.
+    pub allow_notify: Vec<Rule>,
+    /// Who may update it; each rule has a key or a pin.
+    pub allow_update: Vec<Rule>,
+}
+
+/// What a catalog zone is to this site (RFC 9432).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CatalogRole {
+    /// This site writes it: every zone it is primary for is a member.
+    Producer,
+    /// This site serves its members.
+    Consumer,
+}
+
+/// `[[group]]`: what member zones of a catalog get when they have this group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The value of the `group` property.
+    pub name: String,
+    /// Peers that members are transferred from; empty takes those of the catalog zone.
+    pub primaries: Vec<String>,
+    /// Peers that are told of changes.
+    pub notify: Vec<String>,
+    /// Who may transfer members.
+    pub allow_transfer: Vec<Rule>,
+}
+
+/// `[[peer]]`: a foreign server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// What the file calls it.
+    pub name: String,
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// How it is reached over TLS; none is plain TCP and UDP.
+    pub tls: Option<PeerTls>,
+    /// Name of the TSIG key that both sides sign with.
+    pub tsig_key: Option<Name>,
+    /// Whether it may transfer every zone that does not say otherwise.
+    pub may_transfer: bool,
+    /// Whether it may notify.
+    pub may_notify: bool,
+    /// Whether it may update every dynamic zone that does not say otherwise.
+    pub may_update: bool,
+}
+
+/// How a peer is known over TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerTls {
+    /// SHA-256 of its public key; none is encryption without authentication (opportunistic, RFC 9103 §9.1).
+    pub pin: Option<[u8; 32]>,
+}
+
+/// `[[key]]`: a TSIG key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its name on the wire.
+    pub name: Name,
+    /// Its algorithm.
+    pub algorithm: Algorithm,
+    /// The shared secret.
+    pub secret: Secret,
+}
+
+/// Bytes that do not print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// As `RUST_LOG` takes it, such as `info` or `info,zonemesh_transfer=debug`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Human,
+    /// For machines, one object a line.
+    Json,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections of all clients, TCP and TLS together.
+    pub tcp_connections: usize,
+    /// Connections of one address.
+    pub per_client: usize,
+    /// How long an idle connection is kept.
+    pub idle_timeout: Duration,
+    /// Largest UDP answer, bytes.
+    pub udp_payload: u16,
+    /// Threads that answer UDP; 0 is one per core.
+    pub workers: usize,
+}
+
+/// Who may do something. What is set must all hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// The request comes from here.
+    pub network: Option<Network>,
+    /// The request is signed with this TSIG key.
+    pub key: Option<Name>,
+    /// The request comes over TLS from the holder of this public key.
+    pub pin: Option<[u8; 32]>,
+}
+
+/// A block of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// Which names an admission list means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// `*`: every zone.
+    Any,
+    /// `*.example`: every zone below, but not `example` itself.
+    Below(Name),
+    /// This zone.
+    Exactly(Name),
+}
+
+impl Config {
+    /// The control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.site.data_dir.join("control.sock")
+    }
+
+    /// Finds a peer by its name.
+    pub fn peer(&self, name: &str) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.name == name)
+    }
+
+    /// Finds a TSIG key by its name.
+    pub fn key(&self, name: &Name) -> Option<&Key> {
+        self.keys.iter().find(|key| key.name == *name)
+    }
+
+    /// Finds the template of a catalog group.
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.name == name)
+    }
+
+    /// Who may transfer a zone that the file does not name.
+    pub fn default_transfer_rules(&self) -> Vec<Rule> {
+        self.peers.iter().filter(|peer| peer.may_transfer).map(Peer::rule).collect()
+    }
+}
+
+impl Peer {
+    /// The rule that only this peer meets: its address, its key and its pin, all that are set.
+    pub fn rule(&self) -> Rule {
+        Rule {
+            network: Some(Network::host(self.address.ip())),
+            key: self.tsig_key.clone(),
+            pin: self.tls.as_ref().and_then(|tls| tls.pin),
+        }
+    }
+}
+
+impl Rule {
+    /// Whether a request from `address`, signed with `key` and over TLS from `pin`, meets the rule.
+    pub fn permits(&self, address: IpAddr, key: Option<&Name>, pin: Option<&[u8; 32]>) -> bool {
+        self.network.is_none_or(|network| network.contains(address))
+            && self.key.as_ref().is_none_or(|wanted| key == Some(wanted))
+            && self.pin.as_ref().is_none_or(|wanted| pin == Some(wanted))
+    }
+
+    /// Whether it takes more than an address to meet the rule.
+    pub fn authenticates(&self) -> bool {
+        self.key.is_some() || self.pin.is_some()
+    }
+}
+
+impl Network {
+    /// The block of one address.
+    pub fn host(address: IpAddr) -> Self {
+        Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// Whether the block holds an address. An IPv4 address mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let differs = u32::from(network) ^ u32::from(address);
+                differs.checked_shr(32 - u32::from(self.prefix)).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let differs = u128::from(network) ^ u128::from(address);
+                differs.checked_shr(128 - u32::from(self.prefix)).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl std::str::FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected =
+            || format!("`{text}` is neither an address nor a network such as 192.0.2.0/24");
+        let Some((address, prefix)) = text.split_once('/') else {
+            return text.parse().map(Self::host).map_err(|_| expected());
+        };
+        let address: IpAddr = address.parse().map_err(|_| expected())?;
+        let prefix: u8 = prefix.parse().map_err(|_| expected())?;
+        let longest = Self::host(address).prefix;
+        if prefix > longest {
+            return Err(format!("the prefix of `{text}` is longer than {longest} bits"));
+        }
+        let network = Self { address, prefix };
+        let first = match address {
+            IpAddr::V4(a) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+                IpAddr::V4((u32::from(a) & mask).into())
+            }
+            IpAddr::V6(a) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+                IpAddr::V6((u128::from(a) & mask).into())
+            }
+        };
+        if first != address {
+            return Err(format!("`{text}` has address bits below its prefix: write {first}/{prefix}"));
+        }
+        Ok(network)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl Pattern {
+    /// Whether the pattern means a zone.
+    pub fn admits(&self, zone: &Name) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Below(name) => zone != name && zone.ends_with(name),
+            Self::Exactly(name) => zone == name,
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Below(name) => write!(f, "*.{name}"),
+            Self::Exactly(name) => write!(f, "{name}"),
+        }
+    }
+}
+
+impl Role {
+    /// Every role, as written.
+    pub const NAMES: [&'static str; 3] = ["catalog-primary", "catalog-secondary", "standard"];
+
+    /// As it is written in files and in the directory.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CatalogPrimary => "catalog-primary",
+            Self::CatalogSecondary => "catalog-secondary",
+            Self::Standard => "standard",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for computing with.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // A site with a few hundred peers and resolvers stays far below; 64 KiB of buffers each bound the memory.
+            tcp_connections: 4096,
+            per_client: 64,
+            // RFC 7766 §6.2.3 asks for a few seconds; RFC 9103 §7.4 for longer on transfer connections.
+            idle_timeout: Duration::from_secs(30),
+            // Avoids fragmentation on any path in use (DNS flag day 2020).
+            udp_payload: 1232,
+            workers: 0,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Auto }
+    }
+}

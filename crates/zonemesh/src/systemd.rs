@@ -1,0 +1,79 @@
+//! Tells the service manager how the site is doing (`sd_notify`): one datagram to `$NOTIFY_SOCKET`.
+//!
+//! Without that variable every function does nothing.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+/// The site answers.
+pub fn ready(status: &str) {
+    send(&format!("READY=1\nSTATUS={status}"));
+}
+
+/// A reload began; to be followed by [`ready`].
+pub fn reloading() {
+    // `Type=notify-reload` compares it with its own CLOCK_MONOTONIC.
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
+    send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+}
+
+/// The site ends.
+pub fn stopping() {
+    send("STOPPING=1");
+}
+
+/// What the site does, in a line for `systemctl status`.
+pub fn status(status: &str) {
+    send(&format!("STATUS={status}"));
+}
+
+/// The site is alive; to be sent every [`watchdog_interval`].
+pub fn watchdog() {
+    send("WATCHDOG=1");
+}
+
+/// How often [`watchdog`] is to be called: half of what the service manager allows. None when it does not watch.
+pub fn watchdog_interval() -> Option<Duration> {
+    let pid = std::env::var("WATCHDOG_PID").ok();
+    if pid.is_some_and(|pid| pid != std::process::id().to_string()) {
+        return None;
+    }
+    let micros: u64 = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
+    (micros > 0).then(|| Duration::from_micros(micros / 2))
+}
+
+fn send(message: &str) {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    if let Err(error) = send_to(socket.as_encoded_bytes(), message) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
+}
+
+fn send_to(socket: &[u8], message: &str) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let address = match socket.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(socket))?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_reaches_the_notify_socket() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        send_to(path.as_os_str().as_encoded_bytes(), "READY=1").unwrap();
+        let mut buffer = [0; 64];
+        let length = socket.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"READY=1");
+    }
+}
