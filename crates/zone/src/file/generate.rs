@@ -7,6 +7,7 @@
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
+use super::parse::rtype_of;
 use super::scan::{Cursor, Result, ScanError};
 use super::token::Position;
 
@@ -50,8 +51,11 @@ impl Directive {
             if at > 0 && !token.joined {
                 push(&mut template, b" ");
             }
-            // BIND wants RDATA of several fields in one pair of quotation marks, within which they are escaped.
-            let whole = token.quoted && at > 1 && at + 1 == rest.len() && !is_text(cursor, rest);
+            // BIND takes all RDATA in one pair of quotation marks, within which they are escaped.
+            let whole = token.quoted
+                && at + 1 == rest.len()
+                && at > 1
+                && rtype_of(cursor.raw(rest[at - 1])).is_some();
             if whole {
                 pieces(&unquote(raw), &mut template)?;
             } else if token.quoted {
@@ -101,17 +105,6 @@ impl Directive {
         }
         Ok(())
     }
-}
-
-/// Whether the record is of a type whose only field is a string. What stands before the type cannot be one of these.
-fn is_text(cursor: &Cursor<'_>, rest: &[super::token::Token]) -> bool {
-    rest.iter().skip(1).any(|token| {
-        let raw = cursor.raw(*token);
-        !token.quoted
-            && [b"TXT", b"SPF"]
-                .iter()
-                .any(|name| raw.eq_ignore_ascii_case(*name))
-    })
 }
 
 fn range(raw: &[u8]) -> Result<(RangeInclusive<i64>, usize)> {

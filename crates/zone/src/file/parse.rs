@@ -381,11 +381,8 @@ fn head(cursor: &mut Cursor<'_>) -> Result<(Option<u32>, Rtype)> {
             ttl = Some(ttl::parse(raw).map_err(ScanError::new)?);
             continue;
         }
-        let Ok(text) = std::str::from_utf8(raw) else {
-            return Err(no_type(raw));
-        };
         if class.is_none()
-            && let Some(found) = class_of(text)
+            && let Some(found) = class_of(raw)
         {
             if found != Class::IN {
                 return Err(ScanError::new(format!("class {found}; only IN is served")));
@@ -393,7 +390,7 @@ fn head(cursor: &mut Cursor<'_>) -> Result<(Option<u32>, Rtype)> {
             class = Some(found);
             continue;
         }
-        let rtype = rtype_of(text).ok_or_else(|| no_type(raw))?;
+        let rtype = rtype_of(raw).ok_or_else(|| no_type(raw))?;
         // RFC 6895 §3.1: reserved ones, OPT, and those that stand in questions and messages alone.
         if matches!(rtype.to_int(), 0 | 41 | 128..=255 | 65535) {
             return Err(ScanError::new(format!("type {rtype} cannot be in a zone")));
@@ -402,22 +399,22 @@ fn head(cursor: &mut Cursor<'_>) -> Result<(Option<u32>, Rtype)> {
     }
 }
 
-fn class_of(text: &str) -> Option<Class> {
-    match text.as_bytes() {
-        [b'I' | b'i', b'N' | b'n'] => Some(Class::IN),
-        [_, _] | [b'C' | b'c', ..] => text.parse().ok(),
-        _ => None,
-    }
+pub(super) fn rtype_of(text: &[u8]) -> Option<Rtype> {
+    Some(match text {
+        b"A" => Rtype::A,
+        b"AAAA" => Rtype::AAAA,
+        b"NS" => Rtype::NS,
+        b"RRSIG" => Rtype::RRSIG,
+        _ => return std::str::from_utf8(text).ok()?.parse().ok(),
+    })
 }
 
-fn rtype_of(text: &str) -> Option<Rtype> {
-    Some(match text {
-        "A" => Rtype::A,
-        "AAAA" => Rtype::AAAA,
-        "NS" => Rtype::NS,
-        "RRSIG" => Rtype::RRSIG,
-        _ => return text.parse().ok(),
-    })
+fn class_of(text: &[u8]) -> Option<Class> {
+    match text {
+        [b'I' | b'i', b'N' | b'n'] => Some(Class::IN),
+        [b'C' | b'c' | b'H' | b'h', ..] => std::str::from_utf8(text).ok()?.parse().ok(),
+        _ => None,
+    }
 }
 
 fn no_type(raw: &[u8]) -> ScanError {

@@ -1,7 +1,7 @@
 //! The parameters of SVCB and HTTPS records in presentation format (RFC 9460 §2.1 and appendix A).
 //!
-//! Ours because the scanner of `domain` 0.12 refuses keys with a `z` or a `9` in them, and because a value may be
-//! quoted in part.
+//! Ours because the scanner of `domain` 0.12 refuses keys with a `z` or a `9` in them, and its printer leaves out
+//! escapes; and because a value may be quoted in part.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -9,6 +9,7 @@ use domain::base::scan::ScannerError;
 use domain::utils::base64;
 
 use super::scan::{Cursor, Result, ScanError, unescape};
+use super::write::write_string;
 
 /// Reads `KEY` and `KEY=VALUE` words up to the end of the entry; appends them in the order of their numbers.
 pub(super) fn scan(cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Result<()> {
@@ -188,4 +189,79 @@ fn parse<T: std::str::FromStr>(text: &[u8], what: &str) -> Result<T> {
         .ok()
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| ScanError::new(format!("`{}` is not {what}", text.escape_ascii())))
+}
+
+/// Appends parameters in presentation format, each after a space; `None` when they are malformed.
+pub(super) fn print(out: &mut Vec<u8>, mut params: &[u8]) -> Option<()> {
+    while !params.is_empty() {
+        let (number, rest) = params.split_first_chunk::<2>()?;
+        let (len, rest) = rest.split_first_chunk::<2>()?;
+        let (value, rest) = rest.split_at_checked(u16::from_be_bytes(*len).into())?;
+        params = rest;
+        let number = u16::from_be_bytes(*number);
+        out.push(b' ');
+        out.extend_from_slice(key_name(number).as_bytes());
+        let plain = |items: Vec<String>| (!items.is_empty()).then(|| items.join(","));
+        let text = match number {
+            2 | 8 if value.is_empty() => continue,
+            2 | 8 => return None,
+            0 => plain(keys(value)?.into_iter().map(key_name).collect())?,
+            3 => u16::from_be_bytes(value.try_into().ok()?).to_string(),
+            4 => plain(addresses::<4, Ipv4Addr>(value)?)?,
+            6 => plain(addresses::<16, Ipv6Addr>(value)?)?,
+            5 => base64::encode_string(value),
+            _ => {
+                let list = match number {
+                    1 => protocols(value)?,
+                    _ => value.to_vec(),
+                };
+                out.push(b'=');
+                write_string(out, &list);
+                continue;
+            }
+        };
+        out.push(b'=');
+        out.extend_from_slice(text.as_bytes());
+    }
+    Some(())
+}
+
+fn key_name(number: u16) -> String {
+    match KEYS.get(usize::from(number)) {
+        Some(name) => (*name).to_owned(),
+        None => format!("key{number}"),
+    }
+}
+
+fn keys(value: &[u8]) -> Option<Vec<u16>> {
+    let (pairs, []) = value.as_chunks::<2>() else {
+        return None;
+    };
+    Some(pairs.iter().map(|two| u16::from_be_bytes(*two)).collect())
+}
+
+fn addresses<const LEN: usize, T: From<[u8; LEN]> + ToString>(value: &[u8]) -> Option<Vec<String>> {
+    let (all, []) = value.as_chunks::<LEN>() else {
+        return None;
+    };
+    Some(all.iter().map(|one| T::from(*one).to_string()).collect())
+}
+
+/// The list of protocols with commas between them, in which commas and backslashes are escaped.
+fn protocols(mut value: &[u8]) -> Option<Vec<u8>> {
+    let mut list = Vec::new();
+    while let Some((&len, rest)) = value.split_first() {
+        let (id, rest) = rest.split_at_checked(len.into())?;
+        value = rest;
+        if !list.is_empty() {
+            list.push(b',');
+        }
+        for &byte in id {
+            if matches!(byte, b',' | b'\\') {
+                list.push(b'\\');
+            }
+            list.push(byte);
+        }
+    }
+    Some(list)
 }
