@@ -283,7 +283,10 @@ impl<'v> Reply<'v, '_, '_> {
                 if self.positive(node, name)? {
                     return Ok(Step::Done);
                 }
-                if let (Place::Node(_), Some(target)) = (&found.place, self.alias(node, name)?) {
+                // At a zone cut there is nothing else that the parent's side could speak for.
+                if let Place::Node(_) = found.place
+                    && let Some(target) = self.alias(node, name)?
+                {
                     return Ok(self.follow(step, target));
                 }
                 self.negative(found)?;
@@ -351,7 +354,11 @@ impl<'v> Reply<'v, '_, '_> {
             _ => node.rrset(self.qtype),
         };
         let Some(set) = set else { return Ok(false) };
-        if set.rtype() == Rtype::DNAME && self.has_redirected(node) {
+        // The chain has come by already; but what a wildcard makes is under another name.
+        if set.rtype() == Rtype::DNAME
+            && self.has_redirected(node)
+            && owner.eq_ignore_ascii_case(node.owner().as_slice())
+        {
             return Ok(true);
         }
         let mark = self.writer.mark();

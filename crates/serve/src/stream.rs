@@ -420,6 +420,3 @@ fn push_framed(output: &mut Vec<u8>, message: &[u8]) {
         ),
     }
 }
-
-#[cfg(test)]
-mod tests;
