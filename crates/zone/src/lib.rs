@@ -10,6 +10,8 @@ pub mod diff;
 pub mod directory;
 pub mod file;
 pub mod finding;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod key;
 pub mod record;
 pub mod rrset;

@@ -246,7 +246,7 @@ fn broken_text() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_was_written_is_read_again_octet_for_octet(zone in arbitrary_zone()) {
