@@ -12,6 +12,8 @@
 //!
 //! What acts is thin: [`tls`] makes the configurations of RFC 9103 with pinned keys, [`peer`] owns connections.
 
+#[doc(hidden)]
+pub mod fuzz;
 pub mod inbound;
 mod message;
 pub mod notify;

@@ -294,7 +294,7 @@ pub(crate) fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use zonemesh_zone::domain::base::Message;
+    use zonemesh_zone::domain::base::{Message, ToName};
     use zonemesh_zone::record::parse_name;
 
     use super::*;
@@ -328,8 +328,9 @@ mod tests {
         let owners: Vec<String> = parsed
             .answer()
             .unwrap()
-            .map(|record| record.unwrap().owner().to_string())
+            .map(|record| record.unwrap().owner().fmt_with_dot().to_string())
             .collect();
+        let names = names.map(|name| format!("{}.", name.trim_end_matches('.')));
         assert_eq!(owners, names);
         assert!(message.len() < 12 + 17 + 9 * 14 + 60, "{}", message.len());
     }

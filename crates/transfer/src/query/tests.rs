@@ -1,1 +1,112 @@
+use zonemesh_zone::record::parse_name;
+
 use super::*;
+
+fn zone() -> Name {
+    parse_name("Example.com").unwrap()
+}
+
+fn soa() -> Record {
+    Record::from_text("@ 60 IN SOA ns root 7 1 2 3 4", &zone()).unwrap()
+}
+
+#[test]
+fn requests_survive_composing_and_parsing() {
+    let from = Serial(u32::MAX);
+    for question in [
+        Question::Soa,
+        Question::Axfr,
+        Question::Ixfr { from },
+        Question::Notify { serial: None },
+    ] {
+        let plain = Request::new(3, zone(), question);
+        assert_eq!(Request::parse(&plain.compose()).unwrap(), plain);
+        let edns = plain.with_edns();
+        assert_eq!(Request::parse(&edns.compose()).unwrap(), edns);
+    }
+    let notify = Request::parse(&Request::compose_notify(3, &soa())).unwrap();
+    assert_eq!(notify.zone, zone());
+    assert_eq!(
+        notify.question,
+        Question::Notify {
+            serial: Some(Serial(7))
+        }
+    );
+}
+
+#[test]
+fn what_is_no_request_of_ours_is_told_apart() {
+    let good = Request::new(3, zone(), Question::Ixfr { from: Serial(1) }).compose();
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut message = good.clone();
+        change(&mut message);
+        Request::parse(&message).map_err(|error| error.rcode())
+    };
+    assert!(with(&|_| {}).is_ok());
+    assert_eq!(with(&|m| m.truncate(11)), Err(None));
+    assert_eq!(with(&|m| m[2] |= 0x80), Err(None));
+    assert_eq!(with(&|m| m[5] = 2), Err(Some(Rcode::FORMERR)));
+    assert_eq!(with(&|m| m[5] = 0), Err(Some(Rcode::FORMERR)));
+    // An IXFR without the SOA in the authority section.
+    assert_eq!(with(&|m| m[9] = 0), Err(Some(Rcode::FORMERR)));
+    assert_eq!(with(&|m| m[2] = 5 << 3), Err(Some(Rcode::NOTIMP)));
+    // Class CH.
+    assert_eq!(with(&|m| m[12 + 13 + 3] = 3), Err(Some(Rcode::NOTIMP)));
+}
+
+#[test]
+fn replies_repeat_the_question_and_give_the_reason_to_those_with_edns() {
+    let request = Request::new(0xABCD, zone(), Question::Axfr);
+    let plain = reply(&request.compose(), Rcode::REFUSED, Some((18, "not you"))).unwrap();
+    assert_eq!(plain[..2], [0xAB, 0xCD]);
+    assert_eq!(plain[3] & 15, 5);
+    assert_eq!(plain[12..], request.compose()[12..]);
+
+    let edns = reply(
+        &request.with_edns().compose(),
+        Rcode::REFUSED,
+        Some((18, "not you")),
+    )
+    .unwrap();
+    let error = parse_acknowledgement(&edns).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "answered REFUSED (extended error 18: not you)"
+    );
+    assert_eq!(reply(&edns, Rcode::REFUSED, None), None, "a loop");
+}
+
+#[test]
+fn a_notify_is_acknowledged_as_one() {
+    let notify = Request::compose_notify(5, &soa());
+    let reply = reply(&notify, Rcode::NOERROR, None).unwrap();
+    let header = Header::read(&reply).unwrap();
+    assert_eq!(header.opcode(), OPCODE_NOTIFY);
+    assert!(header.is_response());
+    parse_acknowledgement(&reply).unwrap();
+}
+
+#[test]
+fn soa_answers_must_be_authoritative_and_have_the_soa() {
+    let answer = |flags: u16, with_soa: bool| {
+        let mut writer = Writer::new(1, QR | flags, 512);
+        writer.question(&zone(), Rtype::SOA);
+        if with_soa {
+            let soa = soa();
+            writer.record(Section::Answer, &soa.owner, 6, 60, &soa.rdata);
+        }
+        writer.opt(1232, &[0, 9, 0, 4, 0, 0, 1, 0]);
+        parse_soa_answer(&writer.finish(), &zone())
+    };
+    let good = answer(AA, true).unwrap();
+    assert_eq!((good.soa.serial, good.expire), (Serial(7), Some(256)));
+    assert_eq!(answer(0, true), Err(ReplyError::NotAuthoritative));
+    assert_eq!(answer(AA, false), Err(ReplyError::NoSoa(zone())));
+    assert!(matches!(
+        answer(5, true),
+        Err(ReplyError::Rcode {
+            rcode: Rcode::REFUSED,
+            ..
+        })
+    ));
+}
