@@ -1,1 +1,483 @@
+use super::*;
+use crate::record::parse_name;
+use crate::{Editor, Record, Rtype, Serial};
+use proptest::prelude::*;
 
+fn name(text: &str) -> Name {
+    parse_name(text).unwrap()
+}
+
+fn apex() -> Name {
+    name("dns.internal")
+}
+
+fn site_name(text: &str) -> SiteName {
+    SiteName::new(text).unwrap()
+}
+
+fn site(text: &str, key: u8) -> Site {
+    Site {
+        name: site_name(text),
+        addresses: vec![format!("192.0.2.{key}").parse().unwrap()],
+        dot: Some(853),
+        doq: None,
+        dns: None,
+        pins: vec![KeyPin([key; 32])],
+        role: Role::Standard,
+        engine: "zonemesh/0.1.0".into(),
+        failure_domain: None,
+    }
+}
+
+/// A zone of text, with an SOA.
+fn zone(records: &str) -> Zone {
+    let mut editor = Editor::new(apex());
+    let soa = "@ 60 IN SOA site-a hostmaster 7 1 2 3 4";
+    for line in records.lines().chain([soa]) {
+        let line = line.trim();
+        if !line.is_empty() {
+            editor
+                .add(Record::from_text(line, &apex()).unwrap())
+                .unwrap();
+        }
+    }
+    editor.finish().unwrap()
+}
+
+fn messages(directory: &Directory) -> Vec<String> {
+    directory.findings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_site_publishes_the_records_of_the_convention() {
+    let site = Site {
+        addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        doq: Some(8530),
+        dns: Some(5300),
+        failure_domain: Some("hetzner-fsn1".into()),
+        ..site("site-a", 1)
+    };
+    let records: Vec<_> = site
+        .records(&apex())
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let key = "01".repeat(32);
+    assert_eq!(
+        records,
+        [
+            "site-a.dns.internal. 300 IN A 192.0.2.1".to_string(),
+            "site-a.dns.internal. 300 IN AAAA 2001:db8::1".into(),
+            "_dns.site-a.dns.internal. 300 IN SVCB 1 site-a.dns.internal. alpn=dot port=853".into(),
+            format!("_853._tcp.site-a.dns.internal. 300 IN TLSA 3 1 1 {key}"),
+            "_dns.site-a.dns.internal. 300 IN SVCB 1 site-a.dns.internal. alpn=doq port=8530"
+                .into(),
+            format!("_8530._udp.site-a.dns.internal. 300 IN TLSA 3 1 1 {key}"),
+            "_site.site-a.dns.internal. 300 IN TXT \"role=standard\" \"engine=zonemesh/0.1.0\" \
+             \"failure-domain=hetzner-fsn1\" \"dns-port=5300\""
+                .into(),
+        ]
+    );
+}
+
+#[test]
+fn a_new_directory_is_read_without_findings() {
+    let first = Site {
+        role: Role::CatalogPrimary,
+        ..site("site-a", 1)
+    };
+    let zone = new_zone(&apex(), &first, Serial(1)).unwrap();
+    let directory = Directory::read(&zone);
+    assert_eq!(messages(&directory), [""; 0]);
+    assert_eq!(directory.schema, Schema::V1);
+    assert_eq!(directory.catalog_primary(), Some(&first));
+    assert_eq!(directory.site_of_pin(&KeyPin([1; 32])), Some(&first));
+}
+
+#[test]
+fn owners_are_found_by_whole_names_also_that_of_the_root() {
+    let mut editor = new_zone(&apex(), &site("site-a", 1), Serial(1))
+        .unwrap()
+        .edit();
+    let zones = [
+        "standard-1.example",
+        ".",
+        "a\\.b.example",
+        "2.0.192.in-addr.arpa",
+    ];
+    for zone in zones {
+        set_owner(&mut editor, &name(zone), &site_name("site-a")).unwrap();
+    }
+    let owner = zone_node(&name("."), &apex()).unwrap();
+    assert_eq!(owner, name("_zones.dns.internal"));
+    let owner = zone_node(&name("standard-1.example"), &apex()).unwrap();
+    assert_eq!(owner, name("standard-1.example._zones.dns.internal"));
+    let directory = Directory::read(&editor.finish().unwrap());
+    let found = directory.zones_of(&site_name("site-a"));
+    assert_eq!(found, zones.iter().map(|zone| name(zone)).collect());
+}
+
+#[test]
+fn a_zone_whose_name_does_not_fit_is_a_clear_error() {
+    let label = "a".repeat(60);
+    let long = name(&format!("{label}.{label}.{label}.{label}"));
+    let error = zone_node(&long, &apex()).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("`{label}.")), "{error}");
+    assert!(
+        error.ends_with(
+            "does not fit below dns.internal.: the name would have 265 octets, 255 are allowed"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_one_site_hides_no_other() {
+    let good = site("site-a", 1);
+    let mut editor = new_zone(&apex(), &good, Serial(1)).unwrap().edit();
+    for text in [
+        "_site.site-b 60 IN TXT \"role=emperor\"",
+        "_dns.site-b 60 IN SVCB 1 site-a alpn=dot port=853",
+        "_853._tcp.site-b 60 IN TLSA 3 0 1 ABCD",
+        "_x._tcp.site-b 60 IN TLSA 3 1 1 ABCD",
+        "_dns.-bad- 60 IN SVCB 1 site-a alpn=dot",
+        "two.example._zones 60 IN PTR site-a",
+        "two.example._zones 60 IN PTR site-b",
+        "lost.example._zones 60 IN PTR site-z",
+        "far.example._zones 60 IN PTR example.com.",
+    ] {
+        editor
+            .add(Record::from_text(text, &apex()).unwrap())
+            .unwrap();
+    }
+    // RDATA that no form allows.
+    let svcb = Record::new(
+        name("_dns.site-c.dns.internal"),
+        Rtype::SVCB,
+        compose::TTL,
+        vec![0],
+    );
+    editor.add(svcb).unwrap();
+    let directory = Directory::read(&editor.finish().unwrap());
+    assert_eq!(directory.sites[&site_name("site-a")], good);
+    assert!(directory.sites[&site_name("site-b")].pins.is_empty());
+    assert_eq!(directory.owners.len(), 1, "{:?}", directory.owners);
+    let expected = [
+        "dns.internal.: the primary of lost.example. is site-z, which is not a site of this directory",
+        "_dns.-bad-.dns.internal.: `-bad-` is not a site name: it begins or ends with a hyphen",
+        "far.example._zones.dns.internal.: expected the name of a site of dns.internal., found example.com.",
+        "two.example._zones.dns.internal.: 2 sites claim to be primary for two.example.; a zone has one",
+        "site-b.dns.internal.: has no address",
+        "_dns.site-b.dns.internal.: an SVCB record must lead to the site itself, not to site-a.dns.internal.",
+        "_site.site-b.dns.internal.: `emperor` is not a role; expected catalog-primary, catalog-secondary or standard",
+        "_dns.site-c.dns.internal.: malformed SVCB record",
+    ];
+    let found = messages(&directory);
+    for message in expected {
+        assert!(
+            found.iter().any(|have| have == message),
+            "{message}\nnot in {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_key_counts_only_at_a_port_that_is_offered() {
+    let key = "02".repeat(32);
+    let directory = Directory::read(&zone(&format!(
+        "site-a 60 IN A 192.0.2.1
+         _dns.site-a 60 IN SVCB 1 site-a alpn=dot port=8530
+         _853._tcp.site-a 60 IN TLSA 3 1 1 {key}"
+    )));
+    assert!(directory.sites[&site_name("site-a")].pins.is_empty());
+    assert!(directory.site_of_pin(&KeyPin([2; 32])).is_none());
+}
+
+#[test]
+fn a_removed_site_stays_out_until_it_comes_with_another_key() {
+    let mut editor = new_zone(&apex(), &site("site-a", 1), Serial(1))
+        .unwrap()
+        .edit();
+    let gone = site("site-c", 3);
+    let put = |editor: &mut Editor, site: &Site| {
+        for record in site.records(&apex()).unwrap() {
+            editor.add(record).unwrap();
+        }
+    };
+    put(&mut editor, &gone);
+    for zone in ["c.example", "d.example"] {
+        set_owner(&mut editor, &name(zone), &gone.name).unwrap();
+    }
+    let before = editor.finish().unwrap();
+    let mut editor = before.edit();
+    let heir = Departure::Adopt(site_name("site-a"));
+    let owned = remove_site(
+        &mut editor,
+        &Directory::read(&before),
+        &gone.name,
+        &heir,
+        1000,
+    )
+    .unwrap();
+    assert_eq!(owned, [name("c.example"), name("d.example")]);
+    let after = editor.finish().unwrap();
+    let directory = Directory::read(&after);
+    assert_eq!(messages(&directory), [""; 0]);
+    assert!(directory.is_removed(&gone.name));
+    assert_eq!(directory.zones_of(&site_name("site-a")).len(), 2);
+    let removed = &directory.removed[&gone.name];
+    assert_eq!((&removed.pins[..], removed.at), (&gone.pins[..], 1000));
+
+    // Its old disk comes back and somebody puts its records in again.
+    let mut editor = after.edit();
+    put(&mut editor, &gone);
+    let directory = Directory::read(&editor.finish().unwrap());
+    assert!(directory.is_removed(&gone.name));
+    assert!(directory.site_of_pin(&gone.pins[0]).is_none());
+    assert_eq!(directory.removed_by_pin(&gone.pins[0]), Some(&gone.name));
+
+    // Another name does not help the old key.
+    let mut editor = after.edit();
+    put(
+        &mut editor,
+        &Site {
+            name: site_name("site-d"),
+            ..gone.clone()
+        },
+    );
+    assert!(
+        !Directory::read(&editor.finish().unwrap())
+            .sites
+            .contains_key(&site_name("site-d"))
+    );
+
+    let mut editor = after.edit();
+    put(&mut editor, &site("site-c", 4));
+    let back = editor.finish().unwrap();
+    assert!(!Directory::read(&back).is_removed(&gone.name));
+
+    // Removed again: both keys stay out.
+    let mut editor = back.edit();
+    remove_site(
+        &mut editor,
+        &Directory::read(&back),
+        &gone.name,
+        &Departure::Remove,
+        2000,
+    )
+    .unwrap();
+    let directory = Directory::read(&editor.finish().unwrap());
+    assert_eq!(directory.removed[&gone.name].pins.len(), 2);
+}
+
+#[test]
+fn a_key_that_two_sites_show_identifies_neither() {
+    let mut editor = new_zone(&apex(), &site("site-a", 1), Serial(1))
+        .unwrap()
+        .edit();
+    for record in site("site-b", 1).records(&apex()).unwrap() {
+        editor.add(record).unwrap();
+    }
+    let directory = Directory::read(&editor.finish().unwrap());
+    assert!(directory.site_of_pin(&KeyPin([1; 32])).is_none());
+    let found = messages(&directory);
+    assert!(
+        found[0].contains("site-a and site-b have the same key"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn an_unknown_schema_is_told_apart_from_none() {
+    assert_eq!(Directory::read(&zone("")).schema, Schema::Absent);
+    let directory = Directory::read(&zone("_schema 60 IN TXT \"zonemesh=2\""));
+    assert_eq!(directory.schema, Schema::Unknown("zonemesh=2".into()));
+}
+
+#[test]
+fn the_older_convention_is_read_for_known_zones() {
+    let zone = zone(
+        "site-a 60 IN A 192.0.2.1
+         site-b 60 IN A 192.0.2.2
+         gateway 60 IN A 192.0.2.254
+         standard-1 60 IN TXT \"site-a.dns.internal.\"
+         standard-2 60 IN TXT \"site-b.dns.internal\"
+         other 60 IN TXT \"v=spf1 -all\"
+         same 60 IN TXT \"site-a.dns.internal.\"
+         new.example._zones 60 IN PTR site-b
+         new 60 IN TXT \"site-a.dns.internal.\"",
+    );
+    let known = [
+        "standard-1.example",
+        "standard-2.example",
+        "other.example",
+        "same.example",
+        "same.example.net",
+        "new.example",
+        "unlisted.example",
+        ".",
+    ]
+    .map(name);
+    let directory = Directory::read_with_legacy(&zone, &known);
+    let owners: Vec<_> = directory
+        .owners
+        .iter()
+        .map(|(zone, site)| format!("{zone} {site}"))
+        .collect();
+    assert_eq!(
+        owners,
+        [
+            "new.example site-b",
+            "standard-1.example site-a",
+            "standard-2.example site-b"
+        ]
+    );
+    assert_eq!(
+        directory
+            .sites
+            .keys()
+            .map(SiteName::as_str)
+            .collect::<Vec<_>>(),
+        ["site-a", "site-b"]
+    );
+    let found = messages(&directory);
+    let ambiguous = "same.dns.internal.: may mean same.example or same.example.net; write a _zones record for each";
+    assert!(found.iter().any(|have| have == ambiguous), "{found:#?}");
+    assert!(
+        Directory::read(&zone).sites.is_empty(),
+        "plain addresses are no sites"
+    );
+}
+
+#[test]
+fn the_older_convention_is_written_and_taken_back() {
+    let mut editor = new_zone(&apex(), &site("site-a", 1), Serial(1))
+        .unwrap()
+        .edit();
+    for zone in [
+        "one.example",
+        "two.example",
+        "two.example.net",
+        ".",
+        "site-a.example",
+    ] {
+        set_owner(&mut editor, &name(zone), &site_name("site-a")).unwrap();
+    }
+    editor
+        .add(Record::from_text("stale 60 IN TXT \"site-a.dns.internal.\"", &apex()).unwrap())
+        .unwrap();
+    editor
+        .add(Record::from_text("one 60 IN TXT \"a remark\"", &apex()).unwrap())
+        .unwrap();
+    let before = editor.finish().unwrap();
+    let directory = Directory::read(&before);
+    let mut editor = before.edit();
+    let skipped = sync_legacy(&mut editor, &directory, true).unwrap();
+    assert_eq!(skipped.len(), 3, "{skipped:?}");
+    let on = editor.finish().unwrap();
+    assert!(on.node(&name("stale.dns.internal")).is_none());
+    assert_eq!(
+        on.rrset(&name("one.dns.internal"), Rtype::TXT)
+            .unwrap()
+            .len(),
+        2
+    );
+    let mut editor = on.edit();
+    sync_legacy(&mut editor, &directory, true).unwrap();
+    assert!(
+        editor.finish().unwrap().same_contents(&on),
+        "a second time changes nothing"
+    );
+    let mut editor = on.edit();
+    sync_legacy(&mut editor, &directory, false).unwrap();
+    let off = editor.finish().unwrap();
+    assert_eq!(
+        off.rrset(&name("one.dns.internal"), Rtype::TXT)
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn names_and_keys_are_checked() {
+    for bad in ["", "a.b", "-a", "a-", "a_b", "ä", &"a".repeat(64)] {
+        SiteName::new(bad).unwrap_err();
+    }
+    assert_eq!(site_name("Site-A"), site_name("site-a"));
+    assert_eq!(
+        SiteName::of(&name("SITE-a.dns.internal"), &apex()),
+        Some(site_name("site-a"))
+    );
+    for not in [
+        "dns.internal",
+        "a.b.dns.internal",
+        "example.com",
+        "_dns.dns.internal",
+    ] {
+        assert_eq!(SiteName::of(&name(not), &apex()), None, "{not}");
+    }
+    let pin = KeyPin([0xA5; 32]);
+    assert_eq!(pin.to_string().parse::<KeyPin>().unwrap(), pin);
+    for bad in ["", "zz", &"é".repeat(32), &"g".repeat(64)] {
+        bad.parse::<KeyPin>().unwrap_err();
+    }
+}
+
+prop_compose! {
+    fn any_site()(
+        label in "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?",
+        addresses in proptest::collection::btree_set(any::<std::net::IpAddr>(), 1..4),
+        dot in 1u16..,
+        doq in proptest::option::of(1u16..),
+        dns in proptest::option::of(1u16..),
+        pins in proptest::collection::btree_set(any::<[u8; 32]>(), 1..3),
+        role in prop_oneof![Just(Role::CatalogPrimary), Just(Role::CatalogSecondary), Just(Role::Standard)],
+        engine in "[a-z]{1,10}/[0-9.]{1,5}",
+        failure_domain in proptest::option::of("[ -~]{0,40}"),
+    ) -> Site {
+        Site {
+            name: SiteName::new(&label).unwrap(),
+            addresses: addresses.into_iter().collect(),
+            dot: Some(dot),
+            doq,
+            dns: dns.filter(|port| *port != 53),
+            pins: pins.into_iter().map(KeyPin).collect(),
+            role,
+            engine,
+            failure_domain,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_site_is_read_as_it_was_published(site in any_site()) {
+        let zone = new_zone(&apex(), &site, Serial(1)).unwrap();
+        let directory = Directory::read(&zone);
+        prop_assert_eq!(messages(&directory), [""; 0]);
+        prop_assert_eq!(&directory.sites[&site.name], &site);
+    }
+
+    #[test]
+    fn no_rdata_makes_reading_panic(rdata in proptest::collection::vec(any::<u8>(), 0..60), which in 0usize..8) {
+        let (owner, rtype) = [
+            ("_schema", Rtype::TXT),
+            ("example._zones", Rtype::PTR),
+            ("site-b._removed", Rtype::TXT),
+            ("site-b", Rtype::A),
+            ("_dns.site-b", Rtype::SVCB),
+            ("_site.site-b", Rtype::TXT),
+            ("_853._tcp.site-b", Rtype::TLSA),
+            ("example", Rtype::TXT),
+        ][which];
+        let good = site("site-a", 1);
+        let mut editor = new_zone(&apex(), &good, Serial(1)).unwrap().edit();
+        let owner = name(&format!("{owner}.dns.internal"));
+        editor.add(Record::new(owner, rtype, compose::TTL, rdata)).unwrap();
+        let directory = Directory::read_with_legacy(&editor.finish().unwrap(), &[name("example")]);
+        // A copied key is the one thing that can touch it, and random octets do not make one.
+        prop_assert_eq!(directory.sites.get(&good.name), Some(&good));
+    }
+}
