@@ -10,6 +10,7 @@ use std::sync::{PoisonError, RwLock};
 use redb::{Database, DatabaseError, ReadableDatabase};
 
 use crate::error::{CommitError, EngineError, ReadError};
+use crate::place::Lock;
 use crate::tables::{Reading, Writing};
 
 /// How the database is opened.
@@ -22,6 +23,8 @@ pub(crate) struct Engine {
     slot: RwLock<Slot>,
     /// How many transactions were made durable.
     transactions: AtomicU64,
+    /// Released after the database was closed.
+    lock: Option<Lock>,
 }
 
 struct Slot {
@@ -49,7 +52,7 @@ pub(crate) trait Failure: From<EngineError> {
 
 impl Engine {
     /// Opens the database.
-    pub(crate) fn open(opener: Opener) -> Result<Self, EngineError> {
+    pub(crate) fn open(opener: Opener, lock: Option<Lock>) -> Result<Self, EngineError> {
         let database = guarded(|| opener().map_err(EngineError::from))?;
         Ok(Self {
             opener,
@@ -58,6 +61,7 @@ impl Engine {
                 opened: 1,
             }),
             transactions: AtomicU64::new(0),
+            lock,
         })
     }
 
@@ -80,11 +84,23 @@ impl Engine {
         self.retrying(|database| {
             let transaction = database.begin_write().map_err(EngineError::from)?;
             // On an error the transaction is dropped, and nothing of it remains.
-            let outcome = write(&mut Writing::open(&transaction)?)?;
+            let mut tables = Writing::open(&transaction)?;
+            let outcome = write(&mut tables)?;
+            let count = tables.count()? + 1;
+            tables.set_count(count)?;
+            drop(tables);
             transaction.commit().map_err(EngineError::from)?;
+            if let Some(lock) = &self.lock {
+                lock.acknowledge(count);
+            }
             self.transactions.fetch_add(1, Ordering::Relaxed);
             Ok(outcome)
         })
+    }
+
+    /// How many transactions were acknowledged before the store was opened, at least.
+    pub(crate) fn acknowledged(&self) -> Option<u64> {
+        self.lock.as_ref()?.acknowledged()
     }
 
     /// How many transactions were made durable so far.

@@ -71,6 +71,17 @@ pub enum OpenError {
         /// What was found.
         what: String,
     },
+    /// It went back to before something that was acknowledged.
+    #[error(
+        "{} lacks the last {missing} transactions that were acknowledged: the disk has lost them, or an older copy was \
+         put in its place; restore a newer copy, or delete `lock` beside it to go on without them", path.display()
+    )]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// How many transactions are missing at least.
+        missing: u64,
+    },
     /// The disk refuses.
     #[error("cannot {doing} {}", path.display())]
     Io {

@@ -1,8 +1,8 @@
 //! The data directory: on a disk that can be relied upon, and in the hands of one process.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock, statfs};
@@ -14,9 +14,34 @@ use crate::file::sync_dir;
 pub(crate) const DATABASE: &str = "store.redb";
 
 /// Holds the data directory; released when dropped.
+///
+/// The file says which process holds it, and how many transactions were acknowledged so far. The latter is written
+/// without a flush after each transaction: it can be too small after a loss of power, but never too large. When the
+/// database has fewer, it went back to before something that was acknowledged, because of damage that looks like an
+/// unfinished transaction or because it was replaced by an older copy.
 pub(crate) struct Lock {
     /// The lock is on the open file, so that it ends with the process, however that ends.
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// Notes that so many transactions were acknowledged.
+    pub(crate) fn acknowledge(&self, count: u64) {
+        let crc = crc32fast::hash(&count.to_le_bytes());
+        let line = format!("{count:020} {crc:08x}\n");
+        // What was acknowledged is durable in any case; without this note the loss of it could not be noticed.
+        let _unnoted = self.file.write_all_at(line.as_bytes(), NOTE);
+    }
+
+    /// How many transactions were acknowledged at least; `None` when it is not known.
+    pub(crate) fn acknowledged(&self) -> Option<u64> {
+        let mut line = [0; 29];
+        self.file.read_exact_at(&mut line, NOTE).ok()?;
+        let (count, crc) = std::str::from_utf8(&line).ok()?.split_once(' ')?;
+        let count: u64 = count.parse().ok()?;
+        let crc = u32::from_str_radix(crc, 16).ok()?;
+        (crc == crc32fast::hash(&count.to_le_bytes())).then_some(count)
+    }
 }
 
 /// Makes the data directory where there is none, refuses one that is on a network, and locks it.
@@ -113,17 +138,18 @@ fn lock(dir: &Path) -> Result<Lock, OpenError> {
             let _unread = file.read_to_string(&mut text);
             return Err(OpenError::Locked {
                 path: dir.to_owned(),
-                pid: text.trim().parse().ok(),
+                pid: text
+                    .lines()
+                    .next()
+                    .and_then(|line| line.trim().parse().ok()),
             });
         }
         Err(error) => return Err(io_error("lock", &path)(error.into())),
     }
     // A full disk must not keep a site from starting: the number is for people, the lock is what counts.
-    let _unwritten = file
-        .set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(Lock { _file: file })
+    let line = format!("{:<31}\n", std::process::id());
+    let _unwritten = file.write_all_at(line.as_bytes(), 0);
+    Ok(Lock { file })
 }
 
 /// Says what was tried, and where.
@@ -135,6 +161,9 @@ pub(crate) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Erro
         source,
     }
 }
+
+/// Where in the file of the lock the number of transactions stands: behind the line with the process.
+const NOTE: u64 = 32;
 
 const FUSE: u32 = 0x6573_5546;
 

@@ -10,7 +10,7 @@ use zonemesh_zone::{Diff, Name, Serial, Zone};
 
 use crate::batch::{Batch, Origin, ZoneState, zone_key};
 use crate::codec::Damage;
-use crate::engine::{Engine, Opener};
+use crate::engine::{Engine, Failure, Health, Opener};
 use crate::error::{CommitError, EngineError, OpenError, ReadError};
 use crate::format::Header;
 use crate::place::{self, Lock};
@@ -24,11 +24,10 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
-/// Dropped in this order: what was submitted is written, the database closed, the directory released.
+/// Dropped in this order: what was submitted is written, the database closed.
 struct Inner {
     writer: Writer,
     engine: Arc<Engine>,
-    _lock: Option<Lock>,
 }
 
 /// A zone as it is stored.
@@ -103,15 +102,11 @@ impl Store {
         lock: Option<Lock>,
     ) -> Result<Self, OpenError> {
         let failed = |error| open_error(error, &path);
-        let engine = Arc::new(Engine::open(opener).map_err(failed)?);
+        let engine = Arc::new(Engine::open(opener, lock).map_err(failed)?);
         admit(&engine, dir, &path, site)?;
         let writer = Writer::start(Arc::clone(&engine), history).map_err(OpenError::Thread)?;
         Ok(Self {
-            inner: Arc::new(Inner {
-                writer,
-                engine,
-                _lock: lock,
-            }),
+            inner: Arc::new(Inner { writer, engine }),
         })
     }
 }
@@ -343,45 +338,82 @@ fn builder() -> Builder {
     builder
 }
 
-/// Refuses a store of another format or site, and marks a new one.
+/// Refuses a store of another format or site or one that lost something, and marks a new one. What is refused is not
+/// changed.
 fn admit(engine: &Engine, dir: &Path, path: &Path, site: &str) -> Result<(), OpenError> {
-    let failed = |error| open_error(error, path);
-    // A new database has no tables yet.
-    let (format, found) = engine
-        .write::<_, EngineError>(|tables| {
-            if tables.is_new()? {
-                tables.put_meta("format", FORMAT.to_be_bytes().to_vec())?;
-                tables.put_meta("site", site.as_bytes().to_vec())?;
-            }
-            Ok((tables.meta("format")?, tables.meta("site")?))
-        })
-        .map_err(failed)?;
-    let corrupt = |what: &str| OpenError::Corrupt {
-        path: path.to_owned(),
-        what: what.to_owned(),
-    };
-    let format = format
-        .and_then(|octets| <[u8; 4]>::try_from(octets).ok())
-        .map(u32::from_be_bytes)
-        .ok_or_else(|| corrupt("it does not say which format it has"))?;
-    if format > FORMAT {
-        return Err(OpenError::Newer {
-            path: dir.to_owned(),
-            found: format,
-            known: FORMAT,
-        });
+    let acknowledged = engine.acknowledged().unwrap_or(0);
+    let admitted = engine.write(|tables| {
+        if tables.is_new()? {
+            tables.put_meta("format", FORMAT.to_be_bytes().to_vec())?;
+            tables.put_meta("site", site.as_bytes().to_vec())?;
+            return Ok(());
+        }
+        let corrupt = |what: &str| OpenError::Corrupt {
+            path: path.to_owned(),
+            what: what.to_owned(),
+        };
+        let format = tables
+            .meta("format")?
+            .and_then(|octets| <[u8; 4]>::try_from(octets).ok())
+            .map(u32::from_be_bytes)
+            .ok_or_else(|| corrupt("it does not say which format it has"))?;
+        if format > FORMAT {
+            return Err(Refused::Open(OpenError::Newer {
+                path: dir.to_owned(),
+                found: format,
+                known: FORMAT,
+            }));
+        }
+        let found = tables
+            .meta("site")?
+            .and_then(|octets| String::from_utf8(octets).ok())
+            .ok_or_else(|| corrupt("it does not say to which site it belongs"))?;
+        if found != site {
+            return Err(Refused::Open(OpenError::OtherSite {
+                path: dir.to_owned(),
+                found,
+                asked: site.to_owned(),
+            }));
+        }
+        match acknowledged.saturating_sub(tables.count()?) {
+            0 => Ok(()),
+            missing => Err(Refused::Open(OpenError::Lost {
+                path: path.to_owned(),
+                missing,
+            })),
+        }
+    });
+    admitted.map_err(|refused| match refused {
+        Refused::Open(error) => error,
+        Refused::Engine(error) => open_error(error, path),
+    })
+}
+
+/// Why a database is not taken.
+enum Refused {
+    Open(OpenError),
+    Engine(EngineError),
+}
+
+impl From<OpenError> for Refused {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
     }
-    let found = found
-        .and_then(|octets| String::from_utf8(octets).ok())
-        .ok_or_else(|| corrupt("it does not say to which site it belongs"))?;
-    if found != site {
-        return Err(OpenError::OtherSite {
-            path: dir.to_owned(),
-            found,
-            asked: site.to_owned(),
-        });
+}
+
+impl From<EngineError> for Refused {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
     }
-    Ok(())
+}
+
+impl Failure for Refused {
+    fn health(&self) -> Health {
+        match self {
+            Self::Open(_) => Health::Good,
+            Self::Engine(error) => error.health(),
+        }
+    }
 }
 
 fn open_error(error: EngineError, path: &Path) -> OpenError {

@@ -160,11 +160,7 @@ impl<'t> Writing<'t> {
             Write::Value(table, key, None) => {
                 self.values.remove((table.as_str(), key.as_str()))?;
             }
-            Write::NextId(id) => {
-                let mut value = Vec::new();
-                put_int(&mut value, id);
-                self.put_meta("next-id", value)?;
-            }
+            Write::NextId(id) => self.put_number("next-id", id)?,
         }
         Ok(())
     }
@@ -175,6 +171,16 @@ impl<'t> Writing<'t> {
             && self.zones.is_empty()?
             && self.serials.is_empty()?
             && self.values.is_empty()?)
+    }
+
+    pub(crate) fn set_count(&mut self, count: u64) -> Result<(), EngineError> {
+        self.put_number("transactions", count)
+    }
+
+    fn put_number(&mut self, key: &str, number: u64) -> Result<(), EngineError> {
+        let mut value = Vec::new();
+        put_int(&mut value, number);
+        self.put_meta(key, value)
     }
 
     pub(crate) fn put_meta(&mut self, key: &str, value: Vec<u8>) -> Result<(), EngineError> {
@@ -202,6 +208,21 @@ where
             Ok(value) => Ok(Some(value.to_vec())),
             Err(damage) => Err(EngineError::Corrupt(format!("`{key}`: {}", damage.0))),
         }
+    }
+
+    /// How many transactions were ever made.
+    pub(crate) fn count(&self) -> Result<u64, EngineError> {
+        self.number("transactions")
+    }
+
+    /// A number among the facts about the store; 0 when it was never stored.
+    fn number(&self, key: &str) -> Result<u64, EngineError> {
+        let Some(value) = self.meta(key)? else {
+            return Ok(0);
+        };
+        Reader::new(&value)
+            .int()
+            .map_err(|damage| EngineError::Corrupt(format!("`{key}`: {}", damage.0)))
     }
 
     /// The names of all zones, in the order of their keys.
@@ -374,12 +395,7 @@ where
     }
 
     fn next_id(&self) -> Result<u64, ReadError> {
-        let Some(value) = self.meta("next-id")? else {
-            return Ok(0);
-        };
-        Ok(Reader::new(&value)
-            .int()
-            .map_err(|damage| EngineError::Corrupt(format!("`next-id`: {}", damage.0)))?)
+        Ok(self.number("next-id")?)
     }
 }
 

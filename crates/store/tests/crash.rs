@@ -1,5 +1,8 @@
 //! `kill -9` at any moment: everything acknowledged is there, and nothing by halves.
 
+// What is not as expected ends the test, also in its helpers.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::io::{BufRead, BufReader, Write};

@@ -1,5 +1,8 @@
 //! A damaged file: an error or the right data, never wrong data and never a panic.
 
+// What is not as expected ends the test, also in its helpers.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -7,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use support::{advance, apex, at, create, zone};
-use zonemesh_store::{Batch, CommitError, Origin, ReadError, Store};
+use zonemesh_store::{Batch, CommitError, OpenError, Origin, ReadError, Store};
 use zonemesh_zone::Zone;
 
 const ZONES: u8 = 4;
@@ -15,7 +18,8 @@ const ZONES: u8 = 4;
 /// All versions that were ever committed, by zone.
 type Versions = BTreeMap<u8, Vec<Zone>>;
 
-fn fill(dir: &Path) -> Versions {
+/// Makes a store; returns its two files as well, as a crash would leave them.
+fn fill(dir: &Path) -> (Versions, [Vec<u8>; 2]) {
     let store = Store::open(dir, "site-a").unwrap();
     let records: Vec<_> = (0..60u8).map(|n| (n, n)).collect();
     let mut versions = Versions::new();
@@ -31,7 +35,11 @@ fn fill(dir: &Path) -> Versions {
         let batch = Batch::new(at(1)).put("tokens", &n.to_string(), &[n; 100]);
         store.commit(batch).unwrap();
     }
-    versions
+    (versions, files(dir))
+}
+
+fn files(dir: &Path) -> [Vec<u8>; 2] {
+    ["store.redb", "lock"].map(|name| fs::read(dir.join(name)).unwrap())
 }
 
 /// Reads everything; returns how many errors that gave.
@@ -83,32 +91,28 @@ fn random(state: &mut u64) -> u64 {
 #[test]
 fn flipped_bits_are_found_or_harmless() {
     let dir = tempfile::tempdir().unwrap();
-    let versions = fill(dir.path());
-    let good = fs::read(dir.path().join("store.redb")).unwrap();
-    flip(&good, &versions);
+    let (versions, _) = fill(dir.path());
+    flip(files(dir.path()), &versions);
 }
 
 #[test]
 fn flipped_bits_in_a_store_that_was_not_closed_are_found_or_harmless() {
     let dir = tempfile::tempdir().unwrap();
-    let versions = fill(dir.path());
-    let store = Store::open(dir.path(), "site-a").unwrap();
-    // What is there after a crash.
-    let good = fs::read(dir.path().join("store.redb")).unwrap();
-    drop(store);
-    flip(&good, &versions);
+    let (versions, good) = fill(dir.path());
+    flip(good, &versions);
 }
 
-fn flip(good: &[u8], versions: &Versions) {
+fn flip([good, lock]: [Vec<u8>; 2], versions: &Versions) {
     // Most of the file is empty; what is not is where it can hurt.
     let used: Vec<usize> = (0..good.len()).filter(|&at| good[at] != 0).collect();
     let (mut seed, mut refused, mut fine) = (0x5EED_u64, 0, 0);
     for _ in 0..300 {
         let bad_dir = tempfile::tempdir().unwrap();
-        let mut bad = good.to_vec();
+        let mut bad = good.clone();
         let at = used[random(&mut seed) as usize % used.len()];
         bad[at] ^= 1 << (random(&mut seed) % 8);
         fs::write(bad_dir.path().join("store.redb"), &bad).unwrap();
+        fs::write(bad_dir.path().join("lock"), &lock).unwrap();
         match Store::open(bad_dir.path(), "site-a") {
             Err(_) => refused += 1,
             Ok(store) => {
@@ -125,7 +129,7 @@ fn flip(good: &[u8], versions: &Versions) {
 #[test]
 fn a_truncated_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let versions = fill(dir.path());
+    let (versions, _) = fill(dir.path());
     let good = fs::read(dir.path().join("store.redb")).unwrap();
     for eighth in 0..8 {
         let bad_dir = tempfile::tempdir().unwrap();
@@ -140,7 +144,7 @@ fn a_truncated_file_is_refused() {
 #[test]
 fn damage_while_it_is_open_is_found_when_it_is_read_and_healed_by_force() {
     let dir = tempfile::tempdir().unwrap();
-    let versions = fill(dir.path());
+    let (versions, _) = fill(dir.path());
     let path = dir.path().join("store.redb");
     let store = Store::open(dir.path(), "site-a").unwrap();
     // Alters an owner name in the snapshot of every zone.
@@ -180,4 +184,32 @@ fn damage_while_it_is_open_is_found_when_it_is_read_and_healed_by_force() {
             .zone
             .same_contents(current)
     );
+}
+
+#[test]
+fn a_store_that_lost_what_was_acknowledged_is_refused_until_that_is_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (versions, _) = fill(dir.path());
+    let [old, _] = files(dir.path());
+    let store = Store::open(dir.path(), "site-a").unwrap();
+    let last = versions[&1].last().unwrap();
+    advance(&store, last, 6, 3);
+    drop(store);
+    fs::write(dir.path().join("store.redb"), old).unwrap();
+    for _ in 0..3 {
+        let error = Store::open(dir.path(), "site-a").err().unwrap();
+        assert!(
+            matches!(error, OpenError::Lost { missing: 2, .. }),
+            "{error:?}"
+        );
+    }
+    fs::remove_file(dir.path().join("lock")).unwrap();
+    let store = Store::open(dir.path(), "site-a").unwrap();
+    assert_eq!(read_all(&store, &versions), 0);
+    drop(store);
+    Store::open(dir.path(), "site-a").unwrap();
+    // An empty store in its place is no loss that nobody knows of.
+    fs::remove_file(dir.path().join("store.redb")).unwrap();
+    drop(Store::open(dir.path(), "site-a").unwrap());
+    Store::open(dir.path(), "site-a").unwrap();
 }

@@ -1,6 +1,9 @@
 //! The store against a model that keeps everything in memory: whatever is done to both, they hold the same, also after
 //! the store was closed and opened again.
 
+// What is not as expected ends the test, also in its helpers.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::BTreeMap;

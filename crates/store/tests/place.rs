@@ -1,5 +1,8 @@
 //! Data directories that are refused, and who may read what is in them; how commits are grouped.
 
+// What is not as expected ends the test, also in its helpers.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::fs;

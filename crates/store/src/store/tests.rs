@@ -13,7 +13,6 @@ use zonemesh_zone::record::parse_name;
 use zonemesh_zone::{Editor, Record, Rrset, Rtype, Ttl};
 
 use super::*;
-use crate::engine::Failure;
 
 /// When and how the disk fails.
 #[derive(Debug, Default)]
@@ -181,7 +180,7 @@ fn wherever_the_disk_fails_there_is_the_old_version_or_the_new_one() {
                 }
                 Err(error) => {
                     failed += 1;
-                    assert!(error.health() != crate::engine::Health::Good, "{error:?}");
+                    assert!(error.health() != Health::Good, "{error:?}");
                     let either = [&current, &new];
                     assert!(either.iter().any(|zone| stored.zone.same_contents(zone)));
                 }

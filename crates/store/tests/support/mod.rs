@@ -1,5 +1,7 @@
 //! Small zones for the tests of the store.
 
+// What is not as expected ends the test, also in its helpers.
+#![allow(clippy::unwrap_used)]
 // Each test program uses what it needs of this.
 #![allow(dead_code)]
 
