@@ -159,3 +159,6 @@ pub struct Repeats {
     /// How many actions it has.
     pub actions: usize,
 }
+
+#[cfg(test)]
+mod tests;

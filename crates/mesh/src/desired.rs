@@ -119,8 +119,7 @@ pub enum ZoneRole {
 pub struct ZoneSetup {
     /// What this site is for it.
     pub role: ZoneRole,
-    /// Its member node in the catalog. When it becomes another one, a secondary forgets what it has and transfers the
-    /// whole zone (RFC 9432 §5.4); the old copy serves until then.
+    /// Its member node in the catalog; see [`Action::resets`](crate::plan::Action::resets).
     pub node: Option<String>,
     /// Whether only members of the mesh may query it.
     pub members_only: bool,

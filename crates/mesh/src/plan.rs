@@ -79,6 +79,22 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Whether a secondary has to forget what it has of a zone and transfer it whole (RFC 9432 §5.4). The old copy
+    /// serves until then. What a primary has is never forgotten.
+    pub fn resets(&self) -> bool {
+        match self {
+            Self::ChangeZone { from, to, .. } => {
+                to.role != ZoneRole::Primary
+                    && from.node.is_some()
+                    && to.node.is_some()
+                    && from.node != to.node
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Removals that wait for approval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
@@ -167,6 +183,9 @@ fn change_zones(desired: &Desired, observed: &Observed, plan: &mut Plan) {
             plan.reasons.push(text);
         } else if !desired.zones.contains_key(zone) {
             let text = format!("{} is not added: {why}", zone.fmt_with_dot());
+            plan.reasons.push(text);
+        } else {
+            let text = format!("{} is asked of any site: {why}", zone.fmt_with_dot());
             plan.reasons.push(text);
         }
     }
@@ -356,9 +375,10 @@ impl fmt::Display for Action {
             Self::AddZone { zone, setup } => {
                 write!(f, "add zone {}: {setup}", zone.fmt_with_dot())
             }
-            Self::ChangeZone { zone, from, to } if from.role == to.role => {
-                write!(f, "reset zone {}: {to}", zone.fmt_with_dot())
-            }
+            Self::ChangeZone { zone, from, to } if from.role == to.role => match self.resets() {
+                true => write!(f, "reset zone {}: {to}", zone.fmt_with_dot()),
+                false => write!(f, "note zone {}: {to}, in the catalog", zone.fmt_with_dot()),
+            },
             Self::ChangeZone { zone, from, to } => {
                 write!(f, "change zone {}: {from} -> {to}", zone.fmt_with_dot())
             }
