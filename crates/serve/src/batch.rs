@@ -159,7 +159,7 @@ impl Batch {
                 message: &self.received[at * RECEIVE..][..len],
                 peer,
                 local: match self.with_local {
-                    true => local_of(&self.controls[at], header.msg_hdr.msg_controllen as usize),
+                    true => local_of(&self.controls[at], header.msg_hdr.msg_controllen as _),
                     false => None,
                 },
                 too_long: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
@@ -179,7 +179,7 @@ impl Batch {
             let control_len = match self.with_local {
                 true => reply_control(
                     &mut self.controls[at],
-                    self.headers[at].msg_hdr.msg_controllen as usize,
+                    self.headers[at].msg_hdr.msg_controllen as _,
                 ),
                 false => 0,
             };

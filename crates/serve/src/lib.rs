@@ -12,7 +12,6 @@ pub mod answer;
 mod batch;
 pub mod bind;
 pub mod cookie;
-mod denial;
 pub mod edns;
 pub mod handler;
 pub mod lookup;

@@ -3,14 +3,15 @@
 use zonemesh_zone::{Key, Node, Rrset, Rtype, Zone};
 
 use crate::answer::View;
-use crate::denial;
 use crate::edns::extended;
 use crate::lookup::{self, Found, Place};
 use crate::message::{Query, classes, rcodes, types};
-use crate::writer::{Full, Mark, Writer};
+use crate::writer::{Full, Writer};
 use crate::zoneset::{Access, Served};
 
 mod additional;
+mod proofs;
+mod sections;
 
 /// How many CNAMEs, real and made of DNAMEs, are followed. Resolvers give up at about as many.
 const CHAIN: usize = 16;
@@ -66,6 +67,10 @@ pub(crate) struct Reply<'v, 'q, 'b> {
 }
 
 /// The name that is looked up.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "on the stack, while one query is answered"
+)]
 enum Current<'v> {
     /// The question's.
     Question,
@@ -75,6 +80,10 @@ enum Current<'v> {
     Made { octets: [u8; 255], len: usize },
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "on the stack, while one query is answered"
+)]
 enum Step<'v> {
     Done,
     Follow(Current<'v>),
@@ -487,105 +496,6 @@ impl<'v> Reply<'v, '_, '_> {
             }
         }
         self.add_glue(zone, cut, set)
-    }
-}
-
-/// # Proofs
-impl<'v> Reply<'v, '_, '_> {
-    /// Adds the NSEC of a node.
-    fn deny(&mut self, node: &'v Node) -> Result<(), Full> {
-        if !self.dnssec {
-            return Ok(());
-        }
-        let Some(set) = node.rrset(Rtype::NSEC) else {
-            return Ok(());
-        };
-        for slot in &mut self.denials {
-            match slot {
-                Some(have) if std::ptr::eq(*have, node) => return Ok(()),
-                Some(_) => {}
-                None => {
-                    *slot = Some(node);
-                    return self.put_authority(node, set, set.ttl().as_secs());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds the NSEC that covers a name which does not exist.
-    fn deny_cover(&mut self, zone: &'v Zone, found: &Found<'v>, key: &[u8]) -> Result<(), Full> {
-        if !self.dnssec || found.apex.rrset(Rtype::NSEC).is_none() {
-            return Ok(());
-        }
-        denial::cover(zone, key).map_or(Ok(()), |node| self.deny(node))
-    }
-
-    /// Adds the NSEC that covers the wildcard below the closest encloser.
-    fn deny_wildcard(
-        &mut self,
-        zone: &'v Zone,
-        found: &Found<'v>,
-        key: &[u8],
-        encloser: usize,
-    ) -> Result<(), Full> {
-        if !self.dnssec || found.apex.rrset(Rtype::NSEC).is_none() {
-            return Ok(());
-        }
-        denial::cover_wildcard(zone, key, encloser).map_or(Ok(()), |node| self.deny(node))
-    }
-}
-
-/// # Writing
-impl<'v> Reply<'v, '_, '_> {
-    /// Writes an RRset, and its signatures when they are wanted; returns how many records that are.
-    fn put(&mut self, owner: &[u8], node: &Node, set: &Rrset, ttl: u32) -> Result<u16, Full> {
-        let rtype = set.rtype().to_int();
-        let count = self.writer.records(owner, rtype, ttl, set.iter())?;
-        if !self.dnssec || rtype == types::RRSIG {
-            return Ok(count);
-        }
-        let Some(signatures) = node.rrset(Rtype::RRSIG) else {
-            return Ok(count);
-        };
-        let covers = signatures
-            .iter()
-            .filter(|rdata| rdata.starts_with(&rtype.to_be_bytes()));
-        // RFC 4034 §3: a signature has the TTL of what it covers.
-        Ok(count + self.writer.records(owner, types::RRSIG, ttl, covers)?)
-    }
-
-    fn put_authority(&mut self, node: &Node, set: &Rrset, ttl: u32) -> Result<(), Full> {
-        let mark = self.writer.mark();
-        match self.put(node.owner().as_slice(), node, set, ttl) {
-            Ok(count) => self.authority += count,
-            Err(Full) => return self.full(mark),
-        }
-        Ok(())
-    }
-
-    fn put_unsigned_authority(&mut self, node: &Node, set: &Rrset) -> Result<(), Full> {
-        let mark = self.writer.mark();
-        let (owner, rtype) = (node.owner().as_slice(), set.rtype().to_int());
-        match self
-            .writer
-            .records(owner, rtype, set.ttl().as_secs(), set.iter())
-        {
-            Ok(count) => self.authority += count,
-            Err(Full) => return self.full(mark),
-        }
-        Ok(())
-    }
-
-    /// Gives up on an RRset that is needed: the client has to ask over a stream.
-    fn full<T>(&mut self, mark: Mark) -> Result<T, Full> {
-        self.cut_off(mark);
-        Err(Full)
-    }
-
-    fn cut_off(&mut self, mark: Mark) {
-        self.writer.back_to(mark);
-        self.truncated = true;
     }
 }
 

@@ -14,7 +14,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -109,7 +109,10 @@ async fn accept(listener: TcpListener, server: Arc<Server>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
+            Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
+                note_panic(ended);
+                continue;
+            }
             () = stopped(&mut stopping) => break,
         };
         let counters = server.shared.metrics.shared();
@@ -129,7 +132,18 @@ async fn accept(listener: TcpListener, server: Arc<Server>) {
         }
     }
     drop(listener);
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        note_panic(ended);
+    }
+}
+
+/// A defect in one connection ends that connection alone; but it is one.
+fn note_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "the task of a connection has panicked; the others go on");
+    }
 }
 
 /// Waits for the order to stop, or for the end of whoever could give it.
@@ -286,7 +300,6 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             self.slot
                 .set_busy(permits.available_permits() < all as usize);
             tokio::select! {
-                biased;
                 () = self.slot.evicted() => return self.close().await,
                 Some(message) = self.messages.recv() => {
                     self.push_message(&message);

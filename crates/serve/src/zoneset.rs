@@ -9,8 +9,9 @@ use arc_swap::ArcSwap;
 use zonemesh_zone::tree::Leaf;
 use zonemesh_zone::{Key, Name, Tree, Zone};
 
-use crate::answer::View;
+use crate::answer::{Outcome, View, answer};
 use crate::cookie::CookieSecrets;
+use crate::handler::Client;
 use crate::metrics::Metrics;
 
 /// Who may query a zone.
@@ -216,6 +217,24 @@ impl Shared {
     /// Sets whether this site is ready.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
+    }
+
+    /// Answers a message of a client that has proved in a way which is not seen here, such as TSIG, that it is a member
+    /// of the mesh: for the [`crate::Handler`], who has taken the TSIG record off. `now` is in seconds since 1970.
+    pub fn answer_member(
+        &self,
+        message: &[u8],
+        client: &Client,
+        now: u64,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        self.view(now, |view| {
+            let view = View {
+                trusted: true,
+                ..*view
+            };
+            answer(message, client, &view, out)
+        })
     }
 
     /// Calls `work` with everything as it is now. `now` is in seconds since 1970.

@@ -1,6 +1,6 @@
 //! Answers, table by table: the RFCs' own examples and what goes wrong elsewhere.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod asking;
 
@@ -512,6 +512,11 @@ fn only_members_see_the_directory() {
     member
         .of(&shared)
         .expect("NOERROR", true, &expected, &[], &[]);
+    // Or who has proved it to the control side.
+    let mut out = Vec::new();
+    let outcome = shared.answer_member(&question.message, &question.client, 0, &mut out);
+    assert_eq!(outcome, Outcome::Reply);
+    assert_eq!(asking::Answer::read(&out).answer, expected);
     // Also while the site is not ready, or the mesh could not start.
     shared.set_ready(false);
     member
@@ -824,4 +829,80 @@ fn the_buffer_is_cleared_before_it_is_written() {
     });
     assert_eq!(out[..2], [0x12, 0x34]);
     asking::Answer::read(&out);
+}
+
+#[test]
+fn the_root_zone_is_a_zone_like_any_other() {
+    let shared = ready([zone(
+        ".",
+        "@ 60 IN SOA a.root. host. 1 2 3 4 5
+         @ 60 IN NS a.root.
+         a.root. 60 IN A 192.0.2.1
+         com. 60 IN NS ns.com.
+         ns.com. 60 IN A 192.0.2.2",
+    )]);
+    ask(".", "NS").of(&shared).expect(
+        "NOERROR",
+        true,
+        &[". 60 IN NS a.root."],
+        &[],
+        &["a.root. 60 IN A 192.0.2.1"],
+    );
+    ask("www.example.com.", "A").of(&shared).expect(
+        "NOERROR",
+        false,
+        &[],
+        &["com. 60 IN NS ns.com."],
+        &["ns.com. 60 IN A 192.0.2.2"],
+    );
+    ask("nothing.", "A").of(&shared).expect(
+        "NXDOMAIN",
+        true,
+        &[],
+        &[". 5 IN SOA a.root. host. 1 2 3 4 5"],
+        &[],
+    );
+}
+
+#[test]
+fn names_of_the_greatest_length_and_of_any_octets_are_answered() {
+    let long = [63, 63, 63, 49].map(|len| "\\001".repeat(len)).join(".");
+    let shared = ready([zone(
+        "example.",
+        &format!(
+            "@ 60 IN SOA . . 1 2 3 4 5
+             @ 60 IN NS ns.test.
+             {long} 60 IN A 192.0.2.1"
+        ),
+    )]);
+    let answer = ask(&format!("{long}.example."), "A").of(&shared);
+    assert_eq!(answer.answer.len(), 1);
+    let parent = long.split_once('.').unwrap().1;
+    let other = ask(&format!("\\002.{parent}.example."), "A").of(&shared);
+    assert_eq!(other.rcode, "NXDOMAIN");
+    let empty = ask(&format!("{parent}.example."), "A").of(&shared);
+    assert_eq!((empty.rcode.as_str(), empty.answer.len()), ("NOERROR", 0));
+}
+
+#[test]
+fn long_answers_over_streams_are_whole_or_truncated() {
+    let zone_of = |count: usize| {
+        let mut lines = String::from("@ 60 IN SOA . . 1 2 3 4 5\n@ 60 IN NS ns.test.\n");
+        for i in 0..count {
+            lines += &format!("@ 60 IN MX {i} host{i}.sub{}.example.\n", i % 100);
+            lines += &format!("host{i}.sub{} 60 IN A 192.0.2.{}\n", i % 100, i % 250);
+        }
+        ready([zone("example.", &lines)])
+    };
+    // Names beyond what a pointer reaches are written in full.
+    let whole = ask("example.", "MX")
+        .over(Transport::Tcp)
+        .of(&zone_of(1500));
+    assert!(!whole.truncated && whole.len > 0x4000, "{}", whole.len);
+    assert_eq!(whole.answer.len(), 1500);
+    assert_eq!(whole.additional.len(), 16);
+    let cut = ask("example.", "MX")
+        .over(Transport::Tcp)
+        .of(&zone_of(4000));
+    assert!(cut.truncated && cut.answer.is_empty());
 }

@@ -1,7 +1,7 @@
 //! The query path against a resolver that is as plain as can be: random small zones, all names, all types; and random
 //! octets, which must neither panic nor lead to an answer that is too long or malformed.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod asking;
 

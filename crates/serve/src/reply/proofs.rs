@@ -1,0 +1,85 @@
+//! Proofs that something does not exist, with the NSEC records of a zone that its primary has signed (RFC 4035 §3.1.3).
+//!
+//! NSEC3 proofs are not made here: a zone signed with NSEC3 gets its negative answers without them.
+
+use zonemesh_zone::{Key, Node, Rtype, Zone};
+
+use super::Reply;
+use crate::lookup::Found;
+use crate::writer::Full;
+
+impl<'v> Reply<'v, '_, '_> {
+    /// Adds the NSEC of a node.
+    pub(super) fn deny(&mut self, node: &'v Node) -> Result<(), Full> {
+        if !self.dnssec {
+            return Ok(());
+        }
+        let Some(set) = node.rrset(Rtype::NSEC) else {
+            return Ok(());
+        };
+        for slot in &mut self.denials {
+            match slot {
+                Some(have) if std::ptr::eq(*have, node) => return Ok(()),
+                Some(_) => {}
+                None => {
+                    *slot = Some(node);
+                    return self.put_authority(node, set, set.ttl().as_secs());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the NSEC that covers a name which does not exist.
+    pub(super) fn deny_cover(
+        &mut self,
+        zone: &'v Zone,
+        found: &Found<'v>,
+        key: &[u8],
+    ) -> Result<(), Full> {
+        if !self.dnssec || found.apex.rrset(Rtype::NSEC).is_none() {
+            return Ok(());
+        }
+        cover(zone, key).map_or(Ok(()), |node| self.deny(node))
+    }
+
+    /// Adds the NSEC that covers the wildcard below the closest encloser.
+    pub(super) fn deny_wildcard(
+        &mut self,
+        zone: &'v Zone,
+        found: &Found<'v>,
+        key: &[u8],
+        encloser: usize,
+    ) -> Result<(), Full> {
+        if !self.dnssec || found.apex.rrset(Rtype::NSEC).is_none() {
+            return Ok(());
+        }
+        cover_wildcard(zone, key, encloser).map_or(Ok(()), |node| self.deny(node))
+    }
+}
+
+/// The node whose NSEC record covers a key that has no node of its own, or none with authoritative data.
+fn cover<'z>(zone: &'z Zone, key: &[u8]) -> Option<&'z Node> {
+    let before = zone.tree().predecessor(key)?;
+    if before.rrset(Rtype::NSEC).is_some() {
+        return Some(before);
+    }
+    // Glue and what else lies below a zone cut or a DNAME has no NSEC: the one above it covers.
+    let apex_len = zone.apex().len();
+    let key = Key::of(before.owner());
+    zone.descend(key.as_slice())
+        .map(|node| node.as_ref())
+        .find(|node| {
+            node.owner().len() != apex_len
+                && (node.rrset(Rtype::NS).is_some() || node.rrset(Rtype::DNAME).is_some())
+        })
+        .filter(|node| node.rrset(Rtype::NSEC).is_some())
+}
+
+/// The same for the wildcard below a closest encloser, which is given by how many octets of the key it takes.
+fn cover_wildcard<'z>(zone: &'z Zone, key: &[u8], encloser: usize) -> Option<&'z Node> {
+    let mut buffer = [0u8; 514];
+    buffer[..encloser].copy_from_slice(&key[..encloser]);
+    buffer[encloser] = b'*';
+    cover(zone, &buffer[..encloser + 2])
+}

@@ -1,0 +1,65 @@
+//! Putting RRsets into the sections of the answer, and giving up when there is no room.
+
+use zonemesh_zone::{Node, Rrset, Rtype};
+
+use super::Reply;
+use crate::message::types;
+use crate::writer::{Full, Mark};
+
+impl Reply<'_, '_, '_> {
+    /// Writes an RRset, and its signatures when they are wanted; returns how many records that are.
+    pub(super) fn put(
+        &mut self,
+        owner: &[u8],
+        node: &Node,
+        set: &Rrset,
+        ttl: u32,
+    ) -> Result<u16, Full> {
+        let rtype = set.rtype().to_int();
+        let count = self.writer.records(owner, rtype, ttl, set.iter())?;
+        if !self.dnssec || rtype == types::RRSIG {
+            return Ok(count);
+        }
+        let Some(signatures) = node.rrset(Rtype::RRSIG) else {
+            return Ok(count);
+        };
+        let covers = signatures
+            .iter()
+            .filter(|rdata| rdata.starts_with(&rtype.to_be_bytes()));
+        // RFC 4034 §3: a signature has the TTL of what it covers.
+        Ok(count + self.writer.records(owner, types::RRSIG, ttl, covers)?)
+    }
+
+    pub(super) fn put_authority(&mut self, node: &Node, set: &Rrset, ttl: u32) -> Result<(), Full> {
+        let mark = self.writer.mark();
+        match self.put(node.owner().as_slice(), node, set, ttl) {
+            Ok(count) => self.authority += count,
+            Err(Full) => return self.full(mark),
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_unsigned_authority(&mut self, node: &Node, set: &Rrset) -> Result<(), Full> {
+        let mark = self.writer.mark();
+        let (owner, rtype) = (node.owner().as_slice(), set.rtype().to_int());
+        match self
+            .writer
+            .records(owner, rtype, set.ttl().as_secs(), set.iter())
+        {
+            Ok(count) => self.authority += count,
+            Err(Full) => return self.full(mark),
+        }
+        Ok(())
+    }
+
+    /// Gives up on an RRset that is needed: the client has to ask over a stream.
+    pub(super) fn full<T>(&mut self, mark: Mark) -> Result<T, Full> {
+        self.cut_off(mark);
+        Err(Full)
+    }
+
+    pub(super) fn cut_off(&mut self, mark: Mark) {
+        self.writer.back_to(mark);
+        self.truncated = true;
+    }
+}
