@@ -3,6 +3,7 @@
 //! It goes back to what the plan was made from, the directory and the catalog themselves, and knows nothing of how a
 //! plan is made; it looks for what must never be done.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use zonemesh_zone::catalog::Catalog;
@@ -195,7 +196,8 @@ fn check_age(plan: &Plan, facts: &Facts<'_>, faults: &mut Vec<Fault>) {
             });
         }
         if let Some(expected) = applied.and_then(pick)
-            && !(Serial(made_from) >= Serial(expected))
+            && made_from != expected
+            && Serial(made_from).partial_cmp(&Serial(expected)) != Some(Ordering::Greater)
         {
             faults.push(Fault::Stale {
                 zone,

@@ -248,6 +248,10 @@ impl Update {
 
     /// Adds a record.
     #[must_use]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the word of RFC 2136, beside delete"
+    )]
     pub fn add(mut self, record: Record) -> Self {
         self.changes.push(Change::Add(record));
         self
