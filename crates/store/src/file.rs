@@ -85,7 +85,7 @@ pub fn write(path: &Path, octets: &[u8], mode: u32) -> Result<(), WriteError> {
     sync_dir(dir).map_err(error("flush directory", dir))
 }
 
-/// Puts a file that only its owner may read in the place of what there may be; see [`write`].
+/// Puts a file that only its owner may read in the place of what there may be; see [`write()`].
 ///
 /// # Errors
 ///
