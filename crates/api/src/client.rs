@@ -30,7 +30,10 @@ type Outcome<T> = Result<T, ApiError>;
 impl Client {
     /// Makes a client; nothing is connected yet.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into(), timeout: TIMEOUT }
+        Self {
+            socket: socket.into(),
+            timeout: TIMEOUT,
+        }
     }
 
     /// Waits at most this long for the head of each answer, apart from the time a request itself asks to wait.
@@ -55,13 +58,17 @@ impl Client {
 
     /// Whether the site is ready. An answer of "not ready" is no error.
     pub async fn health(&self) -> Outcome<Health> {
-        let response = self.send(Method::GET, "/readyz", Bytes::new(), None).await?;
+        let response = self
+            .send(Method::GET, "/readyz", Bytes::new(), None)
+            .await?;
         decode(&self.collect(response).await?)
     }
 
     /// See [`crate::Site::metrics`].
     pub async fn metrics(&self) -> Outcome<String> {
-        let response = self.checked(Method::GET, "/metrics", Bytes::new(), None).await?;
+        let response = self
+            .checked(Method::GET, "/metrics", Bytes::new(), None)
+            .await?;
         Ok(String::from_utf8_lossy(&self.collect(response).await?).into_owned())
     }
 
@@ -134,13 +141,22 @@ impl Client {
             push(&mut path, "serial", &serial.to_string());
         }
         let response = self.checked(Method::GET, &path, Bytes::new(), None).await?;
-        Ok(Pieces { body: response.into_body() })
+        Ok(Pieces {
+            body: response.into_body(),
+        })
     }
 
     /// See [`crate::Site::events`].
     pub async fn events(&self) -> Outcome<Events> {
-        let response = self.checked(Method::GET, "/v1/events", Bytes::new(), None).await?;
-        Ok(Events { pieces: Pieces { body: response.into_body() }, buffer: Vec::new() })
+        let response = self
+            .checked(Method::GET, "/v1/events", Bytes::new(), None)
+            .await?;
+        Ok(Events {
+            pieces: Pieces {
+                body: response.into_body(),
+            },
+            buffer: Vec::new(),
+        })
     }
 }
 
@@ -153,22 +169,26 @@ impl Client {
 
     /// See [`crate::Site::remove_site`].
     pub async fn remove_site(&self, request: &RemoveSite) -> Outcome<Changed> {
-        self.post("/v1/sites/remove", request, request.wait.wait_ms).await
+        self.post("/v1/sites/remove", request, request.wait.wait_ms)
+            .await
     }
 
     /// See [`crate::Site::add_zone`].
     pub async fn add_zone(&self, request: &AddZone) -> Outcome<Changed> {
-        self.post("/v1/zones/add", request, request.wait.wait_ms).await
+        self.post("/v1/zones/add", request, request.wait.wait_ms)
+            .await
     }
 
     /// See [`crate::Site::remove_zone`].
     pub async fn remove_zone(&self, request: &RemoveZone) -> Outcome<Changed> {
-        self.post("/v1/zones/remove", request, request.wait.wait_ms).await
+        self.post("/v1/zones/remove", request, request.wait.wait_ms)
+            .await
     }
 
     /// See [`crate::Site::restore_zone`].
     pub async fn restore_zone(&self, request: &RestoreZone) -> Outcome<Changed> {
-        self.post("/v1/zones/restore", request, request.wait.wait_ms).await
+        self.post("/v1/zones/restore", request, request.wait.wait_ms)
+            .await
     }
 
     /// See [`crate::Site::import_zone`].
@@ -184,19 +204,27 @@ impl Client {
             push(&mut path, "wait-ms", &wait_ms.to_string());
         }
         let text = Bytes::from(request.text);
-        let response =
-            self.checked(Method::POST, &path, text, Some(request.wait.wait_ms.unwrap_or(0))).await?;
+        let response = self
+            .checked(
+                Method::POST,
+                &path,
+                text,
+                Some(request.wait.wait_ms.unwrap_or(0)),
+            )
+            .await?;
         decode(&self.collect(response).await?)
     }
 
     /// See [`crate::Site::change_records`].
     pub async fn change_records(&self, request: &ChangeRecords) -> Outcome<Changed> {
-        self.post("/v1/records", request, request.wait.wait_ms).await
+        self.post("/v1/records", request, request.wait.wait_ms)
+            .await
     }
 
     /// See [`crate::Site::approve_plan`].
     pub async fn approve_plan(&self, id: &str) -> Outcome<Plan> {
-        self.post("/v1/plan/approve", &Approve { id: id.to_owned() }, None).await
+        self.post("/v1/plan/approve", &Approve { id: id.to_owned() }, None)
+            .await
     }
 
     /// See [`crate::Site::roll_key`].
@@ -225,7 +253,9 @@ impl Client {
     ) -> Outcome<T> {
         let body = serde_json::to_vec(request)
             .map_err(|error| ApiError::internal(format!("cannot write the request: {error}")))?;
-        let response = self.checked(Method::POST, path, Bytes::from(body), wait_ms).await?;
+        let response = self
+            .checked(Method::POST, path, Bytes::from(body), wait_ms)
+            .await?;
         decode(&self.collect(response).await?)
     }
 
@@ -261,8 +291,9 @@ impl Client {
     ) -> Outcome<Response<Incoming>> {
         let limit = self.timeout + Duration::from_millis(wait_ms.unwrap_or(0));
         let exchange = async {
-            let stream =
-                UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
+            let stream = UnixStream::connect(&self.socket)
+                .await
+                .map_err(|error| self.unreachable(&error))?;
             let (mut sender, connection) =
                 hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
                     .await
@@ -276,7 +307,10 @@ impl Client {
                 .header("content-type", "application/json")
                 .body(Full::new(body))
                 .map_err(|error| ApiError::internal(format!("cannot make the request: {error}")))?;
-            sender.send_request(request).await.map_err(|error| self.broken(&error))
+            sender
+                .send_request(request)
+                .await
+                .map_err(|error| self.broken(&error))
         };
         match tokio::time::timeout(limit, exchange).await {
             Ok(outcome) => outcome,
@@ -302,10 +336,10 @@ impl Client {
     fn unreachable(&self, error: &io::Error) -> ApiError {
         let socket = self.socket.display();
         match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ApiError::unavailable(format!("no site runs behind {socket}"))
-                    .hint("start one with `zonemesh up`, or choose another with --data-dir or --socket")
-            }
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ApiError::unavailable(
+                format!("no site runs behind {socket}"),
+            )
+            .hint("start one with `zonemesh up`, or choose another with --data-dir or --socket"),
             io::ErrorKind::PermissionDenied => {
                 ApiError::unavailable(format!("this user may not open {socket}"))
                     .hint("run the command as the user of the site, or as a member of its group")

@@ -41,7 +41,11 @@ pub enum ErrorKind {
 impl ApiError {
     /// Makes an error without a hint.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// Adds what to do next.

@@ -85,8 +85,9 @@ pub async fn serve(
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| ServeError::Http { address, source })?;
-        let bound =
-            listener.local_addr().map_err(|source| ServeError::Http { address, source })?;
+        let bound = listener
+            .local_addr()
+            .map_err(|source| ServeError::Http { address, source })?;
         listeners.push((listener, bound));
     }
     let unix = bind_unix(socket).await?;
@@ -97,10 +98,14 @@ pub async fn serve(
         tasks: Vec::new(),
     };
     let control = control_router(Arc::clone(&site));
-    server.tasks.push(tokio::spawn(async move { ended(axum::serve(unix, control).await) }));
+    server.tasks.push(tokio::spawn(async move {
+        ended(axum::serve(unix, control).await)
+    }));
     for (listener, _) in listeners {
         let public = public_router(Arc::clone(&site));
-        server.tasks.push(tokio::spawn(async move { ended(axum::serve(listener, public).await) }));
+        server.tasks.push(tokio::spawn(async move {
+            ended(axum::serve(listener, public).await)
+        }));
     }
     Ok(server)
 }
@@ -112,16 +117,25 @@ fn ended(outcome: io::Result<()>) {
 }
 
 async fn bind_unix(socket: &Path) -> Result<UnixListener, ServeError> {
-    let fail = |source| ServeError::Socket { socket: socket.to_owned(), source };
+    let fail = |source| ServeError::Socket {
+        socket: socket.to_owned(),
+        source,
+    };
     if socket.as_os_str().len() > MAX_SOCKET_PATH {
-        return Err(ServeError::SocketPathTooLong { socket: socket.to_owned() });
+        return Err(ServeError::SocketPathTooLong {
+            socket: socket.to_owned(),
+        });
     }
     match std::fs::symlink_metadata(socket) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(fail(error)),
         // A socket that nobody answers was left behind by a site that was killed.
         Ok(_) => match tokio::net::UnixStream::connect(socket).await {
-            Ok(_) => return Err(ServeError::SocketInUse { socket: socket.to_owned() }),
+            Ok(_) => {
+                return Err(ServeError::SocketInUse {
+                    socket: socket.to_owned(),
+                });
+            }
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 std::fs::remove_file(socket).map_err(fail)?;
             }
@@ -180,12 +194,19 @@ type Context = State<Arc<dyn Site>>;
 /// # Harmless
 
 async fn metrics_text(State(site): Context) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], site.metrics())
+    (
+        [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)],
+        site.metrics(),
+    )
 }
 
 async fn ready(State(site): Context) -> Response {
     let health = site.health();
-    let status = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if health.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, axum::Json(health)).into_response()
 }
 
@@ -273,7 +294,10 @@ async fn zone_history(State(site): Context, Query(query): Query<ZoneQuery>) -> R
 }
 
 async fn records(State(site): Context, Query(query): Query<RecordQuery>) -> Response {
-    let filter = RecordFilter { name: query.name, rtype: query.rtype };
+    let filter = RecordFilter {
+        name: query.name,
+        rtype: query.rtype,
+    };
     reply(site.records(query.zone, filter)).await
 }
 
@@ -320,22 +344,24 @@ where
 {
     match serde_json::from_slice(body) {
         Ok(request) => reply(ask(request)).await,
-        Err(error) => {
-            ApiError::invalid(format!("the request is not what was expected: {error}"))
-                .hint("the command and the site may be of different versions")
-                .into_response()
-        }
+        Err(error) => ApiError::invalid(format!("the request is not what was expected: {error}"))
+            .hint("the command and the site may be of different versions")
+            .into_response(),
     }
 }
 
 fn streamed(content_type: &'static str, body: ChannelBody) -> Response {
-    ([(header::CONTENT_TYPE, content_type)], axum::body::Body::new(body)).into_response()
+    (
+        [(header::CONTENT_TYPE, content_type)],
+        axum::body::Body::new(body),
+    )
+        .into_response()
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.kind.status())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if self.kind == ErrorKind::Internal {
             tracing::error!(error = %self, "a request failed");
         }

@@ -23,11 +23,21 @@ pub fn init(log: &Log) {
     let registry = tracing_subscriber::registry().with(filter);
     let outcome = if json {
         registry
-            .with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr))
+            .with(
+                fmt::layer()
+                    .json()
+                    .flatten_event(true)
+                    .with_writer(std::io::stderr),
+            )
             .try_init()
     } else {
         registry
-            .with(fmt::layer().with_ansi(colours).with_target(false).with_writer(std::io::stderr))
+            .with(
+                fmt::layer()
+                    .with_ansi(colours)
+                    .with_target(false)
+                    .with_writer(std::io::stderr),
+            )
             .try_init()
     };
     if outcome.is_err() {

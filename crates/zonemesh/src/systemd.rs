@@ -46,7 +46,9 @@ pub fn watchdog_interval() -> Option<Duration> {
 }
 
 fn send(message: &str) {
-    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
     if let Err(error) = send_to(socket.as_encoded_bytes(), message) {
         tracing::warn!(%error, "the service manager could not be told");
     }
@@ -58,7 +60,9 @@ fn send_to(socket: &[u8], message: &str) -> io::Result<()> {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(socket))?,
     };
-    UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address).map(|_| ())
+    UnixDatagram::unbound()?
+        .send_to_addr(message.as_bytes(), &address)
+        .map(|_| ())
 }
 
 #[cfg(test)]
@@ -70,7 +74,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
         send_to(path.as_os_str().as_encoded_bytes(), "READY=1").unwrap();
         let mut buffer = [0; 64];
         let length = socket.recv(&mut buffer).unwrap();

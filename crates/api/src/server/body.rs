@@ -22,7 +22,9 @@ impl Body for ChannelBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
-        self.0.poll_recv(context).map(|item| item.map(|item| item.map(Frame::data)))
+        self.0
+            .poll_recv(context)
+            .map(|item| item.map(|item| item.map(Frame::data)))
     }
 }
 

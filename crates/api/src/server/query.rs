@@ -47,7 +47,9 @@ impl ImportQuery {
             text,
             file: self.file,
             dry_run: self.dry_run,
-            wait: Wait { wait_ms: self.wait_ms },
+            wait: Wait {
+                wait_ms: self.wait_ms,
+            },
         }
     }
 }

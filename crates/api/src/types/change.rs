@@ -213,7 +213,10 @@ pub struct Invited {
 impl std::fmt::Debug for Invited {
     // The packet holds a one-time key and must not reach a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Invited").field("site", &self.site).field("expires", &self.expires).finish()
+        f.debug_struct("Invited")
+            .field("site", &self.site)
+            .field("expires", &self.expires)
+            .finish()
     }
 }
 

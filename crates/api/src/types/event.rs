@@ -118,7 +118,11 @@ impl std::fmt::Display for What {
             Self::Ready { zones } => write!(f, "ready, serves {zones} zones"),
             Self::SiteJoined { name } => write!(f, "site {name} joined"),
             Self::SiteLeft { name } => write!(f, "site {name} left"),
-            Self::ZoneLearnt { zone, primary, serial } => {
+            Self::ZoneLearnt {
+                zone,
+                primary,
+                serial,
+            } => {
                 write!(f, "zone {zone} learnt")?;
                 if let Some(primary) = primary {
                     write!(f, ", primary {primary}")?;
@@ -136,13 +140,27 @@ impl std::fmt::Display for What {
                     None => Ok(()),
                 }
             }
-            Self::ServedEverywhere { zone, serial, sites, after_ms } => {
-                write!(f, "zone {zone} serial {serial} served by all {sites} sites after {after_ms} ms")
+            Self::ServedEverywhere {
+                zone,
+                serial,
+                sites,
+                after_ms,
+            } => {
+                write!(
+                    f,
+                    "zone {zone} serial {serial} served by all {sites} sites after {after_ms} ms"
+                )
             }
             Self::PeerLost { peer, reason } => write!(f, "peer {peer} lost: {reason}"),
-            Self::Healed { subject, after_secs } => write!(f, "{subject} healed after {after_secs} s"),
+            Self::Healed {
+                subject,
+                after_secs,
+            } => write!(f, "{subject} healed after {after_secs} s"),
             Self::Held { id, reason } => {
-                write!(f, "held by the brake: {reason}; `zonemesh plan approve {id}` lets it go on")
+                write!(
+                    f,
+                    "held by the brake: {reason}; `zonemesh plan approve {id}` lets it go on"
+                )
             }
             Self::Warning { message } => write!(f, "warning: {message}"),
         }

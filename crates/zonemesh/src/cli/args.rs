@@ -41,20 +41,26 @@ pub struct Target {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a site, or several on loopback for trying
-    #[command(after_help = "Examples:\n  zonemesh up --sites 3\n  zonemesh up --config /etc/zonemesh/zonemesh.toml")]
+    #[command(
+        after_help = "Examples:\n  zonemesh up --sites 3\n  zonemesh up --config /etc/zonemesh/zonemesh.toml"
+    )]
     Up(Up),
     /// Show the whole mesh: sites by zones
     ///
     /// The exit code is 0 when it is healthy, 1 when degraded, 2 when broken, and 3 when the site cannot be asked.
-    #[command(after_help = "Examples:\n  zonemesh status\n  zonemesh status --watch\n  zonemesh status --json | jq .verdict")]
+    #[command(
+        after_help = "Examples:\n  zonemesh status\n  zonemesh status --watch\n  zonemesh status --json | jq .verdict"
+    )]
     Status(StatusArgs),
     /// Make a welcome packet for a new site (on the catalog primary)
     #[command(after_help = "Example:\n  zonemesh invite site-d > site-d.packet\n\n\
                             The packet lets its holder join once, within 24 hours, under this name: treat it as a password.")]
     Invite(Invite),
     /// Join a mesh with a welcome packet, and run the site
-    #[command(after_help = "Examples:\n  zonemesh join - --addresses 192.0.2.7 < site-d.packet\n  \
-                            zonemesh join @site-d.packet --config /etc/zonemesh/zonemesh.toml")]
+    #[command(
+        after_help = "Examples:\n  zonemesh join - --addresses 192.0.2.7 < site-d.packet\n  \
+                            zonemesh join @site-d.packet --config /etc/zonemesh/zonemesh.toml"
+    )]
     Join(Join),
     /// Look at the sites of the mesh, or remove one
     #[command(subcommand)]
@@ -77,7 +83,9 @@ pub enum Command {
     /// Print events as they happen
     Events(Listing),
     /// Print a completion script
-    #[command(after_help = "Example:\n  zonemesh completions bash > /etc/bash_completion.d/zonemesh")]
+    #[command(
+        after_help = "Example:\n  zonemesh completions bash > /etc/bash_completion.d/zonemesh"
+    )]
     Completions {
         /// For which shell
         shell: clap_complete::Shell,
@@ -155,16 +163,36 @@ pub struct Join {
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Addresses where peers reach this site
-    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', conflicts_with = "config")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        conflicts_with = "config"
+    )]
     pub addresses: Vec<IpAddr>,
     /// Where to listen for DNS
-    #[arg(long, value_name = "ADDRESS:PORT", value_delimiter = ',', conflicts_with = "config")]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        value_delimiter = ',',
+        conflicts_with = "config"
+    )]
     pub listen_dns: Vec<String>,
     /// Where to listen for DNS over TLS
-    #[arg(long, value_name = "ADDRESS:PORT", value_delimiter = ',', conflicts_with = "config")]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        value_delimiter = ',',
+        conflicts_with = "config"
+    )]
     pub listen_tls: Vec<String>,
     /// Where to listen for HTTP
-    #[arg(long, value_name = "ADDRESS:PORT", value_delimiter = ',', conflicts_with = "config")]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        value_delimiter = ',',
+        conflicts_with = "config"
+    )]
     pub listen_http: Vec<String>,
 }
 
@@ -182,7 +210,9 @@ pub enum Site {
         json: bool,
     },
     /// Remove a site: its pins, peers, ACLs and NOTIFY targets go everywhere
-    #[command(after_help = "Examples:\n  zonemesh site remove site-c --zones adopt:site-a\n  zonemesh site remove site-c --zones remove")]
+    #[command(
+        after_help = "Examples:\n  zonemesh site remove site-c --zones adopt:site-a\n  zonemesh site remove site-c --zones remove"
+    )]
     Remove {
         /// Its name
         name: String,
@@ -216,7 +246,9 @@ pub enum Zone {
         json: bool,
     },
     /// Add a zone with this site as its primary
-    #[command(after_help = "Examples:\n  zonemesh zone add corp.example --file corp.zone --wait\n  zonemesh zone add lab.example --dynamic")]
+    #[command(
+        after_help = "Examples:\n  zonemesh zone add corp.example --file corp.zone --wait\n  zonemesh zone add lab.example --dynamic"
+    )]
     Add {
         /// Apex
         zone: String,
@@ -250,7 +282,9 @@ pub enum Zone {
         change: Change,
     },
     /// Replace a zone's contents by a zone file; what differs becomes the new version
-    #[command(after_help = "Examples:\n  zonemesh zone import corp.example corp.zone --dry-run\n  zonemesh zone import corp.example - < corp.zone")]
+    #[command(
+        after_help = "Examples:\n  zonemesh zone import corp.example corp.zone --dry-run\n  zonemesh zone import corp.example - < corp.zone"
+    )]
     Import {
         /// Apex
         zone: String,
@@ -275,7 +309,9 @@ pub enum Zone {
         output: Option<PathBuf>,
     },
     /// Check a zone file, without a site; or a zone as it is served
-    #[command(after_help = "Examples:\n  zonemesh zone check corp.zone --zone corp.example\n  zonemesh zone check --zone corp.example")]
+    #[command(
+        after_help = "Examples:\n  zonemesh zone check corp.zone --zone corp.example\n  zonemesh zone check --zone corp.example"
+    )]
     Check {
         /// Zone file; without it the zone that the running site serves
         #[arg(required_unless_present = "zone")]
@@ -326,7 +362,9 @@ pub enum Zone {
 #[derive(Debug, Subcommand)]
 pub enum Record {
     /// List the records of a zone
-    #[command(after_help = "Examples:\n  zonemesh record list corp.example\n  zonemesh record list corp.example www A")]
+    #[command(
+        after_help = "Examples:\n  zonemesh record list corp.example\n  zonemesh record list corp.example www A"
+    )]
     List {
         /// Apex
         zone: String,
@@ -340,8 +378,10 @@ pub enum Record {
         json: bool,
     },
     /// Make an RRset exactly this
-    #[command(after_help = "Examples:\n  zonemesh record set corp.example www A 192.0.2.1 192.0.2.2 --ttl 300 --wait\n  \
-                            zonemesh record set corp.example @ MX '10 mail' --dry-run")]
+    #[command(
+        after_help = "Examples:\n  zonemesh record set corp.example www A 192.0.2.1 192.0.2.2 --ttl 300 --wait\n  \
+                            zonemesh record set corp.example @ MX '10 mail' --dry-run"
+    )]
     Set {
         /// Apex
         zone: String,
@@ -364,7 +404,9 @@ pub enum Record {
         change: Change,
     },
     /// Delete records
-    #[command(after_help = "Examples:\n  zonemesh record delete corp.example old-host\n  zonemesh record delete corp.example www A 192.0.2.2")]
+    #[command(
+        after_help = "Examples:\n  zonemesh record delete corp.example old-host\n  zonemesh record delete corp.example www A 192.0.2.2"
+    )]
     Delete {
         /// Apex
         zone: String,

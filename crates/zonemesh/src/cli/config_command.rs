@@ -41,8 +41,10 @@ pub(super) async fn config(target: &Target, command: Command) -> Outcome {
 
 fn file_or_default(file: Option<PathBuf>) -> Result<PathBuf, Failure> {
     file.or_else(config::find).ok_or_else(|| {
-        Failure::usage("there is no configuration file")
-            .hint(format!("name one; looked for {}", config::DEFAULT_FILES.join(" and ")))
+        Failure::usage("there is no configuration file").hint(format!(
+            "name one; looked for {}",
+            config::DEFAULT_FILES.join(" and ")
+        ))
     })
 }
 
@@ -76,8 +78,10 @@ fn check(path: &std::path::Path, json: bool) -> Outcome {
             findings.extend(super::zone::file_findings(file, Some(&zone.name)));
         }
     }
-    let valid =
-        faults.is_empty() && findings.iter().all(|finding| finding.severity != Severity::Error);
+    let valid = faults.is_empty()
+        && findings
+            .iter()
+            .all(|finding| finding.severity != Severity::Error);
     let code = if valid { exit::DONE } else { exit::FAILED };
     if json {
         let faults = faults
@@ -91,7 +95,13 @@ fn check(path: &std::path::Path, json: bool) -> Outcome {
             .collect();
         let file = path.display().to_string();
         let schema = zonemesh_api::types::SCHEMA;
-        output::json(&Report { schema, file, valid, faults, zone_files: findings })?;
+        output::json(&Report {
+            schema,
+            file,
+            valid,
+            faults,
+            zone_files: findings,
+        })?;
         return Ok(code);
     }
     output::findings(&findings)?;
@@ -105,7 +115,10 @@ fn check(path: &std::path::Path, json: bool) -> Outcome {
 /// Says in sentences what the file makes of this host.
 fn explain(config: &Config, path: &std::path::Path) -> Result<(), Failure> {
     let addresses = |list: &[std::net::SocketAddr]| {
-        list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        list.iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     output::line(&format!("{} can be run:", path.display()))?;
     match &config.mesh {
@@ -117,7 +130,17 @@ fn explain(config: &Config, path: &std::path::Path) -> Result<(), Failure> {
     }
     output::line(&format!("  answers on {}", addresses(&config.listen.dns)))?;
     output::line(&format!("  over TLS on {}", addresses(&config.listen.tls)))?;
-    output::line(&format!("  metrics and health on {}", addresses(&config.listen.http)))?;
-    output::line(&format!("  keeps its data in {}", config.site.data_dir.display()))?;
-    output::line(&format!("  {} zones, {} foreign peers", config.zones.len(), config.peers.len()))
+    output::line(&format!(
+        "  metrics and health on {}",
+        addresses(&config.listen.http)
+    ))?;
+    output::line(&format!(
+        "  keeps its data in {}",
+        config.site.data_dir.display()
+    ))?;
+    output::line(&format!(
+        "  {} zones, {} foreign peers",
+        config.zones.len(),
+        config.peers.len()
+    ))
 }

@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use clap::CommandFactory;
 use zonemesh_api::error::exit;
 
+use super::Outcome;
 use super::args::Cli;
 use super::output;
-use super::Outcome;
 
 pub(super) fn completions(shell: clap_complete::Shell) -> Outcome {
     let mut script = Vec::new();

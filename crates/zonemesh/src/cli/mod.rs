@@ -30,7 +30,10 @@ use self::args::{Cli, Command, Target};
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             output::error(&format!("cannot start: {error}"), None);
@@ -83,7 +86,10 @@ impl Target {
         // The configuration that `up` would use says where its data is.
         let dir = config::find()
             .and_then(|path| config::load(&path).ok())
-            .map_or_else(|| config::DEFAULT_DATA_DIR.into(), |config| config.site.data_dir);
+            .map_or_else(
+                || config::DEFAULT_DATA_DIR.into(),
+                |config| config.site.data_dir,
+            );
         Ok(dir.join(SOCKET))
     }
 
@@ -98,16 +104,22 @@ fn first_site(folder: &Path) -> Result<PathBuf, Failure> {
         .with_context(|| format!("cannot read the folder {}", folder.display()))?;
     let mut sites = Vec::new();
     for entry in entries {
-        let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
+        let path = entry
+            .with_context(|| format!("cannot read {}", folder.display()))?
+            .path();
         if path.is_dir() {
             sites.push(path.join(SOCKET));
         }
     }
     sites.sort();
-    let first = sites.iter().find(|socket| socket.exists()).or(sites.first());
+    let first = sites
+        .iter()
+        .find(|socket| socket.exists())
+        .or(sites.first());
     first.cloned().ok_or_else(|| {
-        Failure::usage(format!("there is no site in {}", folder.display()))
-            .hint("start some with `zonemesh up --sites 3`, or choose one with --data-dir or --socket")
+        Failure::usage(format!("there is no site in {}", folder.display())).hint(
+            "start some with `zonemesh up --sites 3`, or choose one with --data-dir or --socket",
+        )
     })
 }
 
@@ -123,11 +135,18 @@ pub(crate) struct Failure {
 
 impl Failure {
     fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, code: exit::FAILED }
+        Self {
+            message: message.into(),
+            hint: None,
+            code: exit::FAILED,
+        }
     }
 
     fn usage(message: impl Into<String>) -> Self {
-        Self { code: exit::USAGE, ..Self::new(message) }
+        Self {
+            code: exit::USAGE,
+            ..Self::new(message)
+        }
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -143,7 +162,11 @@ impl Failure {
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
-        Self { code: error.kind.exit_code(), message: error.message, hint: error.hint }
+        Self {
+            code: error.kind.exit_code(),
+            message: error.message,
+            hint: error.hint,
+        }
     }
 }
 

@@ -55,7 +55,10 @@ pub(super) fn error(message: &str, hint: Option<&str>) {
     let colours = colours(io::stderr().is_terminal());
     let mut text = format!("{} {message}\n", Colour::Red.paint("error:", colours));
     if let Some(hint) = hint {
-        text.push_str(&format!("{} {hint}\n", Colour::Bold.paint("hint:", colours)));
+        text.push_str(&format!(
+            "{} {hint}\n",
+            Colour::Bold.paint("hint:", colours)
+        ));
     }
     // When standard error is gone there is nobody left to tell.
     let _ = io::stderr().write_all(text.as_bytes());
@@ -63,9 +66,14 @@ pub(super) fn error(message: &str, hint: Option<&str>) {
 
 /// Prints on standard output. A reader that went away, as `head` does, ends the command quietly.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
-    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+    match io::stdout()
+        .write_all(text.as_bytes())
+        .and_then(|()| io::stdout().flush())
+    {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => Err(Failure::new(format!("cannot write to standard output: {error}"))),
+        Err(error) => Err(Failure::new(format!(
+            "cannot write to standard output: {error}"
+        ))),
         Ok(()) => Ok(()),
     }
 }
@@ -91,7 +99,10 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new<H: Into<String>>(headings: impl IntoIterator<Item = H>) -> Self {
-        Self { headings: headings.into_iter().map(Into::into).collect(), rows: Vec::new() }
+        Self {
+            headings: headings.into_iter().map(Into::into).collect(),
+            rows: Vec::new(),
+        }
     }
 
     pub(super) fn row<C: Into<String>>(&mut self, cells: impl IntoIterator<Item = C>) {
@@ -109,8 +120,11 @@ impl Table {
                 *width = (*width).max(cell.chars().count());
             }
         }
-        let headings: Vec<(String, Colour)> =
-            self.headings.iter().map(|h| (h.clone(), Colour::Dim)).collect();
+        let headings: Vec<(String, Colour)> = self
+            .headings
+            .iter()
+            .map(|h| (h.clone(), Colour::Dim))
+            .collect();
         let mut text = String::new();
         for row in std::iter::once(&headings).chain(&self.rows) {
             let last = row.len().saturating_sub(1);
@@ -151,14 +165,22 @@ pub(super) fn or_dash<T: ToString>(value: Option<T>) -> String {
 pub(super) fn difference(difference: &Difference) -> Result<(), Failure> {
     let colours = colours(io::stdout().is_terminal());
     let serial = |serial: Option<u32>| or_dash(serial);
-    let mut text =
-        format!("zone {} {} → {}\n", difference.zone, serial(difference.from), serial(difference.to));
-    let parts =
-        [('-', Colour::Red, &difference.removed), ('+', Colour::Green, &difference.added)];
+    let mut text = format!(
+        "zone {} {} → {}\n",
+        difference.zone,
+        serial(difference.from),
+        serial(difference.to)
+    );
+    let parts = [
+        ('-', Colour::Red, &difference.removed),
+        ('+', Colour::Green, &difference.added),
+    ];
     for (sign, colour, records) in parts {
         for record in records {
-            let shown =
-                format!("{sign} {} {} {} {}", record.name, record.ttl, record.rtype, record.data);
+            let shown = format!(
+                "{sign} {} {} {} {}",
+                record.name, record.ttl, record.rtype, record.data
+            );
             text.push_str(&colour.paint(&shown, colours));
             text.push('\n');
         }
@@ -193,7 +215,9 @@ pub(super) fn findings(findings: &[Finding]) -> Result<bool, Failure> {
         text.push_str(&format!(": {}\n", finding.message));
     }
     print(&text)?;
-    Ok(findings.iter().any(|finding| finding.severity == Severity::Error))
+    Ok(findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Error))
 }
 
 /// Prints what a change came to, and gives the exit code.
@@ -210,7 +234,10 @@ pub(super) fn changed(changed: &Changed, as_json: bool, done: &str) -> Outcome {
         (Some(held), _, _) => {
             error(
                 &format!("held by the brake: {}", held.reason),
-                Some(&format!("look with `zonemesh plan show`, then `zonemesh plan approve {}`", held.id)),
+                Some(&format!(
+                    "look with `zonemesh plan show`, then `zonemesh plan approve {}`",
+                    held.id
+                )),
             );
         }
         (None, true, Some(serial)) => line(&format!("{done} (serial {serial})"))?,
@@ -229,7 +256,11 @@ pub(super) fn changed(changed: &Changed, as_json: bool, done: &str) -> Outcome {
 fn changed_code(changed: &Changed) -> u8 {
     if changed.held.is_some() {
         exit::HELD
-    } else if changed.receipt.as_ref().is_some_and(|receipt| !receipt.complete()) {
+    } else if changed
+        .receipt
+        .as_ref()
+        .is_some_and(|receipt| !receipt.complete())
+    {
         exit::NOT_EVERYWHERE
     } else {
         exit::DONE
@@ -239,12 +270,18 @@ fn changed_code(changed: &Changed) -> u8 {
 fn receipt(receipt: &Receipt) -> Result<(), Failure> {
     let mut table = Table::new(["SITE", "SERVES IT", "AFTER", "WHY NOT"]);
     for site in &receipt.sites {
-        let (word, colour) =
-            if site.serving { ("yes", Colour::Green) } else { ("no", Colour::Red) };
+        let (word, colour) = if site.serving {
+            ("yes", Colour::Green)
+        } else {
+            ("no", Colour::Red)
+        };
         table.painted([
             (site.site.clone(), Colour::Plain),
             (word.to_owned(), colour),
-            (or_dash(site.after_ms.map(|ms| format!("{ms} ms"))), Colour::Plain),
+            (
+                or_dash(site.after_ms.map(|ms| format!("{ms} ms"))),
+                Colour::Plain,
+            ),
             (site.reason.clone().unwrap_or_default(), Colour::Plain),
         ]);
     }

@@ -24,7 +24,9 @@ pub(super) async fn up(up: Up, target: Target) -> Outcome {
     let (path, data_dir) = match up.config.or_else(config::find) {
         Some(path) => (path, target.data_dir),
         None => {
-            let folder = target.data_dir.unwrap_or_else(|| config::loopback::FOLDER.into());
+            let folder = target
+                .data_dir
+                .unwrap_or_else(|| config::loopback::FOLDER.into());
             (Config::loopback(0, &folder)?.file, None)
         }
     };
@@ -33,14 +35,18 @@ pub(super) async fn up(up: Up, target: Target) -> Outcome {
 
 pub(super) async fn join(join: Join, target: Target) -> Outcome {
     let packet = read_packet(&join.packet)?;
-    let welcome = Welcome::decode(&packet, jiff::Timestamp::now().as_second()).map_err(|error| {
-        Failure::new(format!("the welcome packet cannot be used: {error}"))
-            .hint("pass on what `zonemesh invite` printed, whole; `-` reads standard input")
-    })?;
+    let welcome =
+        Welcome::decode(&packet, jiff::Timestamp::now().as_second()).map_err(|error| {
+            Failure::new(format!("the welcome packet cannot be used: {error}"))
+                .hint("pass on what `zonemesh invite` printed, whole; `-` reads standard input")
+        })?;
     let path = match &join.config {
         Some(path) => path.clone(),
         None => {
-            let dir = target.data_dir.clone().unwrap_or_else(|| config::DEFAULT_DATA_DIR.into());
+            let dir = target
+                .data_dir
+                .clone()
+                .unwrap_or_else(|| config::DEFAULT_DATA_DIR.into());
             make_config(&join, &welcome, &dir)?
         }
     };
@@ -53,9 +59,16 @@ pub(super) async fn join(join: Join, target: Target) -> Outcome {
             path.display(),
             config.site.name
         ))
-        .hint(format!("ask for another with `zonemesh invite {}`", config.site.name)));
+        .hint(format!(
+            "ask for another with `zonemesh invite {}`",
+            config.site.name
+        )));
     }
-    let data_dir = if join.config.is_some() { target.data_dir } else { None };
+    let data_dir = if join.config.is_some() {
+        target.data_dir
+    } else {
+        None
+    };
     run(&path, data_dir.as_deref(), Some(packet)).await
 }
 
@@ -71,8 +84,8 @@ async fn run(path: &Path, data_dir: Option<&Path>, join: Option<String>) -> Outc
         );
     }
     let caretaker = Caretaker::start(Client::new(config.socket()))?;
-    let config_path = std::path::absolute(path)
-        .with_context(|| format!("cannot find {}", path.display()))?;
+    let config_path =
+        std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
     let options = RunOptions {
         config_path: Some(config_path),
         join,
@@ -93,8 +106,7 @@ struct Caretaker {
 
 impl Caretaker {
     fn start(client: Client) -> Result<Self, Failure> {
-        let mut hangups =
-            signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+        let mut hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let reloader = client.clone();
         let mut tasks = vec![tokio::spawn(async move {
             while hangups.recv().await.is_some() {
@@ -195,10 +207,16 @@ fn joined_config(join: &Join, welcome: &Welcome) -> String {
         role(welcome),
         list(join.addresses.iter().map(ToString::to_string).collect()),
     );
-    let listen =
-        [("dns", &join.listen_dns), ("tls", &join.listen_tls), ("http", &join.listen_http)];
+    let listen = [
+        ("dns", &join.listen_dns),
+        ("tls", &join.listen_tls),
+        ("http", &join.listen_http),
+    ];
     text.push_str("\n[listen]\n");
-    for (key, addresses) in listen.into_iter().filter(|(_, addresses)| !addresses.is_empty()) {
+    for (key, addresses) in listen
+        .into_iter()
+        .filter(|(_, addresses)| !addresses.is_empty())
+    {
         text.push_str(&format!("{key} = {}\n", list(addresses.clone())));
     }
     text.push_str(&format!(

@@ -23,12 +23,20 @@ pub(super) async fn site(client: &Client, command: Site) -> Outcome {
             Ok(exit::DONE)
         }
         Site::Show { name, json } => show(client, &name, json).await,
-        Site::Remove { name, zones, change } => {
+        Site::Remove {
+            name,
+            zones,
+            change,
+        } => {
             let zones = match zones {
                 Some(zones) => Some(zones),
                 None => ask_about_zones(client, &name).await?,
             };
-            let request = RemoveSite { site: name.clone(), zones, wait: change.into() };
+            let request = RemoveSite {
+                site: name.clone(),
+                zones,
+                wait: change.into(),
+            };
             let changed = client.remove_site(&request).await?;
             output::changed(&changed, change.json, &format!("site {name} removed"))
         }
@@ -58,7 +66,10 @@ async fn show(client: &Client, name: &str, json: bool) -> Outcome {
     table.row(["engine", &or_dash(site.engine.as_deref())]);
     table.row(["reachable", &yes_no(site.reachable)]);
     table.row(["ready", &yes_no(site.ready)]);
-    table.row(["last seen", &or_dash(site.last_seen.map(|at| format!("{at:.0}")))]);
+    table.row([
+        "last seen",
+        &or_dash(site.last_seen.map(|at| format!("{at:.0}"))),
+    ]);
     table.row(["primary for", &format!("{} zones", site.zones)]);
     for pin in &site.pins {
         table.row(["key", pin]);
@@ -73,7 +84,10 @@ async fn show(client: &Client, name: &str, json: bool) -> Outcome {
 /// What becomes of the zones of a site is for the operator to say.
 async fn ask_about_zones(client: &Client, name: &str) -> Result<Option<ZonesOfRemoved>, Failure> {
     let sites = client.sites().await?;
-    let count = sites.iter().find(|site| site.name == name).map_or(0, |site| site.zones);
+    let count = sites
+        .iter()
+        .find(|site| site.name == name)
+        .map_or(0, |site| site.zones);
     if count == 0 {
         return Ok(None);
     }
@@ -84,7 +98,10 @@ async fn ask_about_zones(client: &Client, name: &str) -> Result<Option<ZonesOfRe
     loop {
         eprintln!("{question} `adopt:SITE` or `remove`, nothing to stop:");
         let mut answer = String::new();
-        std::io::stdin().lock().read_line(&mut answer).context("cannot read the answer")?;
+        std::io::stdin()
+            .lock()
+            .read_line(&mut answer)
+            .context("cannot read the answer")?;
         match answer.trim() {
             "" => return Err(Failure::new("stopped; nothing was changed")),
             answer => match answer.parse() {
@@ -96,8 +113,10 @@ async fn ask_about_zones(client: &Client, name: &str) -> Result<Option<ZonesOfRe
 }
 
 pub(super) async fn invite(client: &Client, invite: Invite) -> Outcome {
-    let request =
-        types::Invite { site: invite.name, valid_secs: Some(invite.valid.as_secs()) };
+    let request = types::Invite {
+        site: invite.name,
+        valid_secs: Some(invite.valid.as_secs()),
+    };
     let invited = client.invite(&request).await?;
     if invite.json {
         output::json(&invited)?;
@@ -145,7 +164,11 @@ pub(super) async fn plan(client: &Client, command: Plan) -> Outcome {
             ))?;
         }
     }
-    Ok(if plan.held.is_empty() { exit::DONE } else { exit::HELD })
+    Ok(if plan.held.is_empty() {
+        exit::DONE
+    } else {
+        exit::HELD
+    })
 }
 
 pub(super) async fn roll_key(client: &Client, json: bool) -> Outcome {
@@ -153,7 +176,10 @@ pub(super) async fn roll_key(client: &Client, json: bool) -> Outcome {
     if json {
         output::json(&rolled)?;
     } else {
-        output::line(&format!("old key {}\nnew key {}", rolled.old_pin, rolled.new_pin))?;
+        output::line(&format!(
+            "old key {}\nnew key {}",
+            rolled.old_pin, rolled.new_pin
+        ))?;
         for note in &rolled.notes {
             output::line(&format!("note: {note}"))?;
         }

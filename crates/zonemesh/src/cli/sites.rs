@@ -25,14 +25,20 @@ use crate::config::loopback::{self, DNS_PORT, HTTP_PORT, LoopbackSite, TLS_PORT}
 
 pub(super) async fn up(count: usize, target: Target) -> Outcome {
     let folder = target.data_dir.unwrap_or_else(|| loopback::FOLDER.into());
-    let sites: Vec<LoopbackSite> =
-        (0..count).map(|index| LoopbackSite::new(index, &folder)).collect();
+    let sites: Vec<LoopbackSite> = (0..count)
+        .map(|index| LoopbackSite::new(index, &folder))
+        .collect();
     for site in &sites {
         if Client::new(site.socket()).health().await.is_ok() {
-            return Err(Failure::new(format!("{} runs already in {}", site.name, folder.display()))
-                .hint("stop it first, or choose another folder with --data-dir"));
+            return Err(Failure::new(format!(
+                "{} runs already in {}",
+                site.name,
+                folder.display()
+            ))
+            .hint("stop it first, or choose another folder with --data-dir"));
         }
-        site.create().with_context(|| format!("cannot write {}", site.data_dir.display()))?;
+        site.create()
+            .with_context(|| format!("cannot write {}", site.data_dir.display()))?;
     }
     let mut mesh = Running::new(&folder);
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
@@ -63,8 +69,15 @@ fn introduce(sites: &[LoopbackSite], folder: &Path) -> Result<(), Failure> {
     }
     output::line("to try, in another terminal, in this folder:")?;
     for site in sites {
-        for zone in sites.iter().flat_map(|other| other.zones.first()).map(|(zone, _)| zone) {
-            output::line(&format!("  dig @{} -p {DNS_PORT} {zone} SOA +norecurse", site.address))?;
+        for zone in sites
+            .iter()
+            .flat_map(|other| other.zones.first())
+            .map(|(zone, _)| zone)
+        {
+            output::line(&format!(
+                "  dig @{} -p {DNS_PORT} {zone} SOA +norecurse",
+                site.address
+            ))?;
         }
     }
     output::line("  zonemesh status --watch")?;
@@ -95,7 +108,12 @@ enum Line {
 impl Running {
     fn new(folder: &Path) -> Self {
         let (lines, incoming) = mpsc::channel(256);
-        Self { folder: folder.to_owned(), children: Vec::new(), lines, incoming }
+        Self {
+            folder: folder.to_owned(),
+            children: Vec::new(),
+            lines,
+            incoming,
+        }
     }
 
     async fn start_and_watch(&mut self, sites: &[LoopbackSite]) -> Outcome {
@@ -111,15 +129,20 @@ impl Running {
         site: &LoopbackSite,
         first: &LoopbackSite,
     ) -> Result<(), Failure> {
-        let packet = if index == 0 { None } else { packet_for(site, first).await? };
+        let packet = if index == 0 {
+            None
+        } else {
+            packet_for(site, first).await?
+        };
         let process = spawn(site, packet.is_some())?;
         self.children.push(process);
         if let (Some(packet), Some(process)) = (packet, self.children.last_mut()) {
             let mut stdin = process.child.stdin.take();
             if let Some(stdin) = &mut stdin {
-                stdin.write_all(packet.as_bytes()).await.with_context(|| {
-                    format!("cannot hand {} its welcome packet", site.name)
-                })?;
+                stdin
+                    .write_all(packet.as_bytes())
+                    .await
+                    .with_context(|| format!("cannot hand {} its welcome packet", site.name))?;
             }
         }
         self.answers(site).await?;
@@ -135,7 +158,10 @@ impl Running {
             if client.health().await.is_ok() {
                 return Ok(());
             }
-            let process = self.children.last_mut().filter(|process| process.name == site.name);
+            let process = self
+                .children
+                .last_mut()
+                .filter(|process| process.name == site.name);
             if let Some(process) = process
                 && let Ok(Some(status)) = process.child.try_wait()
             {
@@ -156,8 +182,11 @@ impl Running {
 
     /// Reads the events of a site until it ends.
     fn follow(&self, site: &LoopbackSite) {
-        let (name, client, lines) =
-            (site.name.clone(), Client::new(site.socket()), self.lines.clone());
+        let (name, client, lines) = (
+            site.name.clone(),
+            Client::new(site.socket()),
+            self.lines.clone(),
+        );
         // Ends with the stream, and at the latest with the process.
         tokio::spawn(async move {
             let mut events = match client.events().await {
@@ -248,10 +277,18 @@ impl Process {
 /// A welcome packet, unless the site is a member already.
 async fn packet_for(site: &LoopbackSite, first: &LoopbackSite) -> Result<Option<String>, Failure> {
     let client = Client::new(first.socket());
-    if client.sites().await?.iter().any(|member| member.name == site.name) {
+    if client
+        .sites()
+        .await?
+        .iter()
+        .any(|member| member.name == site.name)
+    {
         return Ok(None);
     }
-    let invite = Invite { site: site.name.clone(), valid_secs: Some(INVITE_SECS) };
+    let invite = Invite {
+        site: site.name.clone(),
+        valid_secs: Some(INVITE_SECS),
+    };
     Ok(Some(client.invite(&invite).await?.packet))
 }
 
@@ -276,7 +313,11 @@ fn spawn(site: &LoopbackSite, joins: bool) -> Result<Process, Failure> {
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("cannot start {}", site.name))?;
-    Ok(Process { name: site.name.clone(), log, child })
+    Ok(Process {
+        name: site.name.clone(),
+        log,
+        child,
+    })
 }
 
 fn log_path(site: &LoopbackSite) -> PathBuf {
@@ -293,7 +334,10 @@ fn tail(log: &Path) -> Vec<String> {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(TAIL)..].iter().map(|line| (*line).to_owned()).collect()
+    lines[lines.len().saturating_sub(TAIL)..]
+        .iter()
+        .map(|line| (*line).to_owned())
+        .collect()
 }
 
 fn show(line: &Line) -> Result<(), Failure> {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use zonemesh_api::Client;
 use zonemesh_api::types::{
     Check, CheckState, CopyState, SiteStatus, Status, Verdict, ZoneAtSite, ZoneStatus,
 };
-use zonemesh_api::Client;
 
 use super::args::StatusArgs;
 use super::output::{self, Colour, Table, duration, or_dash};
@@ -56,7 +56,11 @@ fn text(status: &Status) -> Result<String, Failure> {
         status.site,
         status.version
     );
-    for check in status.checks.iter().filter(|check| check.state != CheckState::Ok) {
+    for check in status
+        .checks
+        .iter()
+        .filter(|check| check.state != CheckState::Ok)
+    {
         text.push_str(&check_line(check));
     }
     text.push('\n');
@@ -93,23 +97,37 @@ fn check_line(check: &Check) -> String {
 
 /// The sites, one a row.
 pub(super) fn sites_table(sites: &[SiteStatus]) -> Table {
-    let mut table =
-        Table::new(["SITE", "ROLE", "ADDRESSES", "REACHABLE", "READY", "RTT", "ZONES", "NOTE"]);
+    let mut table = Table::new([
+        "SITE",
+        "ROLE",
+        "ADDRESSES",
+        "REACHABLE",
+        "READY",
+        "RTT",
+        "ZONES",
+        "NOTE",
+    ]);
     let word = |value: Option<bool>| match value {
         Some(true) => ("yes".to_owned(), Colour::Green),
         Some(false) => ("no".to_owned(), Colour::Red),
         None => ("?".to_owned(), Colour::Yellow),
     };
     for site in sites {
-        let reachable =
-            if site.this { ("this".to_owned(), Colour::Plain) } else { word(site.reachable) };
+        let reachable = if site.this {
+            ("this".to_owned(), Colour::Plain)
+        } else {
+            word(site.reachable)
+        };
         table.painted([
             (site.name.clone(), Colour::Bold),
             (site.role.clone(), Colour::Plain),
             (site.addresses.join(" "), Colour::Plain),
             reachable,
             word(site.ready),
-            (or_dash(site.rtt_ms.map(|ms| format!("{ms} ms"))), Colour::Plain),
+            (
+                or_dash(site.rtt_ms.map(|ms| format!("{ms} ms"))),
+                Colour::Plain,
+            ),
             (site.zones.to_string(), Colour::Plain),
             (site.error.clone().unwrap_or_default(), Colour::Red),
         ]);
@@ -129,10 +147,12 @@ fn grid(sites: &[SiteStatus], zones: &[ZoneStatus]) -> Table {
             (or_dash(zone.primary.as_deref()), Colour::Plain),
         ];
         for site in sites {
-            row.push(match zone.sites.iter().find(|copy| copy.site == site.name) {
-                Some(copy) => cell(copy),
-                None => ("-".to_owned(), Colour::Dim),
-            });
+            row.push(
+                match zone.sites.iter().find(|copy| copy.site == site.name) {
+                    Some(copy) => cell(copy),
+                    None => ("-".to_owned(), Colour::Dim),
+                },
+            );
         }
         table.painted(row);
     }
@@ -159,8 +179,16 @@ fn copies_table(copies: &[(&ZoneStatus, &ZoneAtSite)]) -> Table {
     table
 }
 
-const COPY_HEADINGS: [&str; 8] =
-    ["ZONE", "SITE", "SERIAL", "AGE", "NEXT REFRESH", "EXPIRES IN", "TRANSPORT", "LAST ERROR"];
+const COPY_HEADINGS: [&str; 8] = [
+    "ZONE",
+    "SITE",
+    "SERIAL",
+    "AGE",
+    "NEXT REFRESH",
+    "EXPIRES IN",
+    "TRANSPORT",
+    "LAST ERROR",
+];
 
 fn copy_row(zone: &str, copy: &ZoneAtSite) -> [(String, Colour); 8] {
     let (serial, colour) = cell(copy);

@@ -17,49 +17,109 @@ use crate::config::parse_name;
 
 pub(super) async fn zone(target: &Target, command: Zone) -> Outcome {
     // Works without a site.
-    if let Zone::Check { file: Some(file), zone, json } = &command {
+    if let Zone::Check {
+        file: Some(file),
+        zone,
+        json,
+    } = &command
+    {
         return check_file(file, zone.as_deref(), *json);
     }
     let client = target.client()?;
     match command {
-        Zone::List { removed: true, json } => list_removed(&client, json).await,
-        Zone::List { removed: false, json } => list(&client, json).await,
+        Zone::List {
+            removed: true,
+            json,
+        } => list_removed(&client, json).await,
+        Zone::List {
+            removed: false,
+            json,
+        } => list(&client, json).await,
         Zone::Show { zone, json } => show(&client, &zone, json).await,
-        Zone::Add { zone, file, group, fixed, change } => {
+        Zone::Add {
+            zone,
+            file,
+            group,
+            fixed,
+            change,
+        } => {
             let text = file.as_deref().map(read).transpose()?;
-            let request =
-                AddZone { zone: zone.clone(), text, group, dynamic: !fixed, wait: change.into() };
+            let request = AddZone {
+                zone: zone.clone(),
+                text,
+                group,
+                dynamic: !fixed,
+                wait: change.into(),
+            };
             let changed = client.add_zone(&request).await?;
             output::changed(&changed, change.json, &format!("zone {zone} added"))
         }
         Zone::Remove { zone, change } => {
-            let request = RemoveZone { zone: zone.clone(), wait: change.into() };
+            let request = RemoveZone {
+                zone: zone.clone(),
+                wait: change.into(),
+            };
             let changed = client.remove_zone(&request).await?;
-            let done = format!("zone {zone} removed; `zonemesh zone restore {zone}` brings it back for 30 days");
+            let done = format!(
+                "zone {zone} removed; `zonemesh zone restore {zone}` brings it back for 30 days"
+            );
             output::changed(&changed, change.json, &done)
         }
         Zone::Restore { zone, change } => {
-            let request = RestoreZone { zone: zone.clone(), wait: change.into() };
+            let request = RestoreZone {
+                zone: zone.clone(),
+                wait: change.into(),
+            };
             let changed = client.restore_zone(&request).await?;
             output::changed(&changed, change.json, &format!("zone {zone} brought back"))
         }
-        Zone::Import { zone, file, dry_run, change } => {
+        Zone::Import {
+            zone,
+            file,
+            dry_run,
+            change,
+        } => {
             let text = read(&file)?;
-            import(&client, zone, text, Some(file.display().to_string()), dry_run, change).await
+            import(
+                &client,
+                zone,
+                text,
+                Some(file.display().to_string()),
+                dry_run,
+                change,
+            )
+            .await
         }
-        Zone::Revert { zone, serial, dry_run, change } => {
+        Zone::Revert {
+            zone,
+            serial,
+            dry_run,
+            change,
+        } => {
             let mut text = Vec::new();
             export(&client, &zone, Some(serial), &mut text).await?;
-            let text = String::from_utf8(text)
-                .map_err(|_| Failure::new(format!("the site sent zone {zone} as something else than text")))?;
+            let text = String::from_utf8(text).map_err(|_| {
+                Failure::new(format!(
+                    "the site sent zone {zone} as something else than text"
+                ))
+            })?;
             import(&client, zone, text, None, dry_run, change).await
         }
-        Zone::Export { zone, serial, output } => export_to(&client, &zone, serial, output.as_deref()).await,
+        Zone::Export {
+            zone,
+            serial,
+            output,
+        } => export_to(&client, &zone, serial, output.as_deref()).await,
         Zone::Check { zone, json, .. } => {
             let findings = client.check_zone(&zone.unwrap_or_default()).await?;
             report(&findings, json)
         }
-        Zone::Diff { zone, from, to, json } => {
+        Zone::Diff {
+            zone,
+            from,
+            to,
+            json,
+        } => {
             let difference = client.diff_zone(&zone, from, to).await?;
             if json {
                 output::json(&difference)?;
@@ -75,7 +135,9 @@ pub(super) async fn zone(target: &Target, command: Zone) -> Outcome {
 impl From<Change> for Wait {
     fn from(change: Change) -> Self {
         let wait_ms = u64::try_from(change.timeout.as_millis()).unwrap_or(u64::MAX);
-        Self { wait_ms: change.wait.then_some(wait_ms) }
+        Self {
+            wait_ms: change.wait.then_some(wait_ms),
+        }
     }
 }
 
@@ -87,7 +149,9 @@ async fn list(client: &Client, json: bool) -> Outcome {
         output::json(&zones)?;
         return Ok(exit::DONE);
     }
-    let mut table = Table::new(["ZONE", "KIND", "PRIMARY", "SERIAL", "STATE", "RECORDS", "GROUPS"]);
+    let mut table = Table::new([
+        "ZONE", "KIND", "PRIMARY", "SERIAL", "STATE", "RECORDS", "GROUPS",
+    ]);
     for zone in zones {
         let kind = match zone.kind {
             ZoneKind::Data if zone.dynamic => "dynamic",
@@ -145,7 +209,11 @@ async fn show(client: &Client, zone: &str, json: bool) -> Outcome {
         or_dash(zone.primary.as_deref()),
         or_dash(zone.records),
         if zone.dynamic { "dynamic" } else { "fixed" },
-        if zone.groups.is_empty() { String::new() } else { format!(", groups {}", zone.groups.join(" ")) },
+        if zone.groups.is_empty() {
+            String::new()
+        } else {
+            format!(", groups {}", zone.groups.join(" "))
+        },
     ))?;
     super::status::zone_table(&zone).print()?;
     Ok(exit::DONE)
@@ -219,7 +287,13 @@ async fn import(
     change: Change,
 ) -> Outcome {
     let done = format!("zone {zone} imported");
-    let request = ImportZone { zone, text, file, dry_run, wait: change.into() };
+    let request = ImportZone {
+        zone,
+        text,
+        file,
+        dry_run,
+        wait: change.into(),
+    };
     let changed = client.import_zone(request).await?;
     output::changed(&changed, change.json, &done)
 }
@@ -228,7 +302,9 @@ async fn import(
 fn read(path: &Path) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     if path == Path::new("-") {
-        std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
+        std::io::stdin()
+            .read_to_end(&mut bytes)
+            .context("cannot read standard input")?;
     } else {
         bytes = std::fs::read(path)
             .with_context(|| format!("cannot read the zone file {}", path.display()))?;
@@ -245,9 +321,10 @@ fn read(path: &Path) -> Result<String, Failure> {
 fn check_file(path: &Path, zone: Option<&str>, json: bool) -> Outcome {
     let apex = match zone {
         None => None,
-        Some(text) => Some(parse_name(text).map_err(|error| {
-            Failure::usage(format!("`{text}` is no domain name: {error}"))
-        })?),
+        Some(text) => Some(
+            parse_name(text)
+                .map_err(|error| Failure::usage(format!("`{text}` is no domain name: {error}")))?,
+        ),
     };
     report(&file_findings(path, apex.as_ref()), json)
 }
@@ -256,10 +333,17 @@ fn check_file(path: &Path, zone: Option<&str>, json: bool) -> Outcome {
 pub(super) fn file_findings(path: &Path, apex: Option<&zonemesh_zone::Name>) -> Vec<Finding> {
     let mut opener = |name: &str| std::fs::read(name);
     let loaded = zonemesh_zone::file::read(&mut opener, &path.display().to_string(), apex);
-    loaded.findings.iter().map(|finding| to_api(finding, apex)).collect()
+    loaded
+        .findings
+        .iter()
+        .map(|finding| to_api(finding, apex))
+        .collect()
 }
 
-fn to_api(finding: &zonemesh_zone::finding::Finding, apex: Option<&zonemesh_zone::Name>) -> Finding {
+fn to_api(
+    finding: &zonemesh_zone::finding::Finding,
+    apex: Option<&zonemesh_zone::Name>,
+) -> Finding {
     use zonemesh_zone::finding::Severity as In;
     Finding {
         severity: match finding.severity {
@@ -269,15 +353,26 @@ fn to_api(finding: &zonemesh_zone::finding::Finding, apex: Option<&zonemesh_zone
         file: finding.file.clone(),
         line: finding.line,
         column: finding.column,
-        zone: or_dash(finding.zone.as_ref().or(apex).map(|zone| zone.fmt_with_dot().to_string())),
-        name: finding.owner.as_ref().map(|name| name.fmt_with_dot().to_string()),
+        zone: or_dash(
+            finding
+                .zone
+                .as_ref()
+                .or(apex)
+                .map(|zone| zone.fmt_with_dot().to_string()),
+        ),
+        name: finding
+            .owner
+            .as_ref()
+            .map(|name| name.fmt_with_dot().to_string()),
         rtype: finding.rtype.map(|rtype| rtype.to_string()),
         message: finding.message.clone(),
     }
 }
 
 fn report(findings: &[Finding], json: bool) -> Outcome {
-    let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
+    let failed = findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Error);
     if json {
         output::json(&findings)?;
     } else {

@@ -36,7 +36,11 @@ pub(super) fn build(text: &str, path: &Path) -> Result<Config, Vec<ConfigError>>
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let config = {
         let root = Table::new(&context, table.get_ref(), 0..0, "the file");
-        Builder { context: &context, folder }.config(root, path)
+        Builder {
+            context: &context,
+            folder,
+        }
+        .config(root, path)
     };
     let faults = context.into_faults();
     match (faults.is_empty(), config) {
@@ -52,7 +56,9 @@ impl<'c, 'a> Builder<'c, 'a> {
         let groups = self.groups(root.tables("group"), &peers, &keys);
 
         let site_table = root.table("site");
-        let given_role = site_table.as_ref().is_some_and(|table| table.span_of("role").is_some());
+        let given_role = site_table
+            .as_ref()
+            .is_some_and(|table| table.span_of("role").is_some());
         let directory = root.table("directory");
         let catalog = root.table("catalog");
         let mesh = if given_role || directory.is_some() || catalog.is_some() {
@@ -63,11 +69,16 @@ impl<'c, 'a> Builder<'c, 'a> {
         let listen = self.listen(root.table("listen"));
         let site = self.site(site_table, mesh.is_some(), &listen);
         let zones = self.zones(root.tables("zone"), mesh.as_ref(), &groups, &peers, &keys);
-        let log = root.table("log").map_or_else(Log::default, |table| self.log(table));
-        let limits = root.table("limits").map_or_else(Limits::default, |table| self.limits(table));
+        let log = root
+            .table("log")
+            .map_or_else(Log::default, |table| self.log(table));
+        let limits = root
+            .table("limits")
+            .map_or_else(Limits::default, |table| self.limits(table));
         let nsid = root.string("nsid").map(|nsid| {
             if nsid.value.is_empty() || nsid.value.len() > 255 {
-                self.context.fault(&nsid.span, "`nsid` must have 1 to 255 bytes");
+                self.context
+                    .fault(&nsid.span, "`nsid` must have 1 to 255 bytes");
             }
             nsid.value
         });
@@ -109,7 +120,11 @@ impl<'c, 'a> Builder<'c, 'a> {
                 failure_domain: None,
             });
         };
-        let name = if mesh { table.required("name", "\"site-a\"") } else { table.string("name") };
+        let name = if mesh {
+            table.required("name", "\"site-a\"")
+        } else {
+            table.string("name")
+        };
         if let Some(name) = &name
             && let Err(expected) = site_name(&name.value)
         {
@@ -118,10 +133,17 @@ impl<'c, 'a> Builder<'c, 'a> {
                 format!("`{}` is no name of a site: {expected}", name.value),
             );
         }
-        let role = table.string("role").and_then(|role| self.role(&role)).unwrap_or_default();
-        let mut addresses = self.site_addresses(table.strings("addresses").unwrap_or_default());
-        let span = table.span_of("addresses").unwrap_or_else(|| table.span.clone());
-        if addresses.is_empty() && mesh {
+        let role = table
+            .string("role")
+            .and_then(|role| self.role(&role))
+            .unwrap_or_default();
+        let given = table.strings("addresses").unwrap_or_default();
+        let none_given = given.is_empty();
+        let mut addresses = self.site_addresses(given);
+        if none_given && mesh {
+            let span = table
+                .span_of("addresses")
+                .unwrap_or_else(|| table.span.clone());
             addresses = specific(&listen.dns);
             if addresses.is_empty() {
                 self.context.fault_with_hint(
@@ -165,7 +187,8 @@ impl<'c, 'a> Builder<'c, 'a> {
                     Some("give the address of this host; `[listen]` takes 0.0.0.0 and [::]".into()),
                 ),
                 Ok(address) if addresses.contains(&address) => {
-                    self.context.fault(&text.span, format!("{address} is given twice"));
+                    self.context
+                        .fault(&text.span, format!("{address} is given twice"));
                 }
                 Ok(address) => addresses.push(address),
                 Err(_) => self.no_address(&text),
@@ -177,7 +200,10 @@ impl<'c, 'a> Builder<'c, 'a> {
     /// An FQDN as an address would need the DNS that this site is to serve (a start from cold would never end).
     fn no_address(&self, text: &At<String>) {
         let looks_like_a_name = text.value.contains(|c: char| c.is_ascii_alphabetic())
-            && text.value.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:".contains(c))
+            && text
+                .value
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || ".-_:".contains(c))
             && !text.value.contains("::");
         let (message, hint) = if looks_like_a_name {
             (
@@ -185,29 +211,51 @@ impl<'c, 'a> Builder<'c, 'a> {
                 "a site that must resolve names to start cannot start when DNS is down: write its IP address",
             )
         } else if text.value.parse::<SocketAddr>().is_ok() {
-            (format!("`{}` has a port, and only an address is needed", text.value), "ports are set in [listen]")
+            (
+                format!("`{}` has a port, and only an address is needed", text.value),
+                "ports are set in [listen]",
+            )
         } else {
-            (format!("`{}` is no IP address", text.value), "expected 192.0.2.1 or 2001:db8::1")
+            (
+                format!("`{}` is no IP address", text.value),
+                "expected 192.0.2.1 or 2001:db8::1",
+            )
         };
-        self.context.fault_with_hint(&text.span, message, Some(hint.into()));
+        self.context
+            .fault_with_hint(&text.span, message, Some(hint.into()));
     }
 
     fn listen(&self, table: Option<Table<'c, 'a>>) -> Listen {
         let everywhere = |port| {
             let v4 = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, port));
-            vec![v4, SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port))]
+            vec![
+                v4,
+                SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)),
+            ]
         };
         let loopback = || vec![SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 8053))];
         let Some(table) = table else {
-            return Listen { dns: everywhere(53), tls: everywhere(853), http: loopback() };
+            return Listen {
+                dns: everywhere(53),
+                tls: everywhere(853),
+                http: loopback(),
+            };
         };
         let mut seen: Vec<(SocketAddr, &'static str)> = Vec::new();
         let mut read = |key: &'static str, port: u16, default: Vec<SocketAddr>| {
             let given = table.strings(key);
             let listed = given.is_some();
+            if key == "dns" && given.as_ref().is_some_and(Vec::is_empty) {
+                self.context.fault(
+                    &table.span_of(key).unwrap_or_else(|| table.span.clone()),
+                    "`dns` in [listen] is empty: a name server must listen somewhere",
+                );
+            }
             let mut addresses = Vec::new();
             for text in given.unwrap_or_default() {
-                let Some(address) = self.socket_address(&text, port) else { continue };
+                let Some(address) = self.socket_address(&text, port) else {
+                    continue;
+                };
                 if let Some((_, other)) = seen.iter().find(|(other, _)| clash(*other, address)) {
                     self.context.fault_with_hint(
                         &text.span,
@@ -229,12 +277,6 @@ impl<'c, 'a> Builder<'c, 'a> {
         let dns = read("dns", 53, everywhere(53));
         let tls = read("tls", 853, everywhere(853));
         let http = read("http", 8053, loopback());
-        if dns.is_empty() && table.span_of("dns").is_some() {
-            self.context.fault(
-                &table.span,
-                "`dns` in [listen] is empty: a name server must listen somewhere",
-            );
-        }
         table.finish();
         Listen { dns, tls, http }
     }
@@ -242,7 +284,10 @@ impl<'c, 'a> Builder<'c, 'a> {
     /// `ADDRESS:PORT`, or an address with the port that is usual for the purpose.
     fn socket_address(&self, text: &At<String>, port: u16) -> Option<SocketAddr> {
         let value = text.value.as_str();
-        let bare = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(value);
+        let bare = value
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(value);
         if let Ok(address) = bare.parse::<IpAddr>() {
             return Some(SocketAddr::new(address, port));
         }
@@ -270,19 +315,30 @@ impl<'c, 'a> Builder<'c, 'a> {
         catalog: Option<Table<'c, 'a>>,
     ) -> Option<Mesh> {
         let mut legacy_txt = false;
-        let mut directory_name = At { value: DEFAULT_DIRECTORY.to_owned(), span: 0..0 };
+        let mut directory_name = At {
+            value: DEFAULT_DIRECTORY.to_owned(),
+            span: 0..0,
+        };
         if let Some(table) = directory {
             directory_name = table.string("name").unwrap_or(directory_name);
             legacy_txt = table.boolean("legacy-txt").is_some_and(|value| value.value);
             table.finish();
         }
-        let mut catalog_name =
-            At { value: format!("catalog.{}", directory_name.value), span: 0..0 };
-        if let Some(table) = catalog {
-            catalog_name = table.string("name").unwrap_or(catalog_name);
-            table.finish();
-        }
         let directory = self.name(&directory_name);
+        let catalog_name = catalog.and_then(|table| {
+            let name = table.string("name");
+            table.finish();
+            name
+        });
+        // The default follows the directory, so a fault of that name is not told twice.
+        let catalog_name = match (catalog_name, &directory) {
+            (Some(name), _) => name,
+            (None, Some(directory)) => At {
+                value: format!("catalog.{directory}"),
+                span: 0..0,
+            },
+            (None, None) => return None,
+        };
         let catalog = self.name(&catalog_name);
         if directory.is_some() && directory == catalog {
             self.context.fault(
@@ -290,7 +346,11 @@ impl<'c, 'a> Builder<'c, 'a> {
                 "directory and catalog must be two zones, not one",
             );
         }
-        Some(Mesh { directory: directory?, legacy_txt, catalog: catalog? })
+        Some(Mesh {
+            directory: directory?,
+            legacy_txt,
+            catalog: catalog?,
+        })
     }
 
     fn log(&self, table: Table<'c, 'a>) -> Log {
@@ -322,7 +382,11 @@ impl<'c, 'a> Builder<'c, 'a> {
 
     fn limits(&self, table: Table<'c, 'a>) -> Limits {
         let mut limits = Limits::default();
-        let size = |key, most| table.integer(key, 1..=most).map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        let size = |key, most| {
+            table
+                .integer(key, 1..=most)
+                .map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+        };
         if let Some(connections) = size("tcp-connections", 1_000_000) {
             limits.tcp_connections = connections;
         }
@@ -342,7 +406,10 @@ impl<'c, 'a> Builder<'c, 'a> {
                 }
                 _ => self.context.fault(
                     &timeout.span,
-                    format!("`idle-timeout` must be 1s to 24h, such as \"30s\", found `{}`", timeout.value),
+                    format!(
+                        "`idle-timeout` must be 1s to 24h, such as \"30s\", found `{}`",
+                        timeout.value
+                    ),
                 ),
             }
         }
@@ -371,7 +438,8 @@ impl Builder<'_, '_> {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("known: {}", known.join(", ")),
         };
-        self.context.fault_with_hint(span, format!("unknown {what} `{found}`"), Some(hint));
+        self.context
+            .fault_with_hint(span, format!("unknown {what} `{found}`"), Some(hint));
     }
 
     fn path(&self, text: &str) -> PathBuf {
@@ -398,13 +466,17 @@ pub fn parse_name(text: &str) -> Result<Name, String> {
 /// What is expected.
 pub fn site_name(text: &str) -> Result<(), &'static str> {
     let fits = (1..=63).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !text.starts_with('-')
         && !text.ends_with('-');
     if fits {
         Ok(())
     } else {
-        Err("expected one label of 1 to 63 lower-case letters, digits and inner hyphens, such as `site-a`")
+        Err(
+            "expected one label of 1 to 63 lower-case letters, digits and inner hyphens, such as `site-a`",
+        )
     }
 }
 
@@ -419,7 +491,11 @@ pub fn duration(text: &str) -> Option<Duration> {
         "d" => 86_400,
         _ => return None,
     };
-    number.parse::<u64>().ok()?.checked_mul(seconds).map(Duration::from_secs)
+    number
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(seconds)
+        .map(Duration::from_secs)
 }
 
 /// Whether two sockets cannot both be bound. IPv6 sockets take IPv6 only, so the families never clash.
@@ -431,8 +507,11 @@ fn clash(a: SocketAddr, b: SocketAddr) -> bool {
 }
 
 fn specific(sockets: &[SocketAddr]) -> Vec<IpAddr> {
-    let mut addresses: Vec<IpAddr> =
-        sockets.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified()).collect();
+    let mut addresses: Vec<IpAddr> = sockets
+        .iter()
+        .map(SocketAddr::ip)
+        .filter(|ip| !ip.is_unspecified())
+        .collect();
     addresses.dedup();
     addresses
 }

@@ -54,8 +54,12 @@ pub fn load_or_last_good(
     };
     let dir = data_dir.map_or_else(|| data_dir_of_broken(path), Path::to_owned);
     let copy = dir.join(FILE);
-    let Ok(text) = std::fs::read_to_string(&copy) else { return Err(faults) };
-    let Ok(mut config) = parse(&text, path) else { return Err(faults) };
+    let Ok(text) = std::fs::read_to_string(&copy) else {
+        return Err(faults);
+    };
+    let Ok(mut config) = parse(&text, path) else {
+        return Err(faults);
+    };
     if data_dir.is_some() {
         config.site.data_dir = dir;
     }
@@ -74,7 +78,10 @@ pub fn load_or_last_good(
 /// When it cannot be written; serving does not depend on it.
 pub fn keep(path: &Path, data_dir: &Path) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(path)?;
-    let kept = format!("# The last good configuration, as it was read from {}.\n{text}", path.display());
+    let kept = format!(
+        "# The last good configuration, as it was read from {}.\n{text}",
+        path.display()
+    );
     let copy = data_dir.join(FILE);
     if std::fs::read_to_string(&copy).is_ok_and(|old| old == kept) {
         return Ok(());
@@ -87,7 +94,9 @@ pub fn keep(path: &Path, data_dir: &Path) -> anyhow::Result<()> {
 
 /// What the broken file still says of the data directory.
 fn data_dir_of_broken(path: &Path) -> PathBuf {
-    let Ok(text) = read(path) else { return DEFAULT_DATA_DIR.into() };
+    let Ok(text) = read(path) else {
+        return DEFAULT_DATA_DIR.into();
+    };
     let (table, _) = toml::de::DeTable::parse_recoverable(&text);
     let given = table
         .get_ref()

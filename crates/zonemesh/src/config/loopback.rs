@@ -48,11 +48,23 @@ impl LoopbackSite {
                     ("corp.example".to_owned(), CORP),
                 ],
             ),
-            1 => (Role::CatalogSecondary, vec![("standard-2.example".to_owned(), STANDARD_2)]),
-            _ => (Role::Standard, vec![(format!("standard-{}.example", index + 1), STANDARD_2)]),
+            1 => (
+                Role::CatalogSecondary,
+                vec![("standard-2.example".to_owned(), STANDARD_2)],
+            ),
+            _ => (
+                Role::Standard,
+                vec![(format!("standard-{}.example", index + 1), STANDARD_2)],
+            ),
         };
         let data_dir = folder.join(&name);
-        Self { name, address: Ipv4Addr::new(127, 0, 0, host), role, data_dir, zones }
+        Self {
+            name,
+            address: Ipv4Addr::new(127, 0, 0, host),
+            role,
+            data_dir,
+            zones,
+        }
     }
 
     /// Where its configuration lies.
@@ -67,7 +79,12 @@ impl LoopbackSite {
 
     /// The text of its configuration.
     pub fn text(&self) -> String {
-        let Self { name, address, role, .. } = self;
+        let Self {
+            name,
+            address,
+            role,
+            ..
+        } = self;
         let mut text = format!(
             "# Made by `zonemesh up` for trying; yours to change, it is not written again.\n\
              [site]\n\
@@ -123,7 +140,8 @@ impl super::Config {
     pub fn loopback(index: usize, folder: &Path) -> anyhow::Result<Self> {
         use anyhow::Context as _;
         let site = LoopbackSite::new(index, folder);
-        site.create().with_context(|| format!("cannot write {}", site.data_dir.display()))?;
+        site.create()
+            .with_context(|| format!("cannot write {}", site.data_dir.display()))?;
         super::load(&site.config_path()).map_err(|faults| {
             let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
             anyhow::anyhow!("{}", lines.join("\n"))

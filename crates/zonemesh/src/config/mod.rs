@@ -15,12 +15,12 @@ mod last_good;
 pub mod loopback;
 mod reader;
 pub mod show;
-mod types;
 #[cfg(test)]
 mod tests;
+mod types;
 
-pub use self::last_good::{Loud, keep, load_or_last_good};
 pub use self::build::{duration, parse_name, site_name};
+pub use self::last_good::{Loud, keep, load_or_last_good};
 pub use self::types::*;
 
 /// Reads and checks a configuration file.
@@ -47,9 +47,10 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Vec<ConfigError>> {
 fn read(path: &Path) -> Result<String, Vec<ConfigError>> {
     std::fs::read_to_string(path).map_err(|error| {
         let hint = match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                Some("name the file with --config, or run `zonemesh up --sites 3` to try without one".into())
-            }
+            std::io::ErrorKind::NotFound => Some(
+                "name the file with --config, or run `zonemesh up --sites 3` to try without one"
+                    .into(),
+            ),
             std::io::ErrorKind::InvalidData => Some("the file must be UTF-8 text".into()),
             _ => None,
         };
@@ -100,5 +101,8 @@ pub const DEFAULT_FILES: [&str; 2] = ["zonemesh.toml", "/etc/zonemesh/zonemesh.t
 
 /// The first of [`DEFAULT_FILES`] that exists.
 pub fn find() -> Option<PathBuf> {
-    DEFAULT_FILES.iter().map(PathBuf::from).find(|path| path.exists())
+    DEFAULT_FILES
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.exists())
 }

@@ -19,7 +19,10 @@ pub(super) struct At<T> {
 
 impl<T> At<T> {
     pub(super) fn map<U>(self, map: impl FnOnce(T) -> U) -> At<U> {
-        At { value: map(self.value), span: self.span }
+        At {
+            value: map(self.value),
+            span: self.span,
+        }
     }
 }
 
@@ -33,7 +36,11 @@ pub(super) struct Context<'a> {
 
 impl<'a> Context<'a> {
     pub(super) fn new(file: String, text: &'a str) -> Self {
-        Self { file, text, faults: RefCell::new(Vec::new()) }
+        Self {
+            file,
+            text,
+            faults: RefCell::new(Vec::new()),
+        }
     }
 
     /// Notes a fault at a place in the file.
@@ -94,7 +101,13 @@ impl<'c, 'a> Table<'c, 'a> {
         span: Range<usize>,
         path: impl Into<String>,
     ) -> Self {
-        Self { context, table, span, path: path.into(), asked: RefCell::default() }
+        Self {
+            context,
+            table,
+            span,
+            path: path.into(),
+            asked: RefCell::default(),
+        }
     }
 
     fn find(&self, key: &'static str) -> Option<(&'c DeValue<'a>, Range<usize>)> {
@@ -106,7 +119,11 @@ impl<'c, 'a> Table<'c, 'a> {
     }
 
     fn expected(&self, key: &str, span: &Range<usize>, expected: &str, found: &DeValue<'_>) {
-        let message = format!("`{key}` in {} must be {expected}, found {}", self.path, kind(found));
+        let message = format!(
+            "`{key}` in {} must be {expected}, found {}",
+            self.path,
+            kind(found)
+        );
         self.context.fault(span, message);
     }
 
@@ -118,7 +135,10 @@ impl<'c, 'a> Table<'c, 'a> {
     pub(super) fn string(&self, key: &'static str) -> Option<At<String>> {
         let (value, span) = self.find(key)?;
         match value {
-            DeValue::String(text) => Some(At { value: text.to_string(), span }),
+            DeValue::String(text) => Some(At {
+                value: text.to_string(),
+                span,
+            }),
             other => {
                 self.expected(key, &span, "a string", other);
                 None
@@ -141,7 +161,10 @@ impl<'c, 'a> Table<'c, 'a> {
     pub(super) fn boolean(&self, key: &'static str) -> Option<At<bool>> {
         let (value, span) = self.find(key)?;
         match value {
-            DeValue::Boolean(value) => Some(At { value: *value, span }),
+            DeValue::Boolean(value) => Some(At {
+                value: *value,
+                span,
+            }),
             other => {
                 self.expected(key, &span, "true or false", other);
                 None
@@ -163,8 +186,10 @@ impl<'c, 'a> Table<'c, 'a> {
         match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) if range.contains(&number) => Some(number),
             _ => {
-                let message =
-                    format!("`{key}` in {} must be {expected}, found {number}", self.path);
+                let message = format!(
+                    "`{key}` in {} must be {expected}, found {number}",
+                    self.path
+                );
                 self.context.fault(&span, message);
                 None
             }
@@ -175,13 +200,19 @@ impl<'c, 'a> Table<'c, 'a> {
     pub(super) fn strings(&self, key: &'static str) -> Option<Vec<At<String>>> {
         let (value, span) = self.find(key)?;
         match value {
-            DeValue::String(text) => Some(vec![At { value: text.to_string(), span }]),
+            DeValue::String(text) => Some(vec![At {
+                value: text.to_string(),
+                span,
+            }]),
             DeValue::Array(items) => {
                 let mut strings = Vec::new();
                 for item in items.iter() {
                     match item.get_ref() {
                         DeValue::String(text) => {
-                            strings.push(At { value: text.to_string(), span: item.span() });
+                            strings.push(At {
+                                value: text.to_string(),
+                                span: item.span(),
+                            });
                         }
                         other => self.expected(key, &item.span(), "a list of strings", other),
                     }
@@ -200,19 +231,28 @@ impl<'c, 'a> Table<'c, 'a> {
         let (value, span) = self.find(key)?;
         let expected = "a list of names, networks or tables";
         let item = |value: &'c DeValue<'a>, span: Range<usize>| match value {
-            DeValue::String(text) => Some(Item::Text(At { value: text.to_string(), span })),
-            DeValue::Table(table) => {
-                Some(Item::Table(Table::new(self.context, table, span, format!("`{key}`"))))
-            }
+            DeValue::String(text) => Some(Item::Text(At {
+                value: text.to_string(),
+                span,
+            })),
+            DeValue::Table(table) => Some(Item::Table(Table::new(
+                self.context,
+                table,
+                span,
+                format!("`{key}`"),
+            ))),
             other => {
                 self.expected(key, &span, expected, other);
                 None
             }
         };
         match value {
-            DeValue::Array(items) => {
-                Some(items.iter().filter_map(|value| item(value.get_ref(), value.span())).collect())
-            }
+            DeValue::Array(items) => Some(
+                items
+                    .iter()
+                    .filter_map(|value| item(value.get_ref(), value.span()))
+                    .collect(),
+            ),
             other => Some(item(other, span).into_iter().collect()),
         }
     }
@@ -251,21 +291,28 @@ impl<'c, 'a> Table<'c, 'a> {
 
     /// An array of tables, `[[key]]`.
     pub(super) fn tables(&self, key: &'static str) -> Vec<Table<'c, 'a>> {
-        let Some((value, span)) = self.find(key) else { return Vec::new() };
+        let Some((value, span)) = self.find(key) else {
+            return Vec::new();
+        };
         let wrong = |span: &Range<usize>, found: &DeValue<'_>| {
             self.context.fault_with_hint(
                 span,
                 format!("`{key}` must be a list of tables, found {}", kind(found)),
-                Some(format!("write `[[{key}]]` and its keys below it, once for each")),
+                Some(format!(
+                    "write `[[{key}]]` and its keys below it, once for each"
+                )),
             );
         };
         match value {
             DeValue::Array(items) => items
                 .iter()
                 .filter_map(|item| match item.get_ref() {
-                    DeValue::Table(table) => {
-                        Some(Table::new(self.context, table, item.span(), format!("[[{key}]]")))
-                    }
+                    DeValue::Table(table) => Some(Table::new(
+                        self.context,
+                        table,
+                        item.span(),
+                        format!("[[{key}]]"),
+                    )),
                     other => {
                         wrong(&item.span(), other);
                         None
@@ -354,7 +401,15 @@ pub(super) fn nearest<'n>(word: &str, known: impl Iterator<Item = &'n str>) -> O
 /// How many characters to insert, delete or replace (Levenshtein). `_` and `-` are alike.
 fn distance(a: &str, b: &str) -> usize {
     let fold = |text: &str| -> Vec<char> {
-        text.chars().map(|c| if c == '_' { '-' } else { c.to_ascii_lowercase() }).collect()
+        text.chars()
+            .map(|c| {
+                if c == '_' {
+                    '-'
+                } else {
+                    c.to_ascii_lowercase()
+                }
+            })
+            .collect()
     };
     let (a, b) = (fold(a), fold(b));
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -15,7 +15,10 @@ pub fn text(config: &Config) -> String {
     if config.mesh.is_some() {
         out.string("role", config.site.role.as_str());
     }
-    out.list("addresses", config.site.addresses.iter().map(ToString::to_string));
+    out.list(
+        "addresses",
+        config.site.addresses.iter().map(ToString::to_string),
+    );
     out.string("data-dir", &config.site.data_dir.display().to_string());
     if let Some(domain) = &config.site.failure_domain {
         out.string("failure-domain", domain);
@@ -44,14 +47,20 @@ pub fn text(config: &Config) -> String {
     out.table("[limits]");
     out.raw("tcp-connections", config.limits.tcp_connections);
     out.raw("per-client", config.limits.per_client);
-    out.string("idle-timeout", &format!("{}s", config.limits.idle_timeout.as_secs()));
+    out.string(
+        "idle-timeout",
+        &format!("{}s", config.limits.idle_timeout.as_secs()),
+    );
     out.raw("udp-payload", config.limits.udp_payload);
     out.raw("workers", config.limits.workers);
     for key in &config.keys {
         out.table("[[key]]");
         out.string("name", &key.name.to_string());
         out.string("algorithm", &key.algorithm.to_string());
-        out.comment(&format!("secret of {} bits, not shown", key.secret.expose().len() * 8));
+        out.comment(&format!(
+            "secret of {} bits, not shown",
+            key.secret.expose().len() * 8
+        ));
     }
     for peer in &config.peers {
         out.peer(peer);
@@ -129,7 +138,10 @@ impl Writer {
             ("notify", peer.may_notify),
             ("update", peer.may_update),
         ];
-        let allowed = allowed.iter().filter(|(_, may)| *may).map(|(word, _)| (*word).to_owned());
+        let allowed = allowed
+            .iter()
+            .filter(|(_, may)| *may)
+            .map(|(word, _)| (*word).to_owned());
         self.list("allow", allowed);
     }
 

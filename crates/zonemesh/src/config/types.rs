@@ -262,7 +262,11 @@ impl Config {
 
     /// Who may transfer a zone that the file does not name.
     pub fn default_transfer_rules(&self) -> Vec<Rule> {
-        self.peers.iter().filter(|peer| peer.may_transfer).map(Peer::rule).collect()
+        self.peers
+            .iter()
+            .filter(|peer| peer.may_transfer)
+            .map(Peer::rule)
+            .collect()
     }
 }
 
@@ -294,7 +298,10 @@ impl Rule {
 impl Network {
     /// The block of one address.
     pub fn host(address: IpAddr) -> Self {
-        Self { address, prefix: if address.is_ipv4() { 32 } else { 128 } }
+        Self {
+            address,
+            prefix: if address.is_ipv4() { 32 } else { 128 },
+        }
     }
 
     /// Whether the block holds an address. An IPv4 address mapped into IPv6 counts as IPv4.
@@ -302,11 +309,17 @@ impl Network {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {
                 let differs = u32::from(network) ^ u32::from(address);
-                differs.checked_shr(32 - u32::from(self.prefix)).unwrap_or(0) == 0
+                differs
+                    .checked_shr(32 - u32::from(self.prefix))
+                    .unwrap_or(0)
+                    == 0
             }
             (IpAddr::V6(network), IpAddr::V6(address)) => {
                 let differs = u128::from(network) ^ u128::from(address);
-                differs.checked_shr(128 - u32::from(self.prefix)).unwrap_or(0) == 0
+                differs
+                    .checked_shr(128 - u32::from(self.prefix))
+                    .unwrap_or(0)
+                    == 0
             }
             _ => false,
         }
@@ -326,7 +339,9 @@ impl std::str::FromStr for Network {
         let prefix: u8 = prefix.parse().map_err(|_| expected())?;
         let longest = Self::host(address).prefix;
         if prefix > longest {
-            return Err(format!("the prefix of `{text}` is longer than {longest} bits"));
+            return Err(format!(
+                "the prefix of `{text}` is longer than {longest} bits"
+            ));
         }
         let network = Self { address, prefix };
         let first = match address {
@@ -340,7 +355,9 @@ impl std::str::FromStr for Network {
             }
         };
         if first != address {
-            return Err(format!("`{text}` has address bits below its prefix: write {first}/{prefix}"));
+            return Err(format!(
+                "`{text}` has address bits below its prefix: write {first}/{prefix}"
+            ));
         }
         Ok(network)
     }
@@ -428,6 +445,9 @@ impl Default for Limits {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Auto }
+        Self {
+            level: "info".into(),
+            format: LogFormat::Auto,
+        }
     }
 }

@@ -21,20 +21,34 @@ impl<'c, 'a> Builder<'c, 'a> {
             let span = table.span.clone();
             table.finish();
             let Some(written) = name else { continue };
-            let Some(name) = self.name(&written) else { continue };
+            let Some(name) = self.name(&written) else {
+                continue;
+            };
             if keys.iter().any(|key| key.value.name == name) {
-                self.context.fault(&written.span, format!("key `{}` is given twice", written.value));
+                self.context.fault(
+                    &written.span,
+                    format!("key `{}` is given twice", written.value),
+                );
                 continue;
             }
             // A key with a fault of its own stays known, so that its users do not look wrong too.
             let secret = secret.unwrap_or_else(|| Secret::new(Vec::new()));
-            keys.push(At { value: Key { name, algorithm, secret }, span });
+            keys.push(At {
+                value: Key {
+                    name,
+                    algorithm,
+                    secret,
+                },
+                span,
+            });
         }
         keys
     }
 
     fn algorithm(&self, text: Option<At<String>>) -> Algorithm {
-        let Some(text) = text else { return Algorithm::Sha256 };
+        let Some(text) = text else {
+            return Algorithm::Sha256;
+        };
         match text.value.as_str() {
             "hmac-sha256" => Algorithm::Sha256,
             "hmac-sha384" => Algorithm::Sha384,
@@ -68,18 +82,23 @@ impl<'c, 'a> Builder<'c, 'a> {
                 self.context.fault_with_hint(
                     &table.span,
                     "[[key]] lacks a secret",
-                    Some("add `secret-file = \"offsite.key\"` (base64, mode 0600) or `secret`".into()),
+                    Some(
+                        "add `secret-file = \"offsite.key\"` (base64, mode 0600) or `secret`"
+                            .into(),
+                    ),
                 );
                 return None;
             }
             (Some(_), Some(file)) => {
-                self.context.fault(&file.span, "give `secret` or `secret-file`, not both");
+                self.context
+                    .fault(&file.span, "give `secret` or `secret-file`, not both");
                 return None;
             }
         };
         match data_encoding::BASE64.decode(text.trim().as_bytes()) {
             Ok(bytes) if bytes.is_empty() => {
-                self.context.fault(&span, format!("the secret in {place} is empty"));
+                self.context
+                    .fault(&span, format!("the secret in {place} is empty"));
                 None
             }
             Ok(bytes) => Some(Secret::new(bytes)),
@@ -87,7 +106,10 @@ impl<'c, 'a> Builder<'c, 'a> {
             Err(error) => {
                 self.context.fault_with_hint(
                     &span,
-                    format!("the secret in {place} is not base64, at character {}", error.position + 1),
+                    format!(
+                        "the secret in {place} is not base64, at character {}",
+                        error.position + 1
+                    ),
                     Some("make one with `openssl rand -base64 32`".into()),
                 );
                 None
@@ -104,7 +126,9 @@ impl<'c, 'a> Builder<'c, 'a> {
             let address = table
                 .required("address", "\"198.51.100.7:53\"")
                 .and_then(|text| self.peer_address(&text, port));
-            let tsig_key = table.string("tsig-key").and_then(|text| self.key_name(&text, keys));
+            let tsig_key = table
+                .string("tsig-key")
+                .and_then(|text| self.key_name(&text, keys));
             let unsigned = tsig_key.is_none() && tls.as_ref().is_none_or(|tls| tls.pin.is_none());
             let (mut may_transfer, mut may_notify, mut may_update) = (false, false, false);
             for word in table.strings("allow").unwrap_or_default() {
@@ -114,7 +138,10 @@ impl<'c, 'a> Builder<'c, 'a> {
                     "update" if unsigned => self.context.fault_with_hint(
                         &word.span,
                         "a peer known only by its address may not update",
-                        Some("an address can be forged: give the peer a `tsig-key` or a `tls` pin".into()),
+                        Some(
+                            "an address can be forged: give the peer a `tsig-key` or a `tls` pin"
+                                .into(),
+                        ),
                     ),
                     "update" => may_update = true,
                     other => self.unknown_word(
@@ -129,13 +156,22 @@ impl<'c, 'a> Builder<'c, 'a> {
             table.finish();
             let Some(name) = name else { continue };
             if peers.iter().any(|peer| peer.value.name == name.value) {
-                self.context.fault(&name.span, format!("peer `{}` is given twice", name.value));
+                self.context
+                    .fault(&name.span, format!("peer `{}` is given twice", name.value));
                 continue;
             }
             // A peer with a fault of its own stays known, so that its users do not look wrong too.
             let address = address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], port)));
             let name = name.value;
-            let peer = Peer { name, address, tls, tsig_key, may_transfer, may_notify, may_update };
+            let peer = Peer {
+                name,
+                address,
+                tls,
+                tsig_key,
+                may_transfer,
+                may_notify,
+                may_update,
+            };
             peers.push(At { value: peer, span });
         }
         peers
@@ -144,7 +180,8 @@ impl<'c, 'a> Builder<'c, 'a> {
     fn peer_address(&self, text: &At<String>, port: u16) -> Option<SocketAddr> {
         let address = self.socket_address(text, port)?;
         if address.ip().is_unspecified() || address.port() == 0 || address.ip().is_multicast() {
-            self.context.fault(&text.span, format!("{address} is no address of a peer"));
+            self.context
+                .fault(&text.span, format!("{address} is no address of a peer"));
             return None;
         }
         Some(address)
@@ -175,8 +212,7 @@ impl<'c, 'a> Builder<'c, 'a> {
         if keys.iter().any(|key| key.value.name == name) {
             return Some(name);
         }
-        let known: Vec<String> =
-            keys.iter().map(|key| key.value.name.to_string()).collect();
+        let known: Vec<String> = keys.iter().map(|key| key.value.name.to_string()).collect();
         self.unknown_reference(text, "key", "[[key]]", known.iter().map(String::as_str));
         None
     }
@@ -189,7 +225,8 @@ impl<'c, 'a> Builder<'c, 'a> {
                 let known = peers.iter().map(|peer| peer.value.name.as_str());
                 self.unknown_reference(&text, "peer", "[[peer]]", known);
             } else if names.contains(&text.value) {
-                self.context.fault(&text.span, format!("peer `{}` is given twice", text.value));
+                self.context
+                    .fault(&text.span, format!("peer `{}` is given twice", text.value));
             } else {
                 names.push(text.value);
             }
@@ -204,21 +241,33 @@ impl<'c, 'a> Builder<'c, 'a> {
         peers: &Peers,
         keys: &Keys,
     ) -> Vec<At<Rule>> {
-        items.into_iter().filter_map(|item| self.rule(item, peers, keys)).collect()
+        items
+            .into_iter()
+            .filter_map(|item| self.rule(item, peers, keys))
+            .collect()
     }
 
     fn rule(&self, item: Item<'c, 'a>, peers: &Peers, keys: &Keys) -> Option<At<Rule>> {
         let table = match item {
             Item::Text(text) => {
                 if let Some(peer) = peers.iter().find(|peer| peer.value.name == text.value) {
-                    return Some(At { value: peer.value.rule(), span: text.span });
+                    return Some(At {
+                        value: peer.value.rule(),
+                        span: text.span,
+                    });
                 }
                 let network_like = text.value.contains(['/', ':'])
                     || text.value.chars().all(|c| c.is_ascii_digit() || c == '.');
                 if network_like {
                     let network = self.network(&text)?;
-                    let rule = Rule { network: Some(network), ..Rule::default() };
-                    return Some(At { value: rule, span: text.span });
+                    let rule = Rule {
+                        network: Some(network),
+                        ..Rule::default()
+                    };
+                    return Some(At {
+                        value: rule,
+                        span: text.span,
+                    });
                 }
                 let known = peers.iter().map(|peer| peer.value.name.as_str());
                 self.unknown_reference(&text, "peer", "[[peer]]", known);
@@ -231,7 +280,8 @@ impl<'c, 'a> Builder<'c, 'a> {
         let pin = table.string("pin").map(|text| {
             let pin = pin(&text.value);
             if pin.is_none() {
-                self.context.fault(&text.span, "`pin` must be 64 hexadecimal digits");
+                self.context
+                    .fault(&text.span, "`pin` must be 64 hexadecimal digits");
             }
             pin
         });
@@ -286,11 +336,22 @@ impl<'c, 'a> Builder<'c, 'a> {
 /// Reads a secret that nobody but the owner may read.
 fn read_secret(path: &Path) -> Result<String, (String, Option<String>)> {
     let shown = path.display();
-    let unreadable = |error| (format!("cannot read the secret file {shown}: {error}"), None);
-    let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
+    let unreadable = |error| {
+        (
+            format!("cannot read the secret file {shown}: {error}"),
+            None,
+        )
+    };
+    let mode = std::fs::metadata(path)
+        .map_err(unreadable)?
+        .permissions()
+        .mode();
     if mode & 0o077 != 0 {
         return Err((
-            format!("the secret file {shown} may be read by others (mode {:04o})", mode & 0o7777),
+            format!(
+                "the secret file {shown} may be read by others (mode {:04o})",
+                mode & 0o7777
+            ),
             Some(format!("run `chmod 600 {shown}`")),
         ));
     }
@@ -300,6 +361,8 @@ fn read_secret(path: &Path) -> Result<String, (String, Option<String>)> {
 /// Reads 64 hexadecimal digits, with or without colons between pairs.
 fn pin(text: &str) -> Option<[u8; 32]> {
     let digits: String = text.chars().filter(|&c| c != ':').collect();
-    let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?;
+    let bytes = data_encoding::HEXLOWER_PERMISSIVE
+        .decode(digits.as_bytes())
+        .ok()?;
     bytes.try_into().ok()
 }

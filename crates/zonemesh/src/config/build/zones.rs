@@ -14,7 +14,10 @@ impl<'c, 'a> Builder<'c, 'a> {
         for table in tables {
             let name = table.required("name", "\"internal\"");
             let group = Group {
-                name: name.as_ref().map(|name| name.value.clone()).unwrap_or_default(),
+                name: name
+                    .as_ref()
+                    .map(|name| name.value.clone())
+                    .unwrap_or_default(),
                 primaries: self.peer_names(table.strings("primaries").unwrap_or_default(), peers),
                 notify: self.peer_names(table.strings("notify").unwrap_or_default(), peers),
                 allow_transfer: self
@@ -24,7 +27,8 @@ impl<'c, 'a> Builder<'c, 'a> {
             table.finish();
             let Some(name) = name else { continue };
             if groups.iter().any(|other| other.name == group.name) {
-                self.context.fault(&name.span, format!("group `{}` is given twice", name.value));
+                self.context
+                    .fault(&name.span, format!("group `{}` is given twice", name.value));
             } else {
                 groups.push(group);
             }
@@ -73,7 +77,9 @@ impl<'c, 'a> Builder<'c, 'a> {
         peers: &Peers,
         keys: &Keys,
     ) -> Option<ZoneConfig> {
-        let file = table.string("file").map(|text| text.map(|path| self.path(&path)));
+        let file = table
+            .string("file")
+            .map(|text| text.map(|path| self.path(&path)));
         let dynamic = table.boolean("dynamic");
         let group = self.group_name(table.string("group"), groups);
         let catalog = self.catalog_role(table.string("catalog"));
@@ -106,13 +112,19 @@ impl<'c, 'a> Builder<'c, 'a> {
             self.context.fault_with_hint(
                 &table.span,
                 "[[zone]] says nothing of where its records come from",
-                Some("add `file`, `primaries`, or `dynamic = true` for a zone kept by updates alone".into()),
+                Some(
+                    "add `file`, `primaries`, or `dynamic = true` for a zone kept by updates alone"
+                        .into(),
+                ),
             );
         }
         if let (Some(dynamic), false) = (&dynamic, primaries.is_empty())
             && dynamic.value
         {
-            self.context.fault(&dynamic.span, "a zone that is transferred from primaries cannot be `dynamic`");
+            self.context.fault(
+                &dynamic.span,
+                "a zone that is transferred from primaries cannot be `dynamic`",
+            );
         }
         if catalog == Some(CatalogRole::Consumer) && primaries.is_empty() {
             self.context.fault_with_hint(
@@ -146,7 +158,12 @@ impl<'c, 'a> Builder<'c, 'a> {
         keys: &Keys,
     ) -> Option<Vec<Rule>> {
         let items = table.strings_or_tables(key)?;
-        Some(self.rules(items, peers, keys).into_iter().map(|rule| rule.value).collect())
+        Some(
+            self.rules(items, peers, keys)
+                .into_iter()
+                .map(|rule| rule.value)
+                .collect(),
+        )
     }
 
     /// An address can be forged in one UDP packet, so it alone never lets an update in.
@@ -170,7 +187,9 @@ impl<'c, 'a> Builder<'c, 'a> {
                 self.context.fault_with_hint(
                     &rule.span,
                     "updates may not be allowed by address alone",
-                    Some("an address can be forged: write `{ network = \"…\", key = \"…\" }`".into()),
+                    Some(
+                        "an address can be forged: write `{ network = \"…\", key = \"…\" }`".into(),
+                    ),
                 );
             }
         }
@@ -201,7 +220,8 @@ impl<'c, 'a> Builder<'c, 'a> {
         let text = text?;
         // RFC 9432 §4.3.2: the value is a TXT string.
         if text.value.is_empty() || text.value.len() > 255 {
-            self.context.fault(&text.span, "`group` must have 1 to 255 bytes");
+            self.context
+                .fault(&text.span, "`group` must have 1 to 255 bytes");
         }
         let known = groups.iter().map(|group| group.name.as_str());
         if !groups.iter().any(|group| group.name == text.value)
@@ -224,7 +244,10 @@ impl<'c, 'a> Builder<'c, 'a> {
     ) -> Vec<Pattern> {
         if catalog != Some(CatalogRole::Consumer) {
             if let Some(span) = table.span_of("admit") {
-                self.context.fault(&span, "`admit` belongs to a zone with `catalog = \"consumer\"`");
+                self.context.fault(
+                    &span,
+                    "`admit` belongs to a zone with `catalog = \"consumer\"`",
+                );
             }
             return Vec::new();
         }
@@ -238,7 +261,10 @@ impl<'c, 'a> Builder<'c, 'a> {
             }
             return Vec::new();
         };
-        texts.into_iter().filter_map(|text| self.pattern(text)).collect()
+        texts
+            .into_iter()
+            .filter_map(|text| self.pattern(text))
+            .collect()
     }
 
     fn pattern(&self, text: At<String>) -> Option<Pattern> {
@@ -247,7 +273,10 @@ impl<'c, 'a> Builder<'c, 'a> {
         }
         match text.value.strip_prefix("*.") {
             Some(rest) => {
-                let name = At { value: rest.to_owned(), span: text.span };
+                let name = At {
+                    value: rest.to_owned(),
+                    span: text.span,
+                };
                 self.name(&name).map(Pattern::Below)
             }
             None => self.name(&text).map(Pattern::Exactly),
@@ -258,7 +287,10 @@ impl<'c, 'a> Builder<'c, 'a> {
         if let Err(error) = std::fs::File::open(&file.value) {
             self.context.fault(
                 &file.span,
-                format!("cannot read the zone file {}: {error}", file.value.display()),
+                format!(
+                    "cannot read the zone file {}: {error}",
+                    file.value.display()
+                ),
             );
         } else if file.value.is_dir() {
             self.context.fault(
@@ -270,5 +302,9 @@ impl<'c, 'a> Builder<'c, 'a> {
 }
 
 fn default_rules(peers: &Peers, permitted: impl Fn(&Peer) -> bool) -> Vec<Rule> {
-    peers.iter().filter(|peer| permitted(&peer.value)).map(|peer| peer.value.rule()).collect()
+    peers
+        .iter()
+        .filter(|peer| permitted(&peer.value))
+        .map(|peer| peer.value.rule())
+        .collect()
 }
