@@ -373,3 +373,26 @@ fn service_bindings_are_written_in_their_own_form() {
     let text = written(&loaded.zone.unwrap());
     assert!(text.contains("SVCB \\# 9 000100000000020001\n"), "{text}");
 }
+
+#[test]
+fn lists_of_types_in_an_odd_form_are_kept_as_they_are() {
+    for line in [
+        // Zeros at the end of a window: found by the fuzzer.
+        "NSEC \\# 6 000003FF0000",
+        "NSEC \\# 7 00 010101 000101",
+        "NSEC3 \\# 10 01000000 00 0101 000200",
+        "NSEC3 \\# 6 010000000000",
+    ] {
+        let loaded = read_text(&format!("{TOP}s {line}"));
+        let Some(zone) = loaded.zone else {
+            assert!(loaded.findings[0].message.contains("not the data of type"));
+            continue;
+        };
+        let again = read_text(&written(&zone)).zone.unwrap();
+        assert!(
+            again.same_contents(&zone),
+            "{line} became {}",
+            written(&zone)
+        );
+    }
+}

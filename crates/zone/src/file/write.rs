@@ -94,18 +94,39 @@ fn is_faithful(rtype: Rtype, rdata: &[u8]) -> bool {
     match rtype {
         Rtype::DS => rdata.len() > 4,
         Rtype::DNSKEY => rdata.len() > 4,
-        Rtype::NSEC => plain_name(rdata).is_some_and(|rest| !rest.is_empty()),
+        Rtype::NSEC => plain_name(rdata).is_some_and(is_short_bitmap),
         Rtype::RRSIG => rdata
             .get(18..)
             .and_then(plain_name)
             .is_some_and(|rest| !rest.is_empty()),
-        // An empty hash would be printed as nothing at all.
-        Rtype::NSEC3 => rdata
-            .get(4)
-            .and_then(|salt| rdata.get(5 + usize::from(*salt)))
-            .is_some_and(|hash| *hash > 0),
+        Rtype::NSEC3 => behind_string(rdata.get(4..).unwrap_or_default())
+            // An empty hash would be printed as nothing at all.
+            .filter(|rest| rest.first() != Some(&0))
+            .and_then(behind_string)
+            .is_some_and(is_short_bitmap),
         _ => false,
     }
+}
+
+/// Whether a list of types is in the form that it is read to: windows in ascending order, none with zeros at its end.
+fn is_short_bitmap(mut bitmap: &[u8]) -> bool {
+    let mut last = None;
+    while let Some((&[window, len], rest)) = bitmap.split_first_chunk::<2>() {
+        let Some((bits, rest)) = rest.split_at_checked(len.into()) else {
+            return false;
+        };
+        if last >= Some(window) || bits.last().is_none_or(|octet| *octet == 0) {
+            return false;
+        }
+        last = Some(window);
+        bitmap = rest;
+    }
+    bitmap.is_empty()
+}
+
+fn behind_string(rdata: &[u8]) -> Option<&[u8]> {
+    let (&len, rest) = rdata.split_first()?;
+    Some(rest.split_at_checked(len.into())?.1)
 }
 
 /// Steps behind a name in which nothing must be escaped.
