@@ -1,6 +1,7 @@
 //! Healing: planner, plan checker, brake, join and identity.
 
 pub mod brake;
+pub mod core;
 pub mod desired;
 pub mod invite;
 pub mod packet;

@@ -1,0 +1,180 @@
+//! Changes that are made at this site: a new version of a zone that it is primary of.
+
+use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
+
+use super::{Change, Core, Happening, NewVersion, Now, Output, PeerId, Reply, RequestId};
+
+impl Core {
+    /// Makes a change to a zone, and answers when it is durable.
+    pub(super) fn change(&mut self, request: RequestId, change: Change, _now: Now) {
+        match self.changed_zone(&change) {
+            Err((rcode, reason)) => self.reply(Some(request), Reply::Refused { rcode, reason }),
+            Ok(None) => {
+                let serial = self
+                    .zones
+                    .get(change.apex())
+                    .and_then(|entry| entry.head.as_ref())
+                    .map(Zone::serial);
+                self.reply(
+                    Some(request),
+                    Reply::Done {
+                        serial: serial.unwrap_or(Serial(0)),
+                        changed: false,
+                    },
+                );
+            }
+            Ok(Some(version)) => {
+                let answer = (version.zone.apex().clone(), version.zone.serial());
+                self.commit(vec![version], Vec::new(), Some(request), Some(answer));
+            }
+        }
+    }
+
+    /// The version that a change makes; none when nothing but the serial would differ.
+    pub fn changed_zone(&self, change: &Change) -> Result<Option<NewVersion>, (Rcode, String)> {
+        let apex = change.apex();
+        let entry = self
+            .zones
+            .get(apex)
+            .ok_or_else(|| (Rcode::NOTAUTH, format!("{apex} is not a zone of this site")))?;
+        if !entry.spec.primary {
+            let at = entry
+                .spec
+                .sources
+                .first()
+                .map_or("another server".to_owned(), PeerId::to_string);
+            return Err((
+                Rcode::NOTAUTH,
+                format!("this site is not the primary of {apex}; make the change at {at}"),
+            ));
+        }
+        let bad = |error: zonemesh_zone::ZoneError| (Rcode::REFUSED, error.to_string());
+        let edited = match change {
+            Change::Replace(zone) | Change::Edited(zone) => zone.clone(),
+            Change::Put(_, rrsets) => {
+                let mut editor = self.head_of(apex)?.edit();
+                for (owner, rrset) in rrsets {
+                    editor.put(owner, rrset.clone()).map_err(bad)?;
+                }
+                editor.finish().map_err(bad)?
+            }
+            Change::Delete(_, rrsets) => {
+                let mut editor = self.head_of(apex)?.edit();
+                for (owner, rtype) in rrsets {
+                    match rtype {
+                        Some(rtype) => editor.remove_rrset(owner, *rtype),
+                        None => editor.remove_name(owner),
+                    };
+                }
+                editor.finish().map_err(bad)?
+            }
+        };
+        self.next_version(&edited).map_err(bad)
+    }
+
+    /// Gives contents the serial that they must have, and the difference from the head.
+    pub(super) fn next_version(
+        &self,
+        edited: &Zone,
+    ) -> Result<Option<NewVersion>, zonemesh_zone::ZoneError> {
+        let Some(entry) = self.zones.get(edited.apex()) else {
+            return Ok(None);
+        };
+        let Some(head) = &entry.head else {
+            // The first version: its own serial if that is great enough.
+            let serial = match entry.floor() {
+                Some(floor) if !edited.serial().is_after(floor) => floor.next(),
+                _ => edited.serial(),
+            };
+            return Ok(Some(NewVersion {
+                zone: with_serial(edited, serial)?,
+                diffs: Vec::new(),
+                from: None,
+                base: None,
+            }));
+        };
+        let same_soa = with_serial(edited, head.serial())?;
+        if same_soa.same_contents(head) {
+            return Ok(None);
+        }
+        let floor = entry.floor().unwrap_or(head.serial());
+        // A serial that somebody chose is kept when it is great enough: people read meaning into them.
+        let serial = if edited.serial().is_after(floor) {
+            edited.serial()
+        } else {
+            floor.next()
+        };
+        let zone = with_serial(edited, serial)?;
+        let diff = head.diff(&zone);
+        // Made from the head, the new version shares with it what did not change, also when `edited` was read from a file.
+        let zone = head.apply(&diff).unwrap_or(zone);
+        Ok(Some(NewVersion {
+            zone,
+            diffs: vec![diff],
+            from: None,
+            base: None,
+        }))
+    }
+
+    /// A peer has a greater serial than we, who are the primary: go above it, or nobody will take our changes.
+    pub(super) fn peer_ahead(
+        &mut self,
+        apex: &Name,
+        peer: PeerId,
+        theirs: Serial,
+        ours: Serial,
+        _now: Now,
+    ) {
+        self.happened(Happening::PeerAhead {
+            apex: apex.clone(),
+            peer,
+            theirs,
+            ours,
+        });
+        self.out.push(Output::HighWater {
+            apex: apex.clone(),
+            serial: theirs,
+        });
+        let Some(entry) = self.zones.get(apex) else {
+            return;
+        };
+        let Some(head) = entry.head.clone() else {
+            return;
+        };
+        let serial = entry.floor().unwrap_or(theirs).next();
+        match with_serial(&head, serial) {
+            Ok(zone) => {
+                let diffs = vec![head.diff(&zone)];
+                self.commit(
+                    vec![NewVersion {
+                        zone,
+                        diffs,
+                        from: None,
+                        base: None,
+                    }],
+                    Vec::new(),
+                    None,
+                    None,
+                );
+            }
+            Err(error) => self.happened(Happening::Blocked(format!("{apex}: {error}"))),
+        }
+    }
+
+    pub(super) fn head_of(&self, apex: &Name) -> Result<&Zone, (Rcode, String)> {
+        self.zones
+            .get(apex)
+            .and_then(|entry| entry.head.as_ref())
+            .ok_or_else(|| (Rcode::SERVFAIL, format!("nothing is held of {apex} yet")))
+    }
+}
+
+/// The same contents with another serial.
+pub(super) fn with_serial(zone: &Zone, serial: Serial) -> Result<Zone, zonemesh_zone::ZoneError> {
+    if zone.serial() == serial {
+        return Ok(zone.clone());
+    }
+    let mut editor = zone.edit();
+    editor.set_serial(serial);
+    editor.finish()
+}

@@ -1,0 +1,465 @@
+//! What goes into the core of a site and what comes out of it. Plain data: no socket, file or clock.
+
+use std::fmt;
+use std::time::Duration;
+
+use zonemesh_zone::directory::{KeyPin, SiteName};
+use zonemesh_zone::{Diff, Name, Rcode, Record, Rrset, Rtype, Serial, Zone};
+
+/// The time, as the shell knows it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Now {
+    /// Time since an arbitrary, fixed moment; never goes back. For waiting.
+    pub mono: Duration,
+    /// Unix time in seconds. For what is kept on disk, and shown.
+    pub wall: i64,
+}
+
+/// A site of the mesh, or a foreign server from the configuration, by its name there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PeerId {
+    /// Another site.
+    Site(SiteName),
+    /// A foreign server.
+    Foreign(String),
+}
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Site(name) => write!(f, "{name}"),
+            Self::Foreign(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Identifies a request to the core; its outcome carries the same number.
+pub type RequestId = u64;
+
+/// Identifies a commit.
+pub type CommitId = u64;
+
+/// What one zone is to this site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneSpec {
+    /// The zone.
+    pub apex: Name,
+    /// Where its contents come from; empty at its primary.
+    pub sources: Vec<PeerId>,
+    /// Whether this site is its primary.
+    pub primary: bool,
+    /// Who is told of changes.
+    pub notify: Vec<PeerId>,
+    /// Whether it is answered to members of the mesh only.
+    pub members_only: bool,
+    /// Whether it belongs to the mesh, so that sites are waited for.
+    pub mesh: bool,
+}
+
+/// What a transfer brought.
+#[derive(Clone, Debug)]
+pub enum Got {
+    /// The source has what we have.
+    UpToDate,
+    /// A whole zone.
+    Full(Zone),
+    /// The zone that the differences lead to, and they.
+    Diffs(Zone, Vec<Diff>),
+}
+
+/// Why a transfer, a NOTIFY or a probe did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What an operator reads.
+    pub message: String,
+    /// Whether the peer could not be reached at all, as against having answered something bad.
+    pub unreachable: bool,
+}
+
+/// A zone as the store has it at the start.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Its contents.
+    pub zone: Zone,
+    /// The highest serial that was published or shown.
+    pub high_water: Serial,
+    /// Unix time at which it expires; none at its primary.
+    pub expires_at: Option<i64>,
+    /// Unix time of the last success with a source.
+    pub last_refresh: Option<i64>,
+}
+
+/// A change that an operator or a program asks for.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Replace a zone's contents; the serial is taken care of.
+    Replace(Zone),
+    /// Put RRsets in the place of those of their owner name and type.
+    Put(Name, Vec<(Name, Rrset)>),
+    /// Remove RRsets; all of a name where no type is given.
+    Delete(Name, Vec<(Name, Option<Rtype>)>),
+    /// Anything else, made by other code from the zone's newest version: what it should become, serial aside.
+    Edited(Zone),
+}
+
+impl Change {
+    /// The zone that is changed.
+    pub fn apex(&self) -> &Name {
+        match self {
+            Self::Replace(zone) | Self::Edited(zone) => zone.apex(),
+            Self::Put(apex, _) | Self::Delete(apex, _) => apex,
+        }
+    }
+}
+
+/// What happens to the core.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time has passed; comes at the moment that [`Core::next_due`](super::Core::next_due) named, or earlier.
+    Tick,
+    /// A NOTIFY from a peer that may send one.
+    Notify {
+        /// The zone.
+        apex: Name,
+        /// The serial in it, a hint.
+        serial: Option<Serial>,
+        /// The sender.
+        from: PeerId,
+    },
+    /// A transfer that was asked for has ended.
+    Transferred {
+        /// The zone.
+        apex: Name,
+        /// The source that was asked.
+        from: PeerId,
+        /// What came of it.
+        result: Result<Got, Failure>,
+    },
+    /// A commit has ended.
+    Committed {
+        /// Which.
+        commit: CommitId,
+        /// Whether it is on disk.
+        result: Result<(), String>,
+    },
+    /// A NOTIFY that was asked for has been answered, or not.
+    Notified {
+        /// To whom.
+        to: PeerId,
+        /// The zone.
+        apex: Name,
+        /// The serial that was told.
+        serial: Serial,
+        /// Whether it arrived.
+        result: Result<(), Failure>,
+    },
+    /// A probe has ended: the peer's serial of the directory.
+    Probed {
+        /// Who was asked.
+        peer: PeerId,
+        /// What it has.
+        result: Result<Option<Serial>, Failure>,
+    },
+    /// Somebody wants a zone changed at its primary.
+    Change {
+        /// To answer by.
+        request: RequestId,
+        /// What.
+        change: Change,
+    },
+    /// An UPDATE of the directory, already checked against policy, as the edit that it makes.
+    Directory {
+        /// To answer by.
+        request: RequestId,
+        /// The directory as it should become, serial aside.
+        edited: Zone,
+        /// Values to be kept in the same commit, such as the state of an invitation: table, key, value.
+        also: Vec<(String, String, Vec<u8>)>,
+    },
+    /// Somebody wants to know when a serial is served everywhere.
+    Wait {
+        /// To answer by.
+        request: RequestId,
+        /// The zone.
+        apex: Name,
+        /// The serial.
+        serial: Serial,
+    },
+    /// Make this site the primary of a zone that the directory does not have yet.
+    Host {
+        /// To answer by.
+        request: RequestId,
+        /// Its contents.
+        zone: Zone,
+        /// The highest serial that was published, where it existed before.
+        high_water: Option<Serial>,
+    },
+    /// Take back a [`Input::Host`] that the directory did not accept.
+    Unhost {
+        /// The zone.
+        apex: Name,
+    },
+    /// Nobody waits for this request any longer.
+    Forget {
+        /// Which.
+        request: RequestId,
+    },
+    /// Ask the sources of a zone now.
+    Refresh {
+        /// The zone.
+        apex: Name,
+    },
+    /// An operator lets a held removal go on.
+    Approve {
+        /// What is approved, as the plan shows it.
+        hash: String,
+    },
+}
+
+/// What the core wants done.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Transfer a zone.
+    Transfer {
+        /// The zone.
+        apex: Name,
+        /// From whom.
+        from: PeerId,
+        /// What is held, to ask for the difference.
+        have: Option<Zone>,
+    },
+    /// Make versions durable, in the order in which commits are asked for.
+    Commit {
+        /// To answer by.
+        commit: CommitId,
+        /// The versions, all or none.
+        versions: Vec<NewVersion>,
+        /// Values that change with them: table, key, value.
+        also: Vec<(String, String, Vec<u8>)>,
+    },
+    /// Serve this version from now on.
+    Publish {
+        /// The zone.
+        spec: ZoneSpec,
+        /// The version; none where nothing is held yet.
+        zone: Option<Zone>,
+        /// The differences that led to it, for IXFR.
+        diffs: Vec<Diff>,
+        /// Unix time until which it may be served.
+        expires_at: Option<i64>,
+    },
+    /// Do not serve this zone any longer, and set its data aside where it is the mesh that dropped it.
+    Withdraw {
+        /// The zone.
+        apex: Name,
+    },
+    /// Keep how a zone's refresh went.
+    Keep {
+        /// The zone.
+        apex: Name,
+        /// Unix time at which it expires.
+        expires_at: Option<i64>,
+        /// Unix time of the last success.
+        last_refresh: Option<i64>,
+    },
+    /// Remember a serial that was seen.
+    HighWater {
+        /// The zone.
+        apex: Name,
+        /// The serial.
+        serial: Serial,
+    },
+    /// Send a NOTIFY, once.
+    Notify {
+        /// To whom.
+        to: PeerId,
+        /// The zone's SOA.
+        soa: Record,
+        /// The serial in it.
+        serial: Serial,
+    },
+    /// Ask a peer for its SOA of the directory.
+    Probe {
+        /// Whom.
+        peer: PeerId,
+    },
+    /// The mesh has changed: who is trusted, and where they are.
+    Members(Vec<zonemesh_zone::directory::Site>),
+    /// Have the catalog primary publish this site and its zones in the directory.
+    Announce {
+        /// The catalog primary.
+        to: PeerId,
+        /// This site.
+        site: zonemesh_zone::directory::Site,
+        /// Zones that it is primary of and that the directory does not have.
+        zones: Vec<Name>,
+    },
+    /// Answer a request.
+    Reply {
+        /// Which.
+        request: RequestId,
+        /// How it ended.
+        reply: Reply,
+    },
+    /// Tell the user.
+    Happened(Happening),
+}
+
+/// A version to be made durable.
+#[derive(Clone, Debug)]
+pub struct NewVersion {
+    /// The version.
+    pub zone: Zone,
+    /// What leads to it from the version before; none where it replaces everything.
+    pub diffs: Vec<Diff>,
+    /// Who it was transferred from; none when it was made here.
+    pub from: Option<PeerId>,
+    /// The version before, filled in when the commit is asked for.
+    pub base: Option<Zone>,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// The change is durable and served here.
+    Done {
+        /// The serial that has it.
+        serial: Serial,
+        /// Whether anything changed at all.
+        changed: bool,
+    },
+    /// It was not done.
+    Refused {
+        /// For a requester that speaks DNS.
+        rcode: Rcode,
+        /// For one that reads.
+        reason: String,
+    },
+    /// Where a serial is served by now; final when `complete`.
+    Receipt(Receipt),
+}
+
+/// Which sites serve a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The zone.
+    pub apex: Name,
+    /// The serial.
+    pub serial: Serial,
+    /// Each site that should serve it: after how long it did, or why not yet.
+    pub sites: Vec<(PeerId, Result<Duration, String>)>,
+    /// Whether all do.
+    pub complete: bool,
+}
+
+/// Something a user wants to see as it happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// A site became a member.
+    SiteJoined(SiteName),
+    /// A site is a member no longer.
+    SiteLeft(SiteName),
+    /// A site has other addresses or keys.
+    SiteChanged(SiteName),
+    /// A zone came from a source for the first time.
+    ZoneLearnt {
+        /// The zone.
+        apex: Name,
+        /// Its serial.
+        serial: Serial,
+        /// The source.
+        from: PeerId,
+    },
+    /// A newer version came from a source.
+    ZoneTransferred {
+        /// The zone.
+        apex: Name,
+        /// What was held before.
+        from_serial: Serial,
+        /// What is served now.
+        serial: Serial,
+        /// The source.
+        from: PeerId,
+        /// Whether as differences.
+        incremental: bool,
+    },
+    /// A change made here is served here.
+    ZoneChanged {
+        /// The zone.
+        apex: Name,
+        /// Its serial.
+        serial: Serial,
+    },
+    /// A zone is served here no longer.
+    ZoneRemoved(Name),
+    /// A change made here is served by every site.
+    ServedEverywhere {
+        /// The zone.
+        apex: Name,
+        /// Its serial.
+        serial: Serial,
+        /// How long after it was served here.
+        after: Duration,
+        /// How many sites serve it, this one included.
+        sites: usize,
+    },
+    /// No source of a zone could give it.
+    TransferFailed {
+        /// The zone.
+        apex: Name,
+        /// The last source that was asked.
+        from: PeerId,
+        /// Why.
+        message: String,
+    },
+    /// A peer does not answer.
+    PeerLost {
+        /// Which.
+        peer: PeerId,
+        /// Why.
+        message: String,
+    },
+    /// A peer answers again.
+    PeerBack {
+        /// Which.
+        peer: PeerId,
+        /// How long it was away.
+        after: Duration,
+    },
+    /// A peer has a greater serial than the primary of the zone: this site.
+    PeerAhead {
+        /// The zone.
+        apex: Name,
+        /// The peer.
+        peer: PeerId,
+        /// What it has.
+        theirs: Serial,
+        /// What this site had.
+        ours: Serial,
+    },
+    /// A zone may not be served any longer: no source could be reached for as long as its SOA allows.
+    Expired(Name),
+    /// Half of the time until a zone expires is over.
+    HalfExpired(Name),
+    /// A zone that had expired is good again.
+    Healed(Name),
+    /// Removals wait for an operator.
+    Held {
+        /// What to approve.
+        hash: String,
+        /// What is held, and why.
+        message: String,
+    },
+    /// The plan was not carried out, or is empty for a reason that an operator should know.
+    Blocked(String),
+    /// A change could not be made durable.
+    CommitFailed {
+        /// The zones.
+        zones: Vec<Name>,
+        /// Why.
+        message: String,
+    },
+}
+
+/// A member's key, as far as the core is concerned.
+pub type Pin = KeyPin;

@@ -1,0 +1,806 @@
+//! This site and the mesh: what it publishes of itself, whom it trusts, and which zones it serves, all from the directory and
+//! the catalog.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use zonemesh_zone::catalog::{self, Catalog};
+use zonemesh_zone::directory::{self, Directory, Role, Site, SiteName};
+use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
+
+use super::change::with_serial;
+use super::peers::Peer;
+use super::{
+    Core, Entry, Happening, Held, NewVersion, Now, Output, PeerId, Reply, RequestId, ZoneSpec,
+};
+use crate::brake::{Approvals, Breaker, Fingerprint};
+use crate::desired::{self, Local, Source, ZoneRole, ZoneSetup, desired};
+use crate::plan::{self, Action, Observed, Plan};
+use crate::verify;
+
+/// What this site is.
+#[derive(Clone, Debug)]
+pub struct Me {
+    /// Its name.
+    pub name: SiteName,
+    /// What the directory should say of it.
+    pub site: Site,
+}
+
+/// The mesh that a site belongs to.
+#[derive(Clone, Debug)]
+pub struct MeshSettings {
+    /// This site.
+    pub me: Me,
+    /// The directory's name.
+    pub directory: Name,
+    /// The catalog's name.
+    pub catalog: Name,
+    /// Sites to ask before the directory is known, from the welcome packet.
+    pub bootstrap: Vec<Site>,
+    /// Whether the directory says it in the older convention too.
+    pub legacy_txt: bool,
+    /// Groups of this site's own zones, for the catalog.
+    pub groups: BTreeMap<Name, String>,
+}
+
+/// What is known of the mesh.
+pub(super) struct Mesh {
+    pub(super) settings: MeshSettings,
+    pub(super) next_reconcile: Duration,
+    /// The directory as it was last read, and the catalog likewise.
+    directory: Source<Directory>,
+    catalog: Source<Catalog>,
+    /// What the plans so far have come to.
+    observed: Observed,
+    /// Zones that this site was made primary of by command, until the directory has them.
+    hosted: BTreeSet<Name>,
+    announced_at: Option<Duration>,
+    approvals: Approvals,
+    breaker: Breaker,
+    last: Option<Report>,
+    /// Whether a pass has been carried out since the start: what was there before is no news.
+    passed: bool,
+}
+
+/// What the last pass of planning came to.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The plan, with its reasons.
+    pub plan: Plan,
+    /// Unix time of the pass.
+    pub at: i64,
+    /// Why it was not carried out, if it was not.
+    pub blocked: Option<String>,
+}
+
+impl Mesh {
+    pub(super) fn new(settings: MeshSettings, now: Now) -> Self {
+        let bootstrap = settings
+            .bootstrap
+            .iter()
+            .filter(|site| site.name != settings.me.name);
+        let peers = bootstrap
+            .map(|site| (site.name.clone(), peer_of(site)))
+            .collect();
+        Self {
+            settings,
+            next_reconcile: now.mono,
+            directory: Source::Missing("nothing is held of it yet".to_owned()),
+            catalog: Source::Missing("nothing is held of it yet".to_owned()),
+            observed: Observed {
+                peers,
+                ..Observed::default()
+            },
+            hosted: BTreeSet::new(),
+            announced_at: None,
+            approvals: Approvals::default(),
+            breaker: Breaker::default(),
+            last: None,
+            passed: false,
+        }
+    }
+
+    /// Whether directory and catalog have been read.
+    pub(super) fn known(&self) -> bool {
+        self.directory.value().is_some() && self.catalog.value().is_some()
+    }
+
+    /// The members other than this site.
+    pub(super) fn others(&self) -> impl Iterator<Item = SiteName> + '_ {
+        self.observed.peers.keys().cloned()
+    }
+
+    /// Whether this site writes directory and catalog. What the directory says of the site goes before its own
+    /// configuration.
+    fn is_catalog_primary(&self) -> bool {
+        match self.directory.value() {
+            Some(directory) => directory
+                .catalog_primary()
+                .is_some_and(|site| site.name == self.settings.me.name),
+            None => self.settings.me.site.role == Role::CatalogPrimary,
+        }
+    }
+
+    /// What directory and catalog are to this site before any plan.
+    fn first_setup(&self) -> ZoneSetup {
+        let role = match self.is_catalog_primary() {
+            true => ZoneRole::Primary,
+            false => ZoneRole::Secondary(None),
+        };
+        ZoneSetup {
+            role,
+            node: None,
+            members_only: true,
+        }
+    }
+
+    /// What a setup means, with the peers that there are.
+    fn spec(&self, apex: &Name, setup: &ZoneSetup) -> ZoneSpec {
+        let ids = |names: Vec<SiteName>| names.into_iter().map(PeerId::Site).collect();
+        ZoneSpec {
+            apex: apex.clone(),
+            sources: ids(desired::sources(setup, &self.observed.peers)),
+            primary: setup.role == ZoneRole::Primary,
+            notify: ids(desired::notify(setup, &self.observed.peers)),
+            members_only: setup.members_only,
+            mesh: true,
+        }
+    }
+
+    /// The members as they are to be met.
+    fn members(&self) -> Vec<Site> {
+        self.observed
+            .peers
+            .iter()
+            .map(|(name, peer)| Site {
+                name: name.clone(),
+                addresses: peer.addresses.clone(),
+                dot: peer.dot,
+                doq: peer.doq,
+                dns: Some(peer.dns),
+                pins: peer.pins.clone(),
+                role: peer.role,
+                engine: String::new(),
+                failure_domain: None,
+            })
+            .collect()
+    }
+}
+
+fn peer_of(site: &Site) -> desired::Peer {
+    desired::Peer {
+        addresses: site.addresses.clone(),
+        dns: site.dns_port(),
+        dot: site.dot,
+        doq: site.doq,
+        pins: site.pins.clone(),
+        role: site.role,
+    }
+}
+
+/// # Starting
+impl Core {
+    /// Takes over the zones of the mesh that the store holds. What each is to this site follows from the directory; until then
+    /// they are served as they are, so that nothing is forgotten that a plan has not removed.
+    pub(super) fn start_mesh(&mut self, held: Vec<Held>, now: Now) {
+        let Some(mesh) = &self.mesh else { return };
+        let own = [
+            mesh.settings.directory.clone(),
+            mesh.settings.catalog.clone(),
+        ];
+        let unknown = ZoneSetup {
+            role: ZoneRole::Secondary(None),
+            node: None,
+            members_only: false,
+        };
+        for held in held {
+            let apex = held.zone.apex().clone();
+            let spec = mesh_spec(&self.mesh, &apex, &unknown);
+            if let (Some(mesh), false) = (&mut self.mesh, own.contains(&apex)) {
+                mesh.observed.zones.insert(apex.clone(), unknown.clone());
+            }
+            self.zones.entry(apex).or_insert_with(|| Entry::new(spec));
+            self.take_over(held, now);
+        }
+        self.read_mesh();
+        let Some(mesh) = &mut self.mesh else { return };
+        let setup = mesh.first_setup();
+        for apex in &own {
+            mesh.observed.zones.insert(apex.clone(), setup.clone());
+            let spec = mesh.spec(apex, &setup);
+            let entry = self
+                .zones
+                .entry(apex.clone())
+                .or_insert_with(|| Entry::new(spec.clone()));
+            entry.spec = spec;
+        }
+        let empty = own.iter().all(|apex| {
+            self.zones
+                .get(apex)
+                .is_none_or(|entry| entry.head.is_none())
+        });
+        if setup.role == ZoneRole::Primary && empty {
+            self.found_mesh();
+        }
+    }
+
+    /// Makes the first directory and catalog: a mesh of one site.
+    fn found_mesh(&mut self) {
+        let Some(mesh) = &self.mesh else { return };
+        let settings = &mesh.settings;
+        let directory = directory::new_zone(&settings.directory, &settings.me.site, Serial(1));
+        let catalog = catalog::new_zone(&settings.catalog, Serial(1));
+        match (directory, catalog) {
+            (Ok(directory), Ok(catalog)) => {
+                let new = |zone| NewVersion {
+                    zone,
+                    diffs: Vec::new(),
+                    from: None,
+                    base: None,
+                };
+                self.commit(vec![new(directory), new(catalog)], Vec::new(), None, None);
+            }
+            (Err(error), _) => self.happened(Happening::Blocked(format!(
+                "the directory cannot be made: {error}"
+            ))),
+            (_, Err(error)) => self.happened(Happening::Blocked(format!(
+                "the catalog cannot be made: {error}"
+            ))),
+        }
+    }
+
+    /// Makes this site the primary of a zone, ahead of the directory.
+    pub(super) fn host(
+        &mut self,
+        request: RequestId,
+        zone: Zone,
+        high_water: Option<Serial>,
+        now: Now,
+    ) {
+        let apex = zone.apex().clone();
+        if self.zones.contains_key(&apex) {
+            let reason = format!("{apex} is served here already");
+            return self.reply(
+                Some(request),
+                Reply::Refused {
+                    rcode: Rcode::REFUSED,
+                    reason,
+                },
+            );
+        }
+        let setup = ZoneSetup {
+            role: ZoneRole::Primary,
+            node: None,
+            members_only: false,
+        };
+        let spec = mesh_spec(&self.mesh, &apex, &setup);
+        let mut entry = Entry::new(spec);
+        entry.high_water = high_water;
+        self.zones.insert(apex.clone(), entry);
+        if let Some(mesh) = &mut self.mesh {
+            mesh.hosted.insert(apex);
+        }
+        self.change(request, super::Change::Replace(zone), now);
+    }
+
+    /// Takes that back.
+    pub(super) fn unhost(&mut self, apex: &Name) {
+        let Some(mesh) = &mut self.mesh else { return };
+        if mesh.hosted.remove(apex) {
+            self.drop_zone(apex);
+        }
+    }
+
+    /// Zones have changed; if directory or catalog is among them, plan.
+    pub(super) fn mesh_zones_changed(&mut self, apexes: &[Name], now: Now) {
+        let Some(mesh) = &self.mesh else { return };
+        let ours = |apex: &Name| *apex == mesh.settings.directory || *apex == mesh.settings.catalog;
+        let announced = self
+            .settings
+            .zones
+            .iter()
+            .any(|spec| apexes.contains(&spec.apex));
+        if announced || apexes.iter().any(ours) {
+            self.reconcile(now);
+        }
+    }
+}
+
+/// What a setup means to a zone of this mesh; of a server without one, that it is primary or nothing.
+fn mesh_spec(mesh: &Option<Mesh>, apex: &Name, setup: &ZoneSetup) -> ZoneSpec {
+    match mesh {
+        Some(mesh) => mesh.spec(apex, setup),
+        None => ZoneSpec {
+            apex: apex.clone(),
+            sources: Vec::new(),
+            primary: setup.role == ZoneRole::Primary,
+            notify: Vec::new(),
+            members_only: false,
+            mesh: false,
+        },
+    }
+}
+
+/// # Reading the directory
+impl Core {
+    /// Reads directory and catalog as they are served.
+    fn read_mesh(&mut self) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let served = |apex: &Name| self.zones.get(apex).and_then(|entry| entry.served.clone());
+        if let Some(zone) = served(&mesh.settings.catalog) {
+            mesh.catalog = match Catalog::read(&zone) {
+                Ok(value) => Source::Read {
+                    value,
+                    serial: zone.serial().into_int(),
+                },
+                Err(faults) => Source::Broken(catalog::Broken(faults).to_string()),
+            };
+        }
+        if let Some(zone) = served(&mesh.settings.directory) {
+            let known: Vec<Name> = mesh
+                .catalog
+                .value()
+                .into_iter()
+                .flat_map(|catalog| catalog.members.keys().cloned())
+                .collect();
+            let value = Directory::read_with_legacy(&zone, &known);
+            mesh.directory = Source::Read {
+                value,
+                serial: zone.serial().into_int(),
+            };
+        }
+    }
+
+    /// The directory as it was last read.
+    pub fn directory(&self) -> Option<&Directory> {
+        self.mesh.as_ref()?.directory.value()
+    }
+
+    /// The catalog as it was last read.
+    pub fn catalog(&self) -> Option<&Catalog> {
+        self.mesh.as_ref()?.catalog.value()
+    }
+
+    /// The newest version of a zone that was decided, durable or not: what the next change must be made of.
+    pub fn head(&self, apex: &Name) -> Option<&Zone> {
+        self.zones.get(apex)?.head.as_ref()
+    }
+
+    /// What the last pass of planning came to.
+    pub fn report(&self) -> Option<&Report> {
+        self.mesh.as_ref()?.last.as_ref()
+    }
+
+    /// The site that writes directory and catalog, as far as is known.
+    pub fn catalog_primary(&self) -> Option<Site> {
+        let mesh = self.mesh.as_ref()?;
+        match mesh.directory.value() {
+            Some(directory) => directory.catalog_primary().cloned(),
+            None => mesh
+                .settings
+                .bootstrap
+                .iter()
+                .find(|site| site.role == Role::CatalogPrimary)
+                .cloned(),
+        }
+    }
+
+    /// Whether this site writes directory and catalog.
+    pub fn is_catalog_primary(&self) -> bool {
+        self.mesh.as_ref().is_some_and(Mesh::is_catalog_primary)
+    }
+}
+
+/// # Reconciling
+impl Core {
+    /// Compares what should be with what is, and does what the plan says.
+    pub(super) fn reconcile(&mut self, now: Now) {
+        if self.mesh.is_none() {
+            return self.reconcile_configured(now);
+        }
+        self.follow_foreign();
+        self.read_mesh();
+        let pace = self.settings.pace.reconcile;
+        if let Some(mesh) = &mut self.mesh {
+            mesh.next_reconcile = now.mono + pace;
+            if let Some(directory) = mesh.directory.value() {
+                mesh.hosted
+                    .retain(|zone| !directory.owners.contains_key(zone));
+            }
+        }
+        self.follow_plan(now);
+        self.meet_members(now);
+        self.announce(now);
+    }
+
+    /// Plans, has the plan checked, and carries it out.
+    fn follow_plan(&mut self, now: Now) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let own = self
+            .settings
+            .zones
+            .iter()
+            .filter(|spec| spec.primary && spec.mesh)
+            .map(|spec| spec.apex.clone());
+        let local = Local {
+            directory: mesh.settings.directory.clone(),
+            catalog: mesh.settings.catalog.clone(),
+            own: own.chain(mesh.hosted.iter().cloned()).collect(),
+        };
+        let me = &mesh.settings.me.name;
+        let wanted = desired(me, &mesh.directory, &mesh.catalog, &local);
+        let plan = plan::plan(&wanted, &mesh.observed, &mesh.approvals);
+        let facts = verify::Facts {
+            me,
+            directory: &mesh.directory,
+            catalog: &mesh.catalog,
+            local: &local,
+            observed: &mesh.observed,
+            approvals: &mesh.approvals,
+        };
+        let faults = verify::check(&plan, &facts);
+        let blocked = match faults.first() {
+            Some(fault) => Some(format!("the plan is not right: {fault}")),
+            None => mesh
+                .breaker
+                .admit(&plan)
+                .err()
+                .map(|repeats| repeats.to_string()),
+        };
+        let before = mesh.last.replace(Report {
+            plan: plan.clone(),
+            at: now.wall,
+            blocked: blocked.clone(),
+        });
+        if let Some(blocked) = blocked {
+            if before.is_none_or(|before| before.blocked.as_ref() != Some(&blocked)) {
+                self.happened(Happening::Blocked(blocked));
+            }
+            return;
+        }
+        for held in &plan.held {
+            if before
+                .as_ref()
+                .is_some_and(|before| before.plan.held.contains(held))
+            {
+                continue;
+            }
+            let message = format!(
+                "{} of {} {} would be removed at once",
+                held.names.len(),
+                held.of,
+                held.kind
+            );
+            self.happened(Happening::Held {
+                hash: held.fingerprint.to_string(),
+                message,
+            });
+        }
+        self.carry_out(&plan, now);
+    }
+
+    /// Does what a plan says. No choice is left to make here.
+    fn carry_out(&mut self, plan: &Plan, now: Now) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let news = std::mem::replace(&mut mesh.passed, mesh.directory.value().is_some());
+        plan::apply(&mut mesh.observed, plan);
+        let mut peers_changed = false;
+        for action in &plan.actions {
+            match action {
+                Action::AddPeer { site, .. } => {
+                    peers_changed = true;
+                    if news {
+                        self.happened(Happening::SiteJoined(site.clone()));
+                    }
+                }
+                Action::ChangePeer { site, .. } => {
+                    peers_changed = true;
+                    if news {
+                        self.happened(Happening::SiteChanged(site.clone()));
+                    }
+                }
+                Action::RemovePeer { site, .. } => {
+                    peers_changed = true;
+                    self.happened(Happening::SiteLeft(site.clone()));
+                }
+                Action::AddZone { zone, .. } | Action::ChangeZone { zone, .. } => {
+                    if let Action::ChangeZone { from, to, .. } = action
+                        && from.node.is_some()
+                        && from.node != to.node
+                    {
+                        self.reset_zone(zone);
+                    }
+                }
+                Action::RemoveZone { zone, .. } => self.drop_zone(zone),
+            }
+        }
+        // Other peers mean other sources and other targets for each zone.
+        let changed: Vec<Name> = match (&self.mesh, peers_changed) {
+            (Some(mesh), true) => mesh
+                .observed
+                .zones
+                .keys()
+                .chain(&mesh.hosted)
+                .cloned()
+                .collect(),
+            _ => plan
+                .actions
+                .iter()
+                .filter_map(|action| match action {
+                    Action::AddZone { zone, .. } | Action::ChangeZone { zone, .. } => {
+                        Some(zone.clone())
+                    }
+                    _ => None,
+                })
+                .collect(),
+        };
+        for apex in changed {
+            self.run_zone(&apex, now);
+        }
+    }
+
+    /// Runs a zone as its setup says.
+    fn run_zone(&mut self, apex: &Name, now: Now) {
+        let Some(mesh) = &self.mesh else { return };
+        let hosted = ZoneSetup {
+            role: ZoneRole::Primary,
+            node: None,
+            members_only: false,
+        };
+        let setup = mesh.observed.zones.get(apex).unwrap_or(&hosted);
+        let spec = mesh.spec(apex, setup);
+        match self.zones.get(apex) {
+            None => {
+                self.add_zone(spec);
+                self.serve_held(apex, now);
+            }
+            Some(entry) if entry.spec != spec => self.respecify(spec, now),
+            Some(_) => {}
+        }
+    }
+
+    /// An operator lets a held removal go on.
+    pub(super) fn approve(&mut self, hash: String, now: Now) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.approvals.insert(Fingerprint(hash));
+        }
+        self.reconcile(now);
+    }
+
+    /// Zones of the configuration of a plain name server: added, changed and dropped as it says.
+    fn reconcile_configured(&mut self, now: Now) {
+        let wanted: BTreeMap<Name, ZoneSpec> = self
+            .settings
+            .zones
+            .iter()
+            .map(|spec| (spec.apex.clone(), spec.clone()))
+            .collect();
+        for apex in self
+            .zones
+            .keys()
+            .filter(|apex| !wanted.contains_key(*apex))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
+            self.drop_zone(&apex);
+        }
+        for (apex, spec) in wanted {
+            match self.zones.get(&apex) {
+                None => {
+                    self.add_zone(spec);
+                    self.serve_held(&apex, now);
+                }
+                Some(entry) if entry.spec != spec => self.respecify(spec, now),
+                Some(_) => {}
+            }
+        }
+        self.follow_foreign();
+    }
+
+    /// Foreign servers are watched too, by what they answer to transfers and NOTIFYs.
+    fn follow_foreign(&mut self) {
+        let foreign: Vec<PeerId> = self
+            .settings
+            .zones
+            .iter()
+            .flat_map(|spec| spec.sources.iter().chain(&spec.notify))
+            .filter(|peer| matches!(peer, PeerId::Foreign(_)))
+            .cloned()
+            .collect();
+        for peer in foreign {
+            self.peers.entry(peer).or_default();
+        }
+    }
+
+    /// Trusts and watches the members, and nobody else.
+    fn meet_members(&mut self, now: Now) {
+        let Some(mesh) = &self.mesh else { return };
+        let ids: Vec<PeerId> = mesh.others().map(PeerId::Site).collect();
+        self.peers
+            .retain(|id, _| matches!(id, PeerId::Foreign(_)) || ids.contains(id));
+        let members = mesh.members();
+        for id in ids {
+            self.peers.entry(id).or_insert_with(|| {
+                self.next_probe = self.next_probe.min(now.mono + self.settings.pace.floor);
+                Peer::default()
+            });
+        }
+        self.out.push(Output::Members(members));
+    }
+
+    /// Publishes this site and its zones in the directory where they are not, or not as they are.
+    fn announce(&mut self, now: Now) {
+        let Some(mesh) = &self.mesh else { return };
+        let Some(directory) = mesh.directory.value() else {
+            return;
+        };
+        let me = &mesh.settings.me;
+        if directory.is_removed(&me.name) || !directory.sites.contains_key(&me.name) {
+            // Removed, or not yet joined: only a welcome packet opens that door.
+            return;
+        }
+        let published = directory.sites.get(&me.name);
+        // The role is given and taken in the directory, not by the site itself.
+        let mut site = me.site.clone();
+        site.role = published.map_or(site.role, |published| published.role);
+        let zones: Vec<Name> = self
+            .settings
+            .zones
+            .iter()
+            .filter(|spec| spec.primary && spec.mesh && !directory.owners.contains_key(&spec.apex))
+            .filter(|spec| {
+                self.zones
+                    .get(&spec.apex)
+                    .is_some_and(|entry| entry.served.is_some())
+            })
+            .map(|spec| spec.apex.clone())
+            .collect();
+        if published == Some(&site) && zones.is_empty() {
+            return;
+        }
+        let wait = self.settings.pace.floor * 5;
+        if mesh.announced_at.is_some_and(|at| now.mono < at + wait) {
+            let due = mesh.announced_at.map(|at| at + wait).unwrap_or(now.mono);
+            if let Some(mesh) = &mut self.mesh {
+                mesh.next_reconcile = mesh.next_reconcile.min(due);
+            }
+            return;
+        }
+        if mesh.is_catalog_primary() {
+            match self.with_announcement(&site, &zones) {
+                Ok(edited) => self.change_directory(None, edited, Vec::new(), now),
+                Err(message) => self.happened(Happening::Blocked(message)),
+            }
+        } else if let Some(primary) = self.catalog_primary() {
+            self.out.push(Output::Announce {
+                to: PeerId::Site(primary.name),
+                site,
+                zones,
+            });
+        }
+        if let Some(mesh) = &mut self.mesh {
+            mesh.announced_at = Some(now.mono);
+            mesh.next_reconcile = mesh.next_reconcile.min(now.mono + wait);
+        }
+    }
+
+    /// The directory with this site and these zones of its as they are.
+    fn with_announcement(&self, site: &Site, zones: &[Name]) -> Result<Zone, String> {
+        let mesh = self.mesh.as_ref().ok_or("no mesh")?;
+        let head = self
+            .head(&mesh.settings.directory)
+            .ok_or("the directory is not held yet")?;
+        let previous = mesh
+            .directory
+            .value()
+            .and_then(|directory| directory.sites.get(&site.name));
+        let directory = &mesh.settings.directory;
+        let made = zonemesh_update::request::publish(directory, site, previous);
+        let mut update = made.map_err(|error| error.to_string())?;
+        for zone in zones {
+            update = update.add(
+                directory::owner_record(zone, &site.name, directory)
+                    .map_err(|error| error.to_string())?,
+            );
+        }
+        let applied = zonemesh_update::apply(head, &update, &zonemesh_update::Everything);
+        applied
+            .map(|applied| applied.zone)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Changes the directory, and the catalog with it, in one commit. Only on the catalog primary.
+    pub(super) fn change_directory(
+        &mut self,
+        request: Option<RequestId>,
+        edited: Zone,
+        also: Vec<(String, String, Vec<u8>)>,
+        _now: Now,
+    ) {
+        match self.directory_versions(edited) {
+            Err((rcode, reason)) => self.reply(request, Reply::Refused { rcode, reason }),
+            Ok(versions) if versions.is_empty() && also.is_empty() => {
+                let serial = self
+                    .mesh
+                    .as_ref()
+                    .and_then(|mesh| self.head(&mesh.settings.directory))
+                    .map(Zone::serial);
+                self.reply(
+                    request,
+                    Reply::Done {
+                        serial: serial.unwrap_or(Serial(0)),
+                        changed: false,
+                    },
+                );
+            }
+            Ok(versions) => {
+                let directory = self
+                    .mesh
+                    .as_ref()
+                    .map(|mesh| mesh.settings.directory.clone());
+                let answer = directory.and_then(|apex| {
+                    let new = versions
+                        .iter()
+                        .find(|version| *version.zone.apex() == apex)
+                        .map(|version| &version.zone);
+                    let serial = new.or(self.head(&apex))?.serial();
+                    Some((apex, serial))
+                });
+                self.commit(versions, also, request, answer);
+            }
+        }
+    }
+
+    fn directory_versions(&self, edited: Zone) -> Result<Vec<NewVersion>, (Rcode, String)> {
+        let mesh = self
+            .mesh
+            .as_ref()
+            .ok_or((Rcode::NOTAUTH, "this server belongs to no mesh".to_owned()))?;
+        if !mesh.is_catalog_primary() {
+            return Err((
+                Rcode::NOTAUTH,
+                "this site is not the catalog primary".to_owned(),
+            ));
+        }
+        let fail = |reason: String| (Rcode::SERVFAIL, reason);
+        let mut edited = edited;
+        if mesh.settings.legacy_txt {
+            let mut editor = edited.edit();
+            directory::sync_legacy(&mut editor, &Directory::read(&edited), true)
+                .map_err(|error| fail(error.to_string()))?;
+            edited = editor.finish().map_err(|error| fail(error.to_string()))?;
+        }
+        let mut versions = Vec::new();
+        versions.extend(
+            self.next_version(&edited)
+                .map_err(|error| fail(error.to_string()))?,
+        );
+        let directory = Directory::read(&edited);
+        let wanted: BTreeMap<Name, Option<String>> = directory
+            .owners
+            .keys()
+            .map(|zone| (zone.clone(), mesh.settings.groups.get(zone).cloned()))
+            .collect();
+        let catalog = self.head_of(&mesh.settings.catalog)?;
+        let serial = self
+            .zones
+            .get(&mesh.settings.catalog)
+            .and_then(|entry| entry.floor())
+            .unwrap_or(catalog.serial())
+            .next();
+        if let Some(zone) =
+            catalog::follow(catalog, &wanted, serial).map_err(|error| fail(error.to_string()))?
+        {
+            let zone = with_serial(&zone, serial).map_err(|error| fail(error.to_string()))?;
+            let diffs = vec![catalog.diff(&zone)];
+            versions.push(NewVersion {
+                zone,
+                diffs,
+                from: None,
+                base: None,
+            });
+        }
+        Ok(versions)
+    }
+}

@@ -1,0 +1,301 @@
+//! The core of a site: every decision about its zones and its mesh, apart from all I/O.
+//!
+//! Events and the time go in ([`Input`], [`Now`]), what is to be done comes out ([`Output`]); the shell around it
+//! owns sockets, the store and the clock, and reports back. The same core runs in a simulation.
+//!
+//! ```text
+//!               Notify, Tick            Transferred             Committed
+//!   (secondary) ───────────► transfer ─────────────► commit ─────────────► publish, tell, count receipts
+//!   (primary)   ─ Change, Directory ────────────────────┘
+//! ```
+//!
+//! Each zone has a *head*, the newest version that was decided, and a *served* version, the newest that is durable.
+//! Changes are made on the head without waiting for the disk; a commit that fails takes the head back to what is served.
+
+mod change;
+mod event;
+mod membership;
+mod peers;
+mod receipt;
+mod replicate;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+pub use self::event::*;
+use self::membership::Mesh;
+pub use self::membership::{Me, MeshSettings, Report};
+use self::peers::Peer;
+use self::receipt::Waiting;
+use self::replicate::Entry;
+use zonemesh_zone::{Name, Serial, Zone};
+
+/// How often things are done that no event asks for.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// Between two probes of a peer.
+    pub probe: Duration,
+    /// Between two full passes of planning.
+    pub reconcile: Duration,
+    /// Least time before a failed transfer or NOTIFY is tried again.
+    pub floor: Duration,
+    /// Most time before a NOTIFY that was not answered is repeated.
+    pub cap: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            // A peer that hangs must be noticed within 15 seconds: two probes that fail, each within its time-out.
+            probe: Duration::from_secs(5),
+            reconcile: Duration::from_secs(60),
+            floor: Duration::from_secs(1),
+            cap: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What the configuration says to the core.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Zones that the configuration names, and that do not come from the mesh.
+    pub zones: Vec<ZoneSpec>,
+    /// The mesh that this site belongs to; a plain name server has none.
+    pub mesh: Option<MeshSettings>,
+    /// Intervals.
+    pub pace: Pace,
+}
+
+/// The core of one site. See the module's documentation.
+pub struct Core {
+    settings: Settings,
+    zones: BTreeMap<Name, Entry>,
+    /// When which zone wants attention: the one list of all timers.
+    due: BTreeSet<(Duration, Name)>,
+    peers: BTreeMap<PeerId, Peer>,
+    mesh: Option<Mesh>,
+    commits: BTreeMap<CommitId, PendingCommit>,
+    waiting: Vec<Waiting>,
+    next_commit: CommitId,
+    next_probe: Duration,
+    random: u64,
+    out: Vec<Output>,
+}
+
+/// A commit that the store has not answered yet.
+struct PendingCommit {
+    zones: Vec<NewVersion>,
+    request: Option<RequestId>,
+    /// The zone whose serial the request is answered with.
+    answer: Option<(Name, Serial)>,
+}
+
+/// # Running
+impl Core {
+    /// Makes the core of a site out of its configuration and what its store holds. `seed` feeds the jitter of timers.
+    pub fn new(settings: Settings, held: Vec<Held>, seed: u64, now: Now) -> (Self, Vec<Output>) {
+        let mut core = Self {
+            mesh: settings.mesh.clone().map(|mesh| Mesh::new(mesh, now)),
+            settings,
+            zones: BTreeMap::new(),
+            due: BTreeSet::new(),
+            peers: BTreeMap::new(),
+            commits: BTreeMap::new(),
+            waiting: Vec::new(),
+            next_commit: 1,
+            next_probe: now.mono,
+            random: seed | 1,
+            out: Vec::new(),
+        };
+        core.start(held, now);
+        let out = std::mem::take(&mut core.out);
+        (core, out)
+    }
+
+    /// Takes one event and returns what is to be done.
+    pub fn handle(&mut self, input: Input, now: Now) -> Vec<Output> {
+        match input {
+            Input::Tick => {}
+            Input::Notify { apex, serial, from } => self.notified_of(&apex, serial, from, now),
+            Input::Transferred { apex, from, result } => self.transferred(&apex, from, result, now),
+            Input::Committed { commit, result } => self.committed(commit, result, now),
+            Input::Notified {
+                to,
+                apex,
+                serial,
+                result,
+            } => self.told(&to, &apex, serial, result, now),
+            Input::Probed { peer, result } => self.probed(peer, result, now),
+            Input::Change { request, change } => self.change(request, change, now),
+            Input::Directory {
+                request,
+                edited,
+                also,
+            } => self.change_directory(Some(request), edited, also, now),
+            Input::Wait {
+                request,
+                apex,
+                serial,
+            } => self.wait(request, apex, serial, now),
+            Input::Host {
+                request,
+                zone,
+                high_water,
+            } => self.host(request, zone, high_water, now),
+            Input::Unhost { apex } => self.unhost(&apex),
+            Input::Forget { request } => self.waiting.retain(|waiting| waiting.request != request),
+            Input::Refresh { apex } => self.refresh(&apex, None, now),
+            Input::Approve { hash } => self.approve(hash, now),
+        }
+        self.tick(now);
+        std::mem::take(&mut self.out)
+    }
+
+    /// Takes another configuration; zones and peers that stay are not disturbed.
+    pub fn configure(&mut self, settings: Settings, now: Now) -> Vec<Output> {
+        self.settings = settings;
+        if let (Some(mesh), Some(settings)) = (&mut self.mesh, &self.settings.mesh) {
+            mesh.settings = settings.clone();
+        }
+        self.reconcile(now);
+        self.tick(now);
+        std::mem::take(&mut self.out)
+    }
+
+    /// When [`Input::Tick`] is wanted at the latest.
+    pub fn next_due(&self) -> Duration {
+        let zones = self.due.first().map(|(due, _)| *due);
+        let mesh = self.mesh.as_ref().map(|mesh| mesh.next_reconcile);
+        let probes = (!self.peers.is_empty()).then_some(self.next_probe);
+        [zones, mesh, probes]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(Duration::MAX)
+    }
+
+    fn tick(&mut self, now: Now) {
+        while let Some((due, apex)) = self.due.first().cloned() {
+            if due > now.mono {
+                break;
+            }
+            self.due.remove(&(due, apex.clone()));
+            if let Some(entry) = self.zones.get_mut(&apex) {
+                entry.due = None;
+            }
+            self.attend(&apex, now);
+            self.schedule(&apex);
+        }
+        self.probe_peers(now);
+        if self
+            .mesh
+            .as_ref()
+            .is_some_and(|mesh| mesh.next_reconcile <= now.mono)
+        {
+            self.reconcile(now);
+        }
+    }
+
+    /// Enters the zone into the list of timers at the moment at which it next wants attention.
+    fn schedule(&mut self, apex: &Name) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let next = entry.next_due();
+        if entry.due == next {
+            return;
+        }
+        if let Some(old) = entry.due.take() {
+            self.due.remove(&(old, apex.clone()));
+        }
+        if let Some(next) = next {
+            self.due.insert((next, apex.clone()));
+        }
+        entry.due = next;
+    }
+
+    /// A number for jitter: xorshift, because all that matters is that sites do not act in step.
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    fn happened(&mut self, what: Happening) {
+        self.out.push(Output::Happened(what));
+    }
+
+    fn reply(&mut self, request: Option<RequestId>, reply: Reply) {
+        if let Some(request) = request {
+            self.out.push(Output::Reply { request, reply });
+        }
+    }
+}
+
+/// # Looking into it
+impl Core {
+    /// How each zone stands.
+    pub fn zones(&self) -> impl Iterator<Item = ZoneView<'_>> {
+        self.zones.values().map(|entry| entry.view())
+    }
+
+    /// How one zone stands.
+    pub fn zone(&self, apex: &Name) -> Option<ZoneView<'_>> {
+        self.zones.get(apex).map(|entry| entry.view())
+    }
+
+    /// Whether every zone that this site should serve is held and good, so that it may answer at all.
+    pub fn ready(&self) -> bool {
+        let known = self.mesh.as_ref().is_none_or(|mesh| mesh.known());
+        known
+            && self
+                .zones
+                .values()
+                .filter(|entry| entry.spec.mesh)
+                .all(|entry| entry.served.is_some())
+    }
+
+    /// Which zones are missing, if any.
+    pub fn missing(&self) -> Vec<Name> {
+        self.zones
+            .values()
+            .filter(|entry| entry.served.is_none())
+            .map(|entry| entry.spec.apex.clone())
+            .collect()
+    }
+
+    /// Each peer, and since when it has not answered.
+    pub fn peers(&self) -> impl Iterator<Item = (&PeerId, Option<Duration>)> {
+        self.peers.iter().map(|(id, peer)| (id, peer.lost_since))
+    }
+}
+
+/// How a zone stands at this site.
+#[derive(Clone, Debug)]
+pub struct ZoneView<'a> {
+    /// What it is to this site.
+    pub spec: &'a ZoneSpec,
+    /// What is served.
+    pub zone: Option<&'a Zone>,
+    /// The highest serial that was published or shown.
+    pub high_water: Option<Serial>,
+    /// Unix time until which it may be served.
+    pub expires_at: Option<i64>,
+    /// Unix time of the last success with a source.
+    pub last_refresh: Option<i64>,
+    /// When its sources are asked next.
+    pub next_refresh: Option<Duration>,
+    /// The source that it last came from or that last confirmed it.
+    pub source: Option<&'a PeerId>,
+    /// The last error of each source that has not succeeded since.
+    pub errors: &'a BTreeMap<PeerId, String>,
+    /// What the peers have shown.
+    pub shown: &'a BTreeMap<PeerId, Serial>,
+    /// Whether it is past its expiry.
+    pub expired: bool,
+    /// Whether a transfer is under way.
+    pub transferring: bool,
+}

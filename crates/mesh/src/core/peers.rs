@@ -1,0 +1,110 @@
+//! Who answers and who does not: probes of each peer, a few bytes every few seconds, whatever the number of zones.
+
+use std::time::Duration;
+
+use zonemesh_zone::{Serial, SerialExt, Zone};
+
+use super::{Core, Failure, Happening, Now, Output, PeerId};
+
+/// What is known of a peer's health. Nothing here ever leads to its removal.
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    /// Since when it has not answered.
+    pub(super) lost_since: Option<Duration>,
+    /// Failures one after the other.
+    failures: u32,
+    /// When the first of them was.
+    first_failure: Duration,
+    probing: bool,
+    why: String,
+}
+
+impl Core {
+    /// Sends a probe to each site when it is time.
+    pub(super) fn probe_peers(&mut self, now: Now) {
+        if self.next_probe > now.mono || self.peers.is_empty() {
+            return;
+        }
+        self.next_probe = now.mono + self.settings.pace.probe;
+        for (id, peer) in &mut self.peers {
+            if matches!(id, PeerId::Site(_)) && !peer.probing {
+                peer.probing = true;
+                self.out.push(Output::Probe { peer: id.clone() });
+            }
+        }
+    }
+
+    /// A probe ended.
+    pub(super) fn probed(&mut self, id: PeerId, result: Result<Option<Serial>, Failure>, now: Now) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.probing = false;
+        }
+        match result {
+            Err(failure) if failure.unreachable => self.peer_failed(&id, &failure.message, now),
+            // It answers, if only to refuse: whether it trusts us is another question.
+            Err(_) => self.peer_answered(&id, now),
+            Ok(serial) => {
+                self.peer_answered(&id, now);
+                let Some(directory) = self
+                    .mesh
+                    .as_ref()
+                    .map(|mesh| mesh.settings.directory.clone())
+                else {
+                    return;
+                };
+                let ours = self
+                    .zones
+                    .get(&directory)
+                    .and_then(|entry| entry.head.as_ref())
+                    .map(Zone::serial);
+                if let Some(theirs) = serial
+                    && ours.is_none_or(|ours| theirs.is_after(ours))
+                {
+                    self.notified_of(&directory, Some(theirs), id, now);
+                }
+            }
+        }
+    }
+
+    /// A peer answered something.
+    pub(super) fn peer_answered(&mut self, id: &PeerId, now: Now) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        peer.failures = 0;
+        if let Some(since) = peer.lost_since.take() {
+            let after = now.mono.saturating_sub(since);
+            self.happened(Happening::PeerBack {
+                peer: id.clone(),
+                after,
+            });
+            self.tell_now(&id.clone(), now);
+        }
+    }
+
+    /// A peer could not be reached.
+    pub(super) fn peer_failed(&mut self, id: &PeerId, message: &str, now: Now) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        if peer.failures == 0 {
+            peer.first_failure = now.mono;
+        }
+        peer.failures += 1;
+        peer.why = message.to_owned();
+        // One failure is a lost packet or a restart; two, some time apart, are worth a line.
+        if peer.failures >= 2 && peer.lost_since.is_none() {
+            peer.lost_since = Some(peer.first_failure);
+            self.happened(Happening::PeerLost {
+                peer: id.clone(),
+                message: message.to_owned(),
+            });
+        }
+    }
+
+    /// Why a peer is lost, if it is.
+    pub fn lost(&self, id: &PeerId) -> Option<(Duration, &str)> {
+        let peer = self.peers.get(id)?;
+        Some((peer.lost_since?, peer.why.as_str()))
+    }
+}

@@ -1,0 +1,880 @@
+//! One zone's replication: when its sources are asked, what is made of their answers, and who is told.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use zonemesh_zone::{Diff, Name, Serial, SerialExt, Soa, Zone};
+
+use super::{
+    CommitId, Core, Failure, Got, Happening, Held, NewVersion, Now, Output, PeerId, PendingCommit,
+    RequestId, ZoneSpec, ZoneView,
+};
+
+/// One zone at this site.
+pub(super) struct Entry {
+    pub(super) spec: ZoneSpec,
+    /// The newest version that was decided; its commit may be under way.
+    pub(super) head: Option<Zone>,
+    /// The newest version that is durable.
+    pub(super) served: Option<Zone>,
+    pub(super) high_water: Option<Serial>,
+    pub(super) shown: BTreeMap<PeerId, Serial>,
+    /// When the served version was published, and whether it is yet to be seen everywhere.
+    pub(super) published: Option<(Duration, bool)>,
+    /// Where it is entered in the list of timers.
+    pub(super) due: Option<Duration>,
+    commits: usize,
+    refresh: Refresh,
+    tell: BTreeMap<PeerId, Tell>,
+}
+
+/// Asking the sources.
+#[derive(Default)]
+struct Refresh {
+    /// When to ask next; none at a primary.
+    at: Option<Duration>,
+    /// The source that is being asked, and those that come after it.
+    asking: Option<(PeerId, Vec<PeerId>)>,
+    /// Something came in between: ask again, and this one first.
+    again: Option<Option<PeerId>>,
+    /// Rounds without success, one after the other.
+    failures: u32,
+    errors: BTreeMap<PeerId, String>,
+    last_source: Option<PeerId>,
+    last_success: Option<i64>,
+    expires_at: Option<i64>,
+    expired: bool,
+    half_told: bool,
+}
+
+/// A NOTIFY that is owed to a peer.
+struct Tell {
+    serial: Serial,
+    due: Duration,
+    attempts: u32,
+    under_way: bool,
+}
+
+impl Entry {
+    pub(super) fn new(spec: ZoneSpec) -> Self {
+        Self {
+            spec,
+            head: None,
+            served: None,
+            high_water: None,
+            shown: BTreeMap::new(),
+            published: None,
+            due: None,
+            commits: 0,
+            refresh: Refresh::default(),
+            tell: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn view(&self) -> ZoneView<'_> {
+        ZoneView {
+            spec: &self.spec,
+            zone: self.served.as_ref(),
+            high_water: self.high_water,
+            expires_at: self.refresh.expires_at,
+            last_refresh: self.refresh.last_success,
+            next_refresh: self.refresh.at,
+            source: self.refresh.last_source.as_ref(),
+            errors: &self.refresh.errors,
+            shown: &self.shown,
+            expired: self.refresh.expired,
+            transferring: self.refresh.asking.is_some(),
+        }
+    }
+
+    /// When this zone wants attention next.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        let refresh = self.refresh.at.filter(|_| self.refresh.asking.is_none());
+        let tell = self
+            .tell
+            .values()
+            .filter(|tell| !tell.under_way)
+            .map(|tell| tell.due)
+            .min();
+        refresh.into_iter().chain(tell).min()
+    }
+
+    /// The serial that the next version must exceed.
+    pub(super) fn floor(&self) -> Option<Serial> {
+        let mut floor = self.high_water;
+        for serial in self
+            .head
+            .iter()
+            .map(Zone::serial)
+            .chain(self.shown.values().copied())
+        {
+            floor = Some(floor.map_or(serial, |floor| floor.later_of(serial)));
+        }
+        floor
+    }
+
+    fn see(&mut self, serial: Serial) {
+        self.high_water = Some(self.high_water.map_or(serial, |seen| seen.later_of(serial)));
+    }
+
+    /// The SOA of what is held, or times for a zone of which nothing is.
+    fn times(&self) -> (Duration, Duration, i64) {
+        match self.served.as_ref().map(Zone::soa) {
+            Some(Soa {
+                refresh,
+                retry,
+                expire,
+                ..
+            }) => (
+                Duration::from_secs((*refresh).into()),
+                Duration::from_secs((*retry).into()),
+                i64::from(*expire),
+            ),
+            // Nothing is held: there is no interval to go by; the cap of the back-off bounds it.
+            None => (Duration::from_secs(60), Duration::from_secs(60), 0),
+        }
+    }
+}
+
+/// # Zones come and go
+impl Core {
+    /// Takes over what the store holds, then what the configuration and the mesh want.
+    pub(super) fn start(&mut self, held: Vec<Held>, now: Now) {
+        for spec in self.settings.zones.clone() {
+            self.add_zone(spec);
+        }
+        let mut rest = Vec::new();
+        for held in held {
+            if self.zones.contains_key(held.zone.apex()) {
+                self.take_over(held, now);
+            } else {
+                rest.push(held);
+            }
+        }
+        self.start_mesh(rest, now);
+        for apex in self.zones.keys().cloned().collect::<Vec<_>>() {
+            self.serve_held(&apex, now);
+        }
+        self.reconcile(now);
+    }
+
+    /// Puts in a zone of which nothing is held yet.
+    pub(super) fn add_zone(&mut self, spec: ZoneSpec) {
+        self.zones
+            .entry(spec.apex.clone())
+            .or_insert_with(|| Entry::new(spec));
+    }
+
+    /// Takes a version that the store had.
+    pub(super) fn take_over(&mut self, held: Held, _now: Now) {
+        let Some(entry) = self.zones.get_mut(held.zone.apex()) else {
+            return;
+        };
+        entry.see(held.high_water);
+        entry.see(held.zone.serial());
+        entry.head = Some(held.zone.clone());
+        entry.served = Some(held.zone);
+        entry.refresh.expires_at = held.expires_at;
+        entry.refresh.last_success = held.last_refresh;
+    }
+
+    /// Publishes what a zone holds and starts its timers.
+    pub(super) fn serve_held(&mut self, apex: &Name, now: Now) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        if entry.spec.primary && entry.head.is_some() {
+            entry.refresh.at = None;
+            entry.refresh.expires_at = None;
+            entry.refresh.expired = false;
+        } else if entry.refresh.at.is_none() {
+            // After a restart nobody knows what was missed: ask at once.
+            entry.refresh.at = Some(now.mono);
+            let held = entry.served.is_some();
+            entry.refresh.expired =
+                held && entry.refresh.expires_at.is_some_and(|at| at <= now.wall);
+        }
+        self.publish(apex, Vec::new());
+        if self
+            .zones
+            .get(apex)
+            .is_some_and(|entry| entry.spec.primary && entry.served.is_some())
+        {
+            self.tell_all(apex, now);
+        }
+        self.schedule(apex);
+    }
+
+    /// Gives a zone another role, other sources or other peers to tell.
+    pub(super) fn respecify(&mut self, spec: ZoneSpec, now: Now) {
+        let apex = spec.apex.clone();
+        let Some(entry) = self.zones.get_mut(&apex) else {
+            return;
+        };
+        let was_primary = entry.spec.primary;
+        let new_targets: Vec<PeerId> = spec
+            .notify
+            .iter()
+            .filter(|peer| !entry.spec.notify.contains(peer))
+            .cloned()
+            .collect();
+        entry
+            .tell
+            .retain(|peer, _| spec.notify.contains(peer) || spec.sources.contains(peer));
+        entry
+            .shown
+            .retain(|peer, _| spec.notify.contains(peer) || spec.sources.contains(peer));
+        entry.spec = spec;
+        if was_primary != entry.spec.primary {
+            entry.refresh = Refresh {
+                expires_at: entry.refresh.expires_at,
+                ..Refresh::default()
+            };
+            return self.serve_held(&apex, now);
+        }
+        if entry.served.is_none() && !entry.spec.primary {
+            entry.refresh.at = Some(now.mono);
+        }
+        if entry.spec.primary && entry.served.is_some() {
+            for peer in new_targets {
+                self.tell(&apex, peer, now);
+            }
+        }
+        self.publish(&apex, Vec::new());
+        self.schedule(&apex);
+    }
+
+    /// Takes a zone out.
+    pub(super) fn drop_zone(&mut self, apex: &Name) {
+        let Some(entry) = self.zones.remove(apex) else {
+            return;
+        };
+        if let Some(due) = entry.due {
+            self.due.remove(&(due, apex.clone()));
+        }
+        self.out.push(Output::Withdraw { apex: apex.clone() });
+        self.happened(Happening::ZoneRemoved(apex.clone()));
+    }
+
+    /// Forgets the difference to what its source has, so that the whole zone is transferred; the old copy serves until then.
+    pub(super) fn reset_zone(&mut self, apex: &Name) {
+        if let Some(entry) = self.zones.get_mut(apex)
+            && !entry.spec.primary
+        {
+            entry.head = None;
+            entry.high_water = None;
+            entry.shown.clear();
+            entry.refresh.at = Some(Duration::ZERO);
+        }
+    }
+
+    fn publish(&mut self, apex: &Name, diffs: Vec<Diff>) {
+        let Some(entry) = self.zones.get(apex) else {
+            return;
+        };
+        self.out.push(Output::Publish {
+            spec: entry.spec.clone(),
+            zone: entry.served.clone().filter(|_| !entry.refresh.expired),
+            diffs,
+            expires_at: entry.refresh.expires_at,
+        });
+    }
+}
+
+/// # Asking the sources
+impl Core {
+    /// Does what is due for a zone.
+    pub(super) fn attend(&mut self, apex: &Name, now: Now) {
+        self.check_expiry(apex, now);
+        if self
+            .zones
+            .get(apex)
+            .is_some_and(|entry| entry.refresh.at.is_some_and(|at| at <= now.mono))
+        {
+            self.refresh(apex, None, now);
+        }
+        let Some(entry) = self.zones.get(apex) else {
+            return;
+        };
+        let due: Vec<PeerId> = entry
+            .tell
+            .iter()
+            .filter(|(_, tell)| !tell.under_way && tell.due <= now.mono)
+            .map(|(peer, _)| peer.clone())
+            .collect();
+        for peer in due {
+            self.send_notify(apex, &peer, now);
+        }
+    }
+
+    /// Asks the sources of a zone, `first` before the others.
+    pub(super) fn refresh(&mut self, apex: &Name, first: Option<PeerId>, now: Now) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        // A primary asks nobody, unless it has lost what it had.
+        if entry.spec.primary && entry.head.is_some() {
+            return;
+        }
+        if entry.refresh.asking.is_some() || entry.commits > 0 {
+            entry.refresh.again = Some(first);
+            return;
+        }
+        let mut sources: Vec<PeerId> = first.into_iter().collect();
+        for source in &entry.spec.sources {
+            if !sources.contains(source) {
+                sources.push(source.clone());
+            }
+        }
+        // Peers that do not answer come last, but are asked: to be down is not for ever.
+        let lost = |peer: &PeerId| {
+            self.peers
+                .get(peer)
+                .is_some_and(|peer| peer.lost_since.is_some())
+        };
+        sources.sort_by_key(|peer| lost(peer));
+        if sources.is_empty() {
+            entry.refresh.at = Some(now.mono + self.settings.pace.cap);
+            return self.schedule(apex);
+        }
+        let from = sources.remove(0);
+        entry.refresh.again = None;
+        entry.refresh.asking = Some((from.clone(), sources));
+        self.out.push(Output::Transfer {
+            apex: apex.clone(),
+            from,
+            have: entry.head.clone(),
+        });
+        self.schedule(apex);
+    }
+
+    /// A NOTIFY arrived.
+    pub(super) fn notified_of(
+        &mut self,
+        apex: &Name,
+        serial: Option<Serial>,
+        from: PeerId,
+        now: Now,
+    ) {
+        self.peer_answered(&from, now);
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        if let Some(serial) = serial {
+            entry.shown.insert(from.clone(), serial);
+            if !entry.spec.primary {
+                // The zone may come from anyone; what was shown must never be undercut should we become primary.
+                entry.see(serial);
+            }
+        }
+        if entry.spec.primary {
+            if let (Some(theirs), Some(head)) = (serial, entry.head.as_ref().map(Zone::serial))
+                && theirs.is_after(head)
+            {
+                self.peer_ahead(apex, from, theirs, head, now);
+            }
+            return self.count_receipts(apex, now);
+        }
+        let news = match (serial, &entry.head) {
+            (Some(serial), Some(head)) => serial.is_after(head.serial()),
+            _ => true,
+        };
+        if news || entry.refresh.expired {
+            self.refresh(apex, Some(from), now);
+        }
+    }
+
+    /// A transfer ended.
+    pub(super) fn transferred(
+        &mut self,
+        apex: &Name,
+        from: PeerId,
+        result: Result<Got, Failure>,
+        now: Now,
+    ) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        match entry.refresh.asking.take() {
+            Some((asked, _)) if asked != from => return,
+            None => return,
+            Some((_, rest)) => match result {
+                Err(failure) => {
+                    if failure.unreachable {
+                        self.peer_failed(&from, &failure.message, now);
+                    } else {
+                        self.peer_answered(&from, now);
+                    }
+                    self.try_next(apex, from, rest, failure.message, now);
+                }
+                Ok(got) => {
+                    self.peer_answered(&from, now);
+                    self.take_transfer(apex, from, rest, got, now);
+                }
+            },
+        }
+        self.schedule(apex);
+    }
+
+    fn take_transfer(&mut self, apex: &Name, from: PeerId, rest: Vec<PeerId>, got: Got, now: Now) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let (zone, diffs) = match got {
+            Got::UpToDate => {
+                if let Some(head) = &entry.head {
+                    entry.shown.insert(from.clone(), head.serial());
+                }
+                return self.refreshed(apex, from, now);
+            }
+            Got::Full(zone) => (zone, Vec::new()),
+            Got::Diffs(zone, diffs) => (zone, diffs),
+        };
+        if zone.apex() != apex {
+            let message = format!("asked for {apex} and got {}", zone.apex());
+            return self.try_next(apex, from, rest, message, now);
+        }
+        entry.shown.insert(from.clone(), zone.serial());
+        if let Some(head) = &entry.head {
+            let (ours, theirs) = (head.serial(), zone.serial());
+            if theirs == ours {
+                return self.refreshed(apex, from, now);
+            }
+            if !theirs.is_after(ours) {
+                let message = format!(
+                    "serial {theirs} is behind {ours}, which is held here: the source was set back, or is itself out of date"
+                );
+                return self.try_next(apex, from, rest, message, now);
+            }
+            let start = diffs
+                .first()
+                .and_then(Diff::serials)
+                .map(|(start, _)| start);
+            if start.is_some_and(|start| start != ours) {
+                // Something else was taken in between: these differences are for a version that is no longer ours.
+                return self.refresh(apex, Some(from), now);
+            }
+        }
+        entry.refresh.last_source = Some(from.clone());
+        self.commit(
+            vec![NewVersion {
+                zone,
+                diffs,
+                from: Some(from),
+                base: None,
+            }],
+            Vec::new(),
+            None,
+            None,
+        );
+    }
+
+    /// A source confirmed or renewed what is held.
+    fn refreshed(&mut self, apex: &Name, from: PeerId, now: Now) {
+        let jitter = self.random() % 100;
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let (refresh, _, expire) = entry.times();
+        let was_expired = std::mem::take(&mut entry.refresh.expired);
+        entry.refresh.errors.remove(&from);
+        entry.refresh.failures = 0;
+        entry.refresh.half_told = false;
+        entry.refresh.last_success = Some(now.wall);
+        entry.refresh.expires_at = Some(now.wall + expire);
+        entry.refresh.last_source = Some(from.clone());
+        // Up to a tenth earlier, so that a thousand zones that came together do not ask together ever after.
+        let refresh = refresh.max(self.settings.pace.floor);
+        entry.refresh.at = Some(now.mono + refresh - refresh * jitter as u32 / 1000);
+        self.out.push(Output::Keep {
+            apex: apex.clone(),
+            expires_at: entry.refresh.expires_at,
+            last_refresh: entry.refresh.last_success,
+        });
+        if was_expired {
+            self.publish(apex, Vec::new());
+            self.happened(Happening::Healed(apex.clone()));
+        }
+        self.tell_back(apex, now);
+        self.ask_again(apex, now);
+        self.schedule(apex);
+    }
+
+    /// A source failed: the next one, or, when all have, later.
+    fn try_next(
+        &mut self,
+        apex: &Name,
+        from: PeerId,
+        mut rest: Vec<PeerId>,
+        message: String,
+        now: Now,
+    ) {
+        let jitter = self.random() % 100;
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        entry.refresh.errors.insert(from.clone(), message.clone());
+        if !rest.is_empty() {
+            let next = rest.remove(0);
+            entry.refresh.asking = Some((next.clone(), rest));
+            self.out.push(Output::Transfer {
+                apex: apex.clone(),
+                from: next,
+                have: entry.head.clone(),
+            });
+            return;
+        }
+        let (_, retry, _) = entry.times();
+        let pace = &self.settings.pace;
+        let backoff = pace.floor * 2u32.pow(entry.refresh.failures.min(10));
+        let wait = backoff.min(retry).clamp(pace.floor, pace.cap.max(retry));
+        entry.refresh.failures += 1;
+        entry.refresh.at = Some(now.mono + wait + wait * jitter as u32 / 1000);
+        if entry.refresh.failures == 1 {
+            self.happened(Happening::TransferFailed {
+                apex: apex.clone(),
+                from,
+                message,
+            });
+        }
+        self.check_expiry(apex, now);
+        self.ask_again(apex, now);
+        self.schedule(apex);
+    }
+
+    /// Asks once more when a NOTIFY came while a transfer or commit was under way.
+    fn ask_again(&mut self, apex: &Name, now: Now) {
+        if let Some(entry) = self.zones.get_mut(apex)
+            && let Some(first) = entry.refresh.again.take()
+        {
+            self.refresh(apex, first, now);
+        }
+    }
+
+    fn check_expiry(&mut self, apex: &Name, now: Now) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let (_, _, expire) = entry.times();
+        let Some(at) = entry
+            .refresh
+            .expires_at
+            .filter(|_| !entry.spec.primary && entry.served.is_some())
+        else {
+            return;
+        };
+        if at <= now.wall && !entry.refresh.expired {
+            entry.refresh.expired = true;
+            self.publish(apex, Vec::new());
+            self.happened(Happening::Expired(apex.clone()));
+        } else if at - now.wall <= expire / 2
+            && !entry.refresh.half_told
+            && entry.refresh.failures > 0
+        {
+            entry.refresh.half_told = true;
+            self.happened(Happening::HalfExpired(apex.clone()));
+        }
+    }
+}
+
+/// # Commits
+impl Core {
+    /// Asks for versions to be made durable; they become the heads of their zones.
+    pub(super) fn commit(
+        &mut self,
+        mut versions: Vec<NewVersion>,
+        also: Vec<(String, String, Vec<u8>)>,
+        request: Option<RequestId>,
+        answer: Option<(Name, Serial)>,
+    ) {
+        let commit = self.next_commit;
+        self.next_commit += 1;
+        for version in &mut versions {
+            if let Some(entry) = self.zones.get_mut(version.zone.apex()) {
+                version.base = entry.head.replace(version.zone.clone());
+                entry.commits += 1;
+            }
+        }
+        self.commits.insert(
+            commit,
+            PendingCommit {
+                zones: versions.clone(),
+                request,
+                answer,
+            },
+        );
+        self.out.push(Output::Commit {
+            commit,
+            versions,
+            also,
+        });
+    }
+
+    /// A commit ended: publish what is durable, or take back what is not.
+    pub(super) fn committed(&mut self, commit: CommitId, result: Result<(), String>, now: Now) {
+        let Some(pending) = self.commits.remove(&commit) else {
+            return;
+        };
+        let apexes: Vec<Name> = pending
+            .zones
+            .iter()
+            .map(|version| version.zone.apex().clone())
+            .collect();
+        for apex in &apexes {
+            if let Some(entry) = self.zones.get_mut(apex) {
+                entry.commits -= 1;
+            }
+        }
+        match result {
+            Ok(()) => {
+                for version in pending.zones {
+                    self.install(version, now);
+                }
+                if let Some((_, serial)) = pending.answer {
+                    self.reply(
+                        pending.request,
+                        super::Reply::Done {
+                            serial,
+                            changed: true,
+                        },
+                    );
+                }
+                self.mesh_zones_changed(&apexes, now);
+            }
+            Err(message) => {
+                for apex in &apexes {
+                    if let Some(entry) = self.zones.get_mut(apex) {
+                        entry.head = entry.served.clone();
+                    }
+                    if let Some(from) = pending
+                        .zones
+                        .iter()
+                        .find_map(|version| version.from.clone())
+                    {
+                        self.try_next(
+                            apex,
+                            from,
+                            Vec::new(),
+                            format!("could not be stored: {message}"),
+                            now,
+                        );
+                    }
+                }
+                self.reply(
+                    pending.request,
+                    super::Reply::Refused {
+                        rcode: zonemesh_zone::Rcode::SERVFAIL,
+                        reason: message.clone(),
+                    },
+                );
+                self.happened(Happening::CommitFailed {
+                    zones: apexes,
+                    message,
+                });
+            }
+        }
+    }
+
+    fn install(&mut self, version: NewVersion, now: Now) {
+        let apex = version.zone.apex().clone();
+        let Some(entry) = self.zones.get_mut(&apex) else {
+            return;
+        };
+        let serial = version.zone.serial();
+        let before = entry.served.replace(version.zone).map(|zone| zone.serial());
+        entry.see(serial);
+        entry.published = Some((now.mono, entry.spec.mesh));
+        let happening = match version.from {
+            None => Happening::ZoneChanged {
+                apex: apex.clone(),
+                serial,
+            },
+            Some(from) => match before {
+                None => Happening::ZoneLearnt {
+                    apex: apex.clone(),
+                    serial,
+                    from,
+                },
+                Some(from_serial) => Happening::ZoneTransferred {
+                    apex: apex.clone(),
+                    from_serial,
+                    serial,
+                    from,
+                    incremental: !version.diffs.is_empty(),
+                },
+            },
+        };
+        // The times in the new SOA count from now on.
+        let source = entry
+            .refresh
+            .last_source
+            .clone()
+            .filter(|_| !entry.spec.primary);
+        match source {
+            Some(from) => {
+                let was_expired = entry.refresh.expired;
+                entry.refresh.expired = false;
+                self.publish(&apex, version.diffs);
+                self.happened(happening);
+                if was_expired {
+                    self.happened(Happening::Healed(apex.clone()));
+                }
+                self.refreshed(&apex, from, now);
+            }
+            None => {
+                self.publish(&apex, version.diffs);
+                self.happened(happening);
+            }
+        }
+        self.tell_all(&apex, now);
+        self.count_receipts(&apex, now);
+        self.schedule(&apex);
+    }
+}
+
+/// # Telling others
+impl Core {
+    /// Owes a NOTIFY to all who are to be told.
+    pub(super) fn tell_all(&mut self, apex: &Name, now: Now) {
+        let targets = self
+            .zones
+            .get(apex)
+            .map(|entry| entry.spec.notify.clone())
+            .unwrap_or_default();
+        for peer in targets {
+            self.tell(apex, peer, now);
+        }
+    }
+
+    /// Tells the zone's primary what is served here now: its receipt.
+    fn tell_back(&mut self, apex: &Name, now: Now) {
+        let Some(entry) = self.zones.get(apex) else {
+            return;
+        };
+        if !entry.spec.mesh || entry.spec.primary {
+            return;
+        }
+        if let Some(primary) = entry.spec.sources.first().cloned() {
+            self.tell(apex, primary, now);
+        }
+    }
+
+    /// Owes a NOTIFY to one peer; one that is owed already is replaced.
+    pub(super) fn tell(&mut self, apex: &Name, peer: PeerId, now: Now) {
+        let lost = self
+            .peers
+            .get(&peer)
+            .is_some_and(|peer| peer.lost_since.is_some());
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let Some(serial) = entry.served.as_ref().map(Zone::serial) else {
+            return;
+        };
+        match entry.tell.get_mut(&peer) {
+            Some(tell) if tell.serial == serial && tell.under_way => {}
+            Some(tell) => {
+                tell.serial = serial;
+                tell.attempts = 0;
+                tell.due = now.mono;
+            }
+            None => {
+                entry.tell.insert(
+                    peer.clone(),
+                    Tell {
+                        serial,
+                        due: now.mono,
+                        attempts: 0,
+                        under_way: false,
+                    },
+                );
+            }
+        }
+        // Whoever does not answer is told when it is back; see `peer_back`.
+        if !lost && entry.tell.get(&peer).is_some_and(|tell| !tell.under_way) {
+            self.send_notify(apex, &peer, now);
+        }
+        self.schedule(apex);
+    }
+
+    fn send_notify(&mut self, apex: &Name, peer: &PeerId, now: Now) {
+        let cap = self.settings.pace.cap;
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let (Some(zone), Some(tell)) = (&entry.served, entry.tell.get_mut(peer)) else {
+            return;
+        };
+        tell.serial = zone.serial();
+        tell.under_way = true;
+        tell.attempts += 1;
+        tell.due = now.mono + cap;
+        self.out.push(Output::Notify {
+            to: peer.clone(),
+            soa: zone.soa_record(),
+            serial: zone.serial(),
+        });
+    }
+
+    /// A NOTIFY was answered, or not.
+    pub(super) fn told(
+        &mut self,
+        to: &PeerId,
+        apex: &Name,
+        serial: Serial,
+        result: Result<(), Failure>,
+        now: Now,
+    ) {
+        match &result {
+            Ok(()) => self.peer_answered(to, now),
+            Err(failure) if failure.unreachable => self.peer_failed(to, &failure.message, now),
+            Err(_) => self.peer_answered(to, now),
+        }
+        let pace = self.settings.pace.clone();
+        let jitter = self.random() % 250;
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let Some(tell) = entry.tell.get_mut(to) else {
+            return;
+        };
+        tell.under_way = false;
+        if tell.serial != serial {
+            // Something newer is owed by now.
+            tell.due = now.mono;
+        } else if result.is_ok() {
+            entry.tell.remove(to);
+        } else {
+            let wait = (pace.floor * 2u32.pow(tell.attempts.min(10) - 1)).min(pace.cap);
+            tell.due = now.mono + wait + wait * jitter as u32 / 1000;
+        }
+        self.schedule(apex);
+    }
+
+    /// Sends at once what is owed to a peer that has come back.
+    pub(super) fn tell_now(&mut self, peer: &PeerId, now: Now) {
+        let owed: Vec<Name> = self
+            .zones
+            .iter()
+            .filter(|(_, entry)| entry.tell.get(peer).is_some_and(|tell| !tell.under_way))
+            .map(|(apex, _)| apex.clone())
+            .collect();
+        for apex in owed {
+            self.send_notify(&apex, peer, now);
+            self.schedule(&apex);
+        }
+        // What could not be had from it may be had now.
+        let stuck: Vec<Name> = self
+            .zones
+            .iter()
+            .filter(|(_, entry)| {
+                entry.spec.sources.contains(peer)
+                    && (entry.refresh.failures > 0 || entry.served.is_none())
+            })
+            .map(|(apex, _)| apex.clone())
+            .collect();
+        for apex in stuck {
+            self.refresh(&apex, Some(peer.clone()), now);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Who may do what with the zones of this site: members of the mesh by the key that they prove, foreign servers by what the
+//! configuration says of them.
+
+use zonemesh_mesh::core::PeerId;
+use zonemesh_serve::{Client, Transport};
+use zonemesh_zone::Name;
+use zonemesh_zone::directory::{Directory, KeyPin, SiteName};
+
+use crate::config::{Config, Rule};
+
+/// Who a client has proven to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// A member of the mesh.
+    Site(SiteName),
+    /// A site that was removed, by its old key.
+    Removed(SiteName),
+    /// Anybody else, with the TSIG key that it used, if any.
+    Other {
+        /// The key's name.
+        key: Option<Name>,
+    },
+}
+
+impl Identity {
+    /// Who a client is, by the directory and the TSIG key that it used.
+    pub(crate) fn of(client: &Client, key: Option<&Name>, directory: Option<&Directory>) -> Self {
+        if let (Transport::Tls, Some(pin), Some(directory)) =
+            (client.transport, client.pin, directory)
+        {
+            let pin = KeyPin(pin);
+            if let Some(site) = directory.site_of_pin(&pin) {
+                return Self::Site(site.name.clone());
+            }
+            if let Some(site) = directory.removed_by_pin(&pin) {
+                return Self::Removed(site.clone());
+            }
+        }
+        Self::Other { key: key.cloned() }
+    }
+}
+
+/// Whether a client may transfer a zone.
+pub(crate) fn may_transfer(
+    config: &Config,
+    client: &Client,
+    identity: &Identity,
+    apex: &Name,
+) -> bool {
+    match identity {
+        Identity::Site(_) => true,
+        Identity::Removed(_) => false,
+        Identity::Other { key } => match config.zones.iter().find(|zone| zone.name == *apex) {
+            Some(zone) if !zone.allow_transfer.is_empty() => {
+                any(&zone.allow_transfer, client, key.as_ref())
+            }
+            _ => any(&config.default_transfer_rules(), client, key.as_ref()),
+        },
+    }
+}
+
+/// Who a NOTIFY for a zone comes from, if it may come.
+pub(crate) fn notifier(
+    config: &Config,
+    client: &Client,
+    identity: &Identity,
+    apex: &Name,
+) -> Option<PeerId> {
+    match identity {
+        Identity::Site(name) => Some(PeerId::Site(name.clone())),
+        Identity::Removed(_) => None,
+        Identity::Other { key } => {
+            let zone = config.zones.iter().find(|zone| zone.name == *apex);
+            let primary = |name: &str| {
+                zone.is_some_and(|zone| zone.primaries.iter().any(|primary| primary == name))
+            };
+            let peer = config.peers.iter().find(|peer| {
+                (peer.may_notify || primary(&peer.name))
+                    && any(&[peer.rule()], client, key.as_ref())
+            });
+            if let Some(peer) = peer {
+                return Some(PeerId::Foreign(peer.name.clone()));
+            }
+            any(&zone?.allow_notify, client, key.as_ref())
+                .then(|| PeerId::Foreign(client.ip().to_string()))
+        }
+    }
+}
+
+fn any(rules: &[Rule], client: &Client, key: Option<&Name>) -> bool {
+    rules
+        .iter()
+        .any(|rule| rule.permits(client.ip(), key, client.pin.as_ref()))
+}
+
+/// Whether a client may update a zone. An address alone is never enough; see the configuration's checks.
+pub(crate) fn may_update(
+    config: &Config,
+    zone: &crate::config::ZoneConfig,
+    client: &Client,
+    key: Option<&Name>,
+) -> bool {
+    let rules: Vec<Rule> = match zone.allow_update.is_empty() {
+        false => zone.allow_update.clone(),
+        true => config
+            .peers
+            .iter()
+            .filter(|peer| peer.may_update)
+            .map(crate::config::Peer::rule)
+            .collect(),
+    };
+    let rules: Vec<Rule> = rules.into_iter().filter(Rule::authenticates).collect();
+    any(&rules, client, key)
+}

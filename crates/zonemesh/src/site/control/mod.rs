@@ -1,0 +1,197 @@
+//! What the control socket can ask of a running site.
+
+pub(crate) mod convert;
+mod plan;
+mod sites;
+mod status;
+mod zones;
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+use zonemesh_api::site::{Reply, Site, TextStream};
+use zonemesh_api::types as api;
+use zonemesh_api::{ApiError, ErrorKind};
+
+use self::convert::zone_name;
+use super::driver::Stopped;
+use super::live::Live;
+use super::metrics::Metrics;
+
+/// How long removed zones are kept, in seconds.
+pub(crate) const KEEP_REMOVED_SECS: i64 = 30 * 86_400;
+
+/// A running site, as the control socket sees it.
+pub(crate) struct Control {
+    live: Arc<Live>,
+    metrics: Metrics,
+}
+
+impl Control {
+    pub(crate) fn new(live: Arc<Live>) -> Self {
+        let metrics = Metrics::new(live.clone());
+        Self { live, metrics }
+    }
+}
+
+impl Site for Control {
+    fn status(&self) -> Reply<'_, api::Status> {
+        Box::pin(self.whole_status())
+    }
+
+    fn health(&self) -> api::Health {
+        let ready = self
+            .live
+            .shared
+            .ready
+            .load(std::sync::atomic::Ordering::Acquire);
+        let mut reasons = Vec::new();
+        if !ready {
+            let zones = self.live.shared.zones.load();
+            let missing = zones.iter().filter(|served| served.zone.is_none());
+            reasons.extend(
+                missing.map(|served| format!("{} is not held", convert::name_text(&served.apex))),
+            );
+            if reasons.is_empty() {
+                reasons.push("directory and catalog are not known yet".to_owned());
+            }
+        }
+        api::Health { ready, reasons }
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.text()
+    }
+
+    fn events(&self) -> broadcast::Receiver<api::Event> {
+        self.live.watch()
+    }
+
+    fn sites(&self) -> Reply<'_, Vec<api::SiteStatus>> {
+        Box::pin(async { Ok(self.whole_status().await?.sites) })
+    }
+
+    fn invite(&self, request: api::Invite) -> Reply<'_, api::Invited> {
+        Box::pin(self.make_invitation(request))
+    }
+
+    fn remove_site(&self, request: api::RemoveSite) -> Reply<'_, api::Changed> {
+        Box::pin(self.remove_a_site(request))
+    }
+
+    fn zones(&self) -> Reply<'_, Vec<api::ZoneSummary>> {
+        Box::pin(self.zone_summaries())
+    }
+
+    fn zone(&self, zone: String) -> Reply<'_, api::ZoneStatus> {
+        Box::pin(async move {
+            let apex = zone_name(&zone)?;
+            let wanted = convert::name_text(&apex);
+            let status = self.whole_status().await?;
+            let found = status.zones.into_iter().find(|zone| zone.zone == wanted);
+            found.ok_or_else(|| {
+                ApiError::not_found(format!("{apex} is not a zone of this site"))
+                    .hint("`zonemesh zone list` shows those that are")
+            })
+        })
+    }
+
+    fn removed_zones(&self) -> Reply<'_, Vec<api::RemovedZone>> {
+        Box::pin(async {
+            let store = self.live.store.clone();
+            blocking(move || {
+                let removed = store
+                    .removed()
+                    .map_err(|error| ApiError::internal(error.to_string()))?;
+                Ok(removed
+                    .into_iter()
+                    .map(|zone| api::RemovedZone {
+                        zone: convert::name_text(&zone.apex),
+                        serial: Some(zone.serial.into_int()),
+                        removed_at: zone.at,
+                        kept_until: convert::after(zone.at.as_second(), KEEP_REMOVED_SECS),
+                    })
+                    .collect())
+            })
+            .await
+        })
+    }
+
+    fn add_zone(&self, request: api::AddZone) -> Reply<'_, api::Changed> {
+        Box::pin(self.add(request))
+    }
+
+    fn remove_zone(&self, request: api::RemoveZone) -> Reply<'_, api::Changed> {
+        Box::pin(self.remove(request))
+    }
+
+    fn restore_zone(&self, request: api::RestoreZone) -> Reply<'_, api::Changed> {
+        Box::pin(self.restore(request))
+    }
+
+    fn import_zone(&self, request: api::ImportZone) -> Reply<'_, api::Changed> {
+        Box::pin(self.import(request))
+    }
+
+    fn export_zone(&self, zone: String, serial: Option<u32>) -> Reply<'_, TextStream> {
+        Box::pin(self.export(zone, serial))
+    }
+
+    fn check_zone(&self, zone: String) -> Reply<'_, Vec<api::Finding>> {
+        Box::pin(self.check(zone))
+    }
+
+    fn diff_zone(
+        &self,
+        zone: String,
+        from: Option<u32>,
+        to: Option<u32>,
+    ) -> Reply<'_, api::Difference> {
+        Box::pin(self.diff(zone, from, to))
+    }
+
+    fn zone_history(&self, zone: String) -> Reply<'_, Vec<api::HistoryEntry>> {
+        Box::pin(async move { self.history(&zone_name(&zone)?).await })
+    }
+
+    fn records(&self, zone: String, filter: api::RecordFilter) -> Reply<'_, Vec<api::RecordText>> {
+        Box::pin(self.list_records(zone, filter))
+    }
+
+    fn change_records(&self, request: api::ChangeRecords) -> Reply<'_, api::Changed> {
+        Box::pin(self.records_change(request))
+    }
+
+    fn plan(&self) -> Reply<'_, api::Plan> {
+        Box::pin(self.last_plan())
+    }
+
+    fn approve_plan(&self, request: api::Approve) -> Reply<'_, api::Plan> {
+        Box::pin(self.approve(request))
+    }
+
+    fn roll_key(&self) -> Reply<'_, api::KeyRolled> {
+        Box::pin(super::membership::roll_key(&self.live))
+    }
+
+    fn reload(&self) -> Reply<'_, api::Reloaded> {
+        Box::pin(super::reload::reload(&self.live))
+    }
+}
+
+fn stopped(stopped: Stopped) -> ApiError {
+    ApiError::unavailable(stopped.to_string())
+}
+
+/// Runs what waits for the disk, or computes for long, on a thread of its own.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(ApiError::new(
+            ErrorKind::Internal,
+            format!("the work ended early: {error}"),
+        )),
+    }
+}

@@ -1,0 +1,197 @@
+//! Sites over the control socket: invite, remove.
+
+use jiff::Timestamp;
+use zonemesh_api::types as api;
+use zonemesh_api::{ApiError, ErrorKind};
+use zonemesh_mesh::core::{Input, Reply};
+use zonemesh_mesh::invite::{LIFETIME_SECS, Token};
+use zonemesh_mesh::packet::{CatalogSite, Secret, Welcome};
+use zonemesh_zone::Rcode;
+use zonemesh_zone::directory::{self, Departure, Role, SiteName};
+
+use super::Control;
+use super::convert::{after, name_text, refusal};
+use crate::site::membership::{self, INVITATIONS};
+use crate::site::random;
+
+impl Control {
+    pub(super) async fn make_invitation(
+        &self,
+        request: api::Invite,
+    ) -> Result<api::Invited, ApiError> {
+        let site =
+            SiteName::new(&request.site).map_err(|error| ApiError::invalid(error.to_string()))?;
+        let Some((directory, catalog)) = self.live.mesh.clone() else {
+            return Err(ApiError::refused("this server belongs to no mesh"));
+        };
+        let (is_primary, primary, sites) = self
+            .live
+            .core
+            .look(|core, _| {
+                let sites = core
+                    .directory()
+                    .map(|directory| directory.sites.values().cloned().collect::<Vec<_>>());
+                (core.is_catalog_primary(), core.catalog_primary(), sites)
+            })
+            .await
+            .map_err(super::stopped)?;
+        if !is_primary {
+            let at = primary.map_or("not known here".to_owned(), |site| site.name.to_string());
+            return Err(ApiError::refused(format!(
+                "welcome packets are made at the catalog primary; that is {at}"
+            )));
+        }
+        let sites = sites.ok_or_else(|| ApiError::unavailable("the directory is not held yet"))?;
+        let now = Timestamp::now().as_second();
+        let valid = request.valid_secs.map_or(LIFETIME_SECS, |secs| {
+            i64::try_from(secs).unwrap_or(i64::MAX / 2)
+        });
+        let expires = now.saturating_add(valid);
+        let nonce = data_encoding::HEXLOWER.encode(&random::bytes::<6>());
+        let key_name = zonemesh_zone::record::parse_name(&format!(
+            "{site}-{nonce}.join.{}",
+            directory.fmt_with_dot()
+        ))
+        .map_err(ApiError::invalid)?;
+        let secret = Secret::new(random::bytes::<32>());
+        let token = Token {
+            site: site.clone(),
+            role: Role::Standard,
+            replace: sites.iter().any(|have| have.name == site),
+            key_name: key_name.clone(),
+            key: secret.clone(),
+            created: now,
+            expires,
+            used: None,
+        };
+        let key = membership::key_of(&key_name, &secret)
+            .map_err(|error| ApiError::internal(error.to_string()))?;
+        let stored =
+            serde_json::to_vec(&token).map_err(|error| ApiError::internal(error.to_string()))?;
+        let store = self.live.store.clone();
+        let stored_as = membership::stored_as(&key_name);
+        super::blocking(move || {
+            let batch =
+                zonemesh_store::Batch::new(Timestamp::now()).put(INVITATIONS, &stored_as, &stored);
+            store
+                .commit(batch)
+                .map_err(|error| ApiError::internal(error.to_string()))
+        })
+        .await?;
+        self.live.add_key(key);
+        let mut sites = sites;
+        sites.sort_by_key(|site| site.role != Role::CatalogPrimary);
+        let catalog_sites = sites
+            .into_iter()
+            .filter(|site| site.role != Role::Standard)
+            .filter_map(|site| {
+                Some(CatalogSite {
+                    name: site.name,
+                    addresses: site.addresses,
+                    dot: site.dot?,
+                    pins: site.pins,
+                })
+            })
+            .collect();
+        let welcome = Welcome {
+            site: site.clone(),
+            directory,
+            catalog,
+            catalog_sites,
+            trust_anchor: None,
+            role: Role::Standard,
+            key_name,
+            key: secret,
+            expires,
+        };
+        Ok(api::Invited {
+            site: site.to_string(),
+            packet: welcome.encode(),
+            expires: after(expires, 0),
+        })
+    }
+
+    pub(super) async fn remove_a_site(
+        &self,
+        request: api::RemoveSite,
+    ) -> Result<api::Changed, ApiError> {
+        let name =
+            SiteName::new(&request.site).map_err(|error| ApiError::invalid(error.to_string()))?;
+        let Some((apex, _)) = self.live.mesh.clone() else {
+            return Err(ApiError::refused("this server belongs to no mesh"));
+        };
+        let departure = match &request.zones {
+            None => None,
+            Some(api::ZonesOfRemoved::Remove) => Some(Departure::Remove),
+            Some(api::ZonesOfRemoved::Adopt(heir)) => Some(Departure::Adopt(
+                SiteName::new(heir).map_err(|error| ApiError::invalid(error.to_string()))?,
+            )),
+        };
+        let wall = Timestamp::now().as_second();
+        let (tell, told) = std::sync::mpsc::channel::<Result<Vec<String>, ApiError>>();
+        let directory = apex.clone();
+        let reply = self
+            .live
+            .core
+            .request(move |core, request| {
+                let made = (|| {
+                    if !core.is_catalog_primary() {
+                        let at = core.catalog_primary().map_or("not known here".to_owned(), |site| site.name.to_string());
+                        return Err(ApiError::refused(format!("sites are removed at the catalog primary; that is {at}")));
+                    }
+                    let head = core.head(&directory).ok_or_else(|| ApiError::unavailable("the directory is not held yet"))?;
+                    let read = directory::Directory::read(head);
+                    let site = read.sites.get(&name).ok_or_else(|| {
+                        ApiError::not_found(format!("{name} is not a site of this mesh")).hint("`zonemesh site list` shows those that are")
+                    })?;
+                    if site.role == Role::CatalogPrimary {
+                        return Err(ApiError::refused(format!("{name} is the catalog primary; it cannot be removed while it is")));
+                    }
+                    let owned = read.zones_of(&name);
+                    if departure.is_none() && !owned.is_empty() {
+                        let zones: Vec<String> = owned.iter().map(name_text).collect();
+                        return Err(ApiError::new(
+                            ErrorKind::Invalid,
+                            format!("{name} is the primary of {}; say what becomes of them", zones.join(", ")),
+                        )
+                        .hint("`--zones adopt:SITE` gives them to another site, `--zones remove` removes them"));
+                    }
+                    if let Some(Departure::Adopt(heir)) = &departure
+                        && (heir == &name || !read.sites.contains_key(heir))
+                    {
+                        return Err(ApiError::invalid(format!("{heir} cannot adopt the zones: it is not another site of this mesh")));
+                    }
+                    let mut editor = head.edit();
+                    let departure = departure.unwrap_or(Departure::Remove);
+                    let zones = directory::remove_site(&mut editor, &read, &name, &departure, wall)
+                        .map_err(|error| ApiError::internal(error.to_string()))?;
+                    let edited = editor.finish().map_err(|error| ApiError::internal(error.to_string()))?;
+                    let what = match &departure {
+                        Departure::Adopt(heir) => format!("adopted by {heir}"),
+                        Departure::Remove => "removed, and kept for 30 days".to_owned(),
+                    };
+                    Ok((edited, zones.iter().map(|zone| format!("{} is {what}", name_text(zone))).collect()))
+                })();
+                match made {
+                    Ok((edited, notes)) => {
+                        // The receiver outlives the request.
+                        let _ = tell.send(Ok(notes));
+                        Ok(Input::Directory { request, edited, also: Vec::new() })
+                    }
+                    Err(error) => {
+                        let _ = tell.send(Err(error));
+                        Err(Reply::Refused { rcode: Rcode::REFUSED, reason: String::new() })
+                    }
+                }
+            })
+            .await
+            .map_err(super::stopped)?;
+        let notes = told.try_recv().unwrap_or(Ok(Vec::new()))?;
+        let mut changed = match reply {
+            Reply::Refused { rcode, reason } => return Err(refusal(rcode, reason)),
+            reply => self.done(&apex, reply, request.wait).await?,
+        };
+        changed.notes = notes;
+        Ok(changed)
+    }
+}

@@ -1,0 +1,596 @@
+//! The state of the mesh: sites by zones, and what needs attention.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use zonemesh_api::ApiError;
+use zonemesh_api::types as api;
+use zonemesh_mesh::core::{Core, Failure, Now, PeerId, ZoneSpec};
+use zonemesh_transfer::query::SoaAnswer;
+use zonemesh_zone::directory::{Directory, Site};
+use zonemesh_zone::{Name, Serial, SerialExt};
+
+use super::Control;
+use super::convert::name_text;
+
+/// How a zone stands here, taken out of the core.
+struct Here {
+    spec: ZoneSpec,
+    serial: Option<Serial>,
+    records: usize,
+    expires_at: Option<i64>,
+    last_refresh: Option<i64>,
+    next_refresh: Option<Duration>,
+    source: Option<PeerId>,
+    errors: BTreeMap<PeerId, String>,
+    expired: bool,
+    groups: Vec<String>,
+    dynamic: bool,
+}
+
+/// What the core knows, at one moment.
+struct Snapshot {
+    now: Now,
+    zones: Vec<Here>,
+    directory: Option<Directory>,
+    lost: BTreeMap<PeerId, (Duration, String)>,
+    blocked: Option<String>,
+    held: Vec<(String, String)>,
+    ready: bool,
+}
+
+/// What another site says of all zones.
+type There = BTreeMap<Name, Result<SoaAnswer, Failure>>;
+
+impl Control {
+    async fn snapshot(&self) -> Result<Snapshot, ApiError> {
+        let config = self.live.config.load_full();
+        self.live
+            .core
+            .look(move |core, now| {
+                let dynamic = |apex: &Name| {
+                    config
+                        .zones
+                        .iter()
+                        .any(|zone| zone.name == *apex && zone.dynamic)
+                };
+                snapshot(core, now, &dynamic)
+            })
+            .await
+            .map_err(super::stopped)
+    }
+
+    /// All zones as this site has them.
+    pub(super) async fn zone_summaries(&self) -> Result<Vec<api::ZoneSummary>, ApiError> {
+        let snapshot = self.snapshot().await?;
+        let name = &self.live.name;
+        Ok(snapshot
+            .zones
+            .iter()
+            .map(|here| api::ZoneSummary {
+                zone: name_text(&here.spec.apex),
+                kind: self.kind(&here.spec.apex),
+                primary: primary_of(here, &snapshot, name),
+                serial: here.serial.map(Serial::into_int),
+                state: match (here.serial, here.expired) {
+                    (None, _) => api::CopyState::Missing,
+                    (_, true) => api::CopyState::Expired,
+                    _ => api::CopyState::Current,
+                },
+                records: here.records as u64,
+                groups: here.groups.clone(),
+                dynamic: here.dynamic,
+            })
+            .collect())
+    }
+
+    fn kind(&self, apex: &Name) -> api::ZoneKind {
+        match &self.live.mesh {
+            Some((directory, _)) if directory == apex => api::ZoneKind::Directory,
+            Some((_, catalog)) if catalog == apex => api::ZoneKind::Catalog,
+            _ => api::ZoneKind::Data,
+        }
+    }
+
+    /// Everything, the other sites asked now.
+    pub(super) async fn whole_status(&self) -> Result<api::Status, ApiError> {
+        let snapshot = self.snapshot().await?;
+        let others: Vec<&Site> = snapshot
+            .directory
+            .iter()
+            .flat_map(|directory| directory.sites.values())
+            .filter(|site| site.name.as_str() != self.live.name)
+            .collect();
+        let zones: Vec<Name> = snapshot
+            .zones
+            .iter()
+            .map(|here| here.spec.apex.clone())
+            .collect();
+        let asked = others
+            .iter()
+            .map(|site| self.ask(PeerId::Site(site.name.clone()), &zones));
+        let answers: Vec<There> = join_all(asked).await;
+        let there: BTreeMap<String, There> = others
+            .iter()
+            .map(|site| site.name.to_string())
+            .zip(answers)
+            .collect();
+
+        let mut checks = Vec::new();
+        let sites = self.sites_of(&snapshot, &others, &there, &mut checks);
+        let zones = snapshot
+            .zones
+            .iter()
+            .map(|here| self.zone_of(here, &snapshot, &there, &mut checks))
+            .collect();
+        self.plan_checks(&snapshot, &mut checks);
+        checks.sort_by_key(|check| std::cmp::Reverse(check.state));
+        Ok(api::Status {
+            schema: api::SCHEMA,
+            site: self.live.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            at: Timestamp::now(),
+            verdict: api::Verdict::of(&checks),
+            directory: self
+                .live
+                .mesh
+                .as_ref()
+                .map(|(directory, _)| name_text(directory)),
+            catalog: self
+                .live
+                .mesh
+                .as_ref()
+                .map(|(_, catalog)| name_text(catalog)),
+            checks,
+            sites,
+            zones,
+        })
+    }
+
+    /// Asks one site for its serial of each zone, all at once over the one connection. A site that does not answer the
+    /// first question is not asked the others.
+    async fn ask(&self, peer: PeerId, zones: &[Name]) -> There {
+        let mut answers = There::new();
+        let Some((first, rest)) = zones.split_first() else {
+            return answers;
+        };
+        let answer = self.live.pool.soa(&peer, first).await;
+        let silent = answer
+            .as_ref()
+            .err()
+            .filter(|failure| failure.unreachable)
+            .cloned();
+        answers.insert(first.clone(), answer);
+        match silent {
+            Some(failure) => {
+                answers.extend(rest.iter().map(|zone| (zone.clone(), Err(failure.clone()))));
+            }
+            None => {
+                let asked = rest.iter().map(|zone| self.live.pool.soa(&peer, zone));
+                answers.extend(rest.iter().cloned().zip(join_all(asked).await));
+            }
+        }
+        answers
+    }
+
+    fn sites_of(
+        &self,
+        snapshot: &Snapshot,
+        others: &[&Site],
+        there: &BTreeMap<String, There>,
+        checks: &mut Vec<api::Check>,
+    ) -> Vec<api::SiteStatus> {
+        let owned = |name: &str| {
+            let owners = snapshot
+                .directory
+                .iter()
+                .flat_map(|directory| directory.owners.values());
+            owners.filter(|owner| owner.as_str() == name).count() as u64
+        };
+        let me = snapshot.directory.as_ref().and_then(|directory| {
+            directory
+                .sites
+                .values()
+                .find(|site| site.name.as_str() == self.live.name)
+        });
+        if self.live.mesh.is_some() && snapshot.directory.is_some() && me.is_none() {
+            let removed = snapshot.directory.as_ref().is_some_and(|directory| {
+                directory
+                    .removed
+                    .keys()
+                    .any(|name| name.as_str() == self.live.name)
+            });
+            checks.push(check(
+                "not-a-member",
+                api::CheckState::Critical,
+                Some(self.live.name.clone()),
+                if removed { "this site was removed from the mesh" } else { "the directory does not have this site" },
+                Some("ask for a welcome packet: `zonemesh invite` on the catalog primary, then `zonemesh join` here"),
+            ));
+        }
+        if !snapshot.ready {
+            checks.push(check(
+                "not-ready",
+                api::CheckState::Critical,
+                Some(self.live.name.clone()),
+                "this site does not hold every zone of the mesh, and does not answer until it does",
+                Some("the zones below say why; `zonemesh status --watch` follows them"),
+            ));
+        }
+        let mut sites = vec![site_status(
+            me,
+            &self.live.name,
+            self.live.mesh.is_some(),
+            owned(&self.live.name),
+        )];
+        if let Some(this) = sites.first_mut() {
+            this.reachable = Some(true);
+            this.ready = Some(snapshot.ready);
+            this.this = true;
+        }
+        for site in others {
+            let name = site.name.to_string();
+            let mut status = site_status(Some(site), &name, true, owned(&name));
+            let answers = there.get(&name);
+            let failure = answers.and_then(|answers| {
+                answers
+                    .values()
+                    .find_map(|answer| answer.as_ref().err().filter(|failure| failure.unreachable))
+            });
+            status.reachable = Some(failure.is_none());
+            status.error = failure.map(|failure| failure.message.clone());
+            if let Some(failure) = failure {
+                let since =
+                    snapshot
+                        .lost
+                        .get(&PeerId::Site(site.name.clone()))
+                        .map(|(since, _)| {
+                            let ago = snapshot.now.mono.saturating_sub(*since).as_secs() as i64;
+                            super::convert::after(snapshot.now.wall, -ago)
+                        });
+                let mut lost = check(
+                    "site-unreachable",
+                    api::CheckState::Warning,
+                    Some(name.clone()),
+                    &format!("{name} does not answer: {}", failure.message),
+                    Some(
+                        "its zones are served by the others meanwhile; changes reach it when it is back",
+                    ),
+                );
+                lost.since = since;
+                checks.push(lost);
+            }
+            sites.push(status);
+        }
+        sites
+    }
+
+    fn zone_of(
+        &self,
+        here: &Here,
+        snapshot: &Snapshot,
+        there: &BTreeMap<String, There>,
+        checks: &mut Vec<api::Check>,
+    ) -> api::ZoneStatus {
+        let apex = &here.spec.apex;
+        let zone = name_text(apex);
+        let primary = primary_of(here, snapshot, &self.live.name);
+        let answers: Vec<(&String, &Result<SoaAnswer, Failure>)> = there
+            .iter()
+            .filter(|_| here.spec.mesh)
+            .filter_map(|(site, answers)| Some((site, answers.get(apex)?)))
+            .collect();
+        let seen = answers
+            .iter()
+            .filter_map(|(_, answer)| answer.as_ref().ok())
+            .map(|answer| answer.soa.serial);
+        let newest = here
+            .serial
+            .into_iter()
+            .chain(seen)
+            .reduce(SerialExt::later_of);
+        let at_primary = match &primary {
+            Some(name) if *name == self.live.name => here.serial,
+            Some(name) => answers
+                .iter()
+                .find(|(site, _)| *site == name)
+                .and_then(|(_, answer)| answer.as_ref().ok())
+                .map(|answer| answer.soa.serial),
+            None => None,
+        };
+        let mut sites = vec![self.copy_here(here, snapshot, newest)];
+        for (site, answer) in answers {
+            sites.push(copy_there(
+                site,
+                answer,
+                newest,
+                at_primary,
+                primary.as_deref() == Some(site),
+            ));
+        }
+        for copy in &sites {
+            copy_checks(&zone, copy, primary.as_deref(), checks);
+        }
+        api::ZoneStatus {
+            zone,
+            primary,
+            kind: self.kind(apex),
+            serial: newest.map(Serial::into_int),
+            groups: here.groups.clone(),
+            dynamic: here.dynamic,
+            records: Some(here.records as u64),
+            sites,
+        }
+    }
+
+    fn copy_here(
+        &self,
+        here: &Here,
+        snapshot: &Snapshot,
+        newest: Option<Serial>,
+    ) -> api::ZoneAtSite {
+        let now = snapshot.now;
+        let state = match (here.serial, newest) {
+            (None, _) => api::CopyState::Missing,
+            _ if here.expired => api::CopyState::Expired,
+            (Some(serial), Some(newest)) if newest.is_after(serial) => api::CopyState::Behind,
+            _ => api::CopyState::Current,
+        };
+        let secs = |at: i64| u64::try_from(at - now.wall).unwrap_or(0);
+        api::ZoneAtSite {
+            site: self.live.name.clone(),
+            state,
+            serial: here.serial.map(Serial::into_int),
+            age_secs: here
+                .last_refresh
+                .filter(|_| !here.spec.primary)
+                .map(|at| u64::try_from(now.wall - at).unwrap_or(0)),
+            next_refresh_secs: here
+                .next_refresh
+                .filter(|_| !here.spec.primary)
+                .map(|at| at.saturating_sub(now.mono).as_secs()),
+            expires_in_secs: here.expires_at.filter(|_| !here.spec.primary).map(secs),
+            transport: Some(match &here.source {
+                _ if here.spec.primary => "local".to_owned(),
+                Some(PeerId::Site(_)) => "tls".to_owned(),
+                Some(foreign) => self
+                    .live
+                    .pool
+                    .get(foreign)
+                    .first()
+                    .map_or("tcp", |peer| peer.target().transport.name())
+                    .to_owned(),
+                None => "none".to_owned(),
+            }),
+            from: here
+                .source
+                .as_ref()
+                .filter(|_| !here.spec.primary)
+                .map(PeerId::to_string),
+            last_error: here
+                .errors
+                .iter()
+                .next()
+                .map(|(peer, error)| format!("{peer}: {error}")),
+        }
+    }
+
+    fn plan_checks(&self, snapshot: &Snapshot, checks: &mut Vec<api::Check>) {
+        if let Some(loud) = self.live.loud.load().as_ref() {
+            checks.push(check(
+                "configuration-broken",
+                api::CheckState::Critical,
+                None,
+                loud,
+                Some("mend the file and run `zonemesh config reload`"),
+            ));
+        }
+        if let Some(blocked) = &snapshot.blocked {
+            checks.push(check(
+                "plan-blocked",
+                api::CheckState::Critical,
+                None,
+                &format!("the plan is not carried out: {blocked}"),
+                Some("`zonemesh plan show` has all reasons"),
+            ));
+        }
+        for (hash, reason) in &snapshot.held {
+            checks.push(check(
+                "held-by-brake",
+                api::CheckState::Warning,
+                None,
+                reason,
+                Some(&format!("`zonemesh plan approve {hash}` lets it go on")),
+            ));
+        }
+    }
+}
+
+fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -> Snapshot {
+    let catalog = core.catalog();
+    let zones = core
+        .zones()
+        .map(|view| Here {
+            spec: view.spec.clone(),
+            serial: view.zone.map(|zone| zone.serial()),
+            records: view.zone.map_or(0, |zone| zone.record_count()),
+            expires_at: view.expires_at,
+            last_refresh: view.last_refresh,
+            next_refresh: view.next_refresh,
+            source: view.source.cloned(),
+            errors: view.errors.clone(),
+            expired: view.expired,
+            groups: catalog
+                .and_then(|catalog| catalog.members.get(&view.spec.apex))
+                .map(|member| member.groups.clone())
+                .unwrap_or_default(),
+            dynamic: dynamic(&view.spec.apex),
+        })
+        .collect();
+    let lost = core
+        .peers()
+        .filter_map(|(id, _)| {
+            let (since, why) = core.lost(id)?;
+            Some((id.clone(), (since, why.to_owned())))
+        })
+        .collect();
+    let report = core.report();
+    Snapshot {
+        now,
+        zones,
+        directory: core.directory().cloned(),
+        lost,
+        blocked: report.and_then(|report| report.blocked.clone()),
+        held: report.map(super::plan::held).unwrap_or_default(),
+        ready: core.ready(),
+    }
+}
+
+fn primary_of(here: &Here, snapshot: &Snapshot, me: &str) -> Option<String> {
+    if here.spec.primary {
+        return Some(me.to_owned());
+    }
+    let owner = snapshot
+        .directory
+        .as_ref()
+        .and_then(|directory| directory.owners.get(&here.spec.apex));
+    owner
+        .map(ToString::to_string)
+        .or_else(|| here.spec.sources.first().map(PeerId::to_string))
+}
+
+fn site_status(site: Option<&Site>, name: &str, mesh: bool, zones: u64) -> api::SiteStatus {
+    api::SiteStatus {
+        name: name.to_owned(),
+        role: match site {
+            Some(site) => site.role.as_str().to_owned(),
+            None if mesh => "none".to_owned(),
+            None => "plain".to_owned(),
+        },
+        addresses: site
+            .map(|site| site.addresses.iter().map(ToString::to_string).collect())
+            .unwrap_or_default(),
+        reachable: None,
+        ready: None,
+        rtt_ms: None,
+        last_seen: None,
+        engine: site.map(|site| site.engine.clone()),
+        failure_domain: site.and_then(|site| site.failure_domain.clone()),
+        pins: site
+            .map(|site| site.pins.iter().map(ToString::to_string).collect())
+            .unwrap_or_default(),
+        zones,
+        error: None,
+        this: false,
+    }
+}
+
+fn copy_there(
+    site: &str,
+    answer: &Result<SoaAnswer, Failure>,
+    newest: Option<Serial>,
+    at_primary: Option<Serial>,
+    is_primary: bool,
+) -> api::ZoneAtSite {
+    let serial = answer.as_ref().ok().map(|answer| answer.soa.serial);
+    let state = match (answer, newest) {
+        (Err(failure), _) if failure.unreachable => api::CopyState::Unknown,
+        (Err(_), _) => api::CopyState::Missing,
+        (Ok(answer), _)
+            if at_primary.is_some_and(|primary| answer.soa.serial.is_after(primary)) =>
+        {
+            api::CopyState::Ahead
+        }
+        (Ok(answer), Some(newest)) if newest.is_after(answer.soa.serial) => api::CopyState::Behind,
+        _ => api::CopyState::Current,
+    };
+    api::ZoneAtSite {
+        site: site.to_owned(),
+        state,
+        serial: serial.map(Serial::into_int),
+        age_secs: None,
+        next_refresh_secs: None,
+        expires_in_secs: answer
+            .as_ref()
+            .ok()
+            .and_then(|answer| answer.expire)
+            .filter(|_| !is_primary)
+            .map(u64::from),
+        transport: Some(if is_primary { "local" } else { "tls" }.to_owned()),
+        from: None,
+        last_error: answer.as_ref().err().map(|failure| failure.message.clone()),
+    }
+}
+
+/// What is wrong with one copy of a zone.
+fn copy_checks(
+    zone: &str,
+    copy: &api::ZoneAtSite,
+    primary: Option<&str>,
+    checks: &mut Vec<api::Check>,
+) {
+    let site = &copy.site;
+    let why = copy
+        .last_error
+        .as_ref()
+        .map(|error| format!(": {error}"))
+        .unwrap_or_default();
+    let (name, state, message, hint) = match copy.state {
+        api::CopyState::Current => return,
+        // The site itself is told of already.
+        api::CopyState::Unknown => return,
+        api::CopyState::Behind => (
+            "zone-behind",
+            api::CheckState::Warning,
+            format!("{site} serves an older version of {zone}{why}"),
+            "a change that was just made is seconds away; one that stays is not",
+        ),
+        api::CopyState::Ahead => (
+            "peer-ahead-of-primary",
+            api::CheckState::Critical,
+            format!(
+                "{site} has a greater serial of {zone} than its primary {}",
+                primary.unwrap_or("")
+            ),
+            "the primary goes above it by itself; look why its serial went back",
+        ),
+        api::CopyState::Missing => (
+            "zone-missing",
+            api::CheckState::Critical,
+            format!("{site} does not hold {zone}{why}"),
+            "a zone that was just added is seconds away; one that stays missing is not",
+        ),
+        api::CopyState::Expired => (
+            "zone-expired",
+            api::CheckState::Critical,
+            format!("{zone} has expired at {site} and is not answered there{why}"),
+            "bring back one of its sources",
+        ),
+    };
+    checks.push(check(
+        name,
+        state,
+        Some(zone.to_owned()),
+        &message,
+        Some(hint),
+    ));
+}
+
+fn check(
+    name: &str,
+    state: api::CheckState,
+    subject: Option<String>,
+    message: &str,
+    hint: Option<&str>,
+) -> api::Check {
+    api::Check {
+        name: name.to_owned(),
+        state,
+        subject,
+        message: message.to_owned(),
+        hint: hint.map(str::to_owned),
+        since: None,
+    }
+}

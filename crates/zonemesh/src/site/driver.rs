@@ -1,0 +1,262 @@
+//! The task that owns the core: events in, outputs to those who do them, answers back to those who asked.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use zonemesh_mesh::core::{Core, Input, Now, Output, Receipt, Reply, RequestId};
+
+use super::clock::Clock;
+use super::jobs::Jobs;
+
+/// What other tasks send to the core.
+pub(crate) enum Command {
+    /// An event.
+    Input(Input),
+    /// A request, made of the core as it is at that moment, and where its answer goes.
+    Request(
+        Box<dyn FnOnce(&Core, RequestId) -> Result<Input, Reply> + Send>,
+        oneshot::Sender<Reply>,
+    ),
+    /// Wait until a serial is served everywhere, or as long as this.
+    Wait(
+        zonemesh_zone::Name,
+        zonemesh_zone::Serial,
+        Duration,
+        oneshot::Sender<Receipt>,
+    ),
+    /// Look at the core.
+    Look(Box<dyn FnOnce(&Core, Now) + Send>),
+    /// Take another configuration.
+    Configure(Box<zonemesh_mesh::core::Settings>, oneshot::Sender<()>),
+    /// Nobody waits for this any longer.
+    GiveUp(RequestId),
+}
+
+/// The way to the core. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct CoreHandle {
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// The core has stopped: the site is shutting down.
+#[derive(Debug, thiserror::Error)]
+#[error("the site is shutting down")]
+pub(crate) struct Stopped;
+
+impl CoreHandle {
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Command>) {
+        // Not bounded by number, but by who sends: each connection, job and request has at most a few under way.
+        let (commands, receiver) = mpsc::unbounded_channel();
+        (Self { commands }, receiver)
+    }
+
+    /// Sends an event. After the core has stopped it is dropped: nobody is left to act on it.
+    pub(crate) fn send(&self, input: Input) {
+        if self.commands.send(Command::Input(input)).is_err() {
+            tracing::debug!("an event came after the core had stopped");
+        }
+    }
+
+    /// Makes a request of the core as it is, and waits for the answer.
+    pub(crate) async fn request(
+        &self,
+        make: impl FnOnce(&Core, RequestId) -> Result<Input, Reply> + Send + 'static,
+    ) -> Result<Reply, Stopped> {
+        let (sender, receiver) = oneshot::channel();
+        self.commands
+            .send(Command::Request(Box::new(make), sender))
+            .map_err(|_| Stopped)?;
+        receiver.await.map_err(|_| Stopped)
+    }
+
+    /// Waits until a serial is served everywhere, at most as long as this.
+    pub(crate) async fn wait(
+        &self,
+        apex: zonemesh_zone::Name,
+        serial: zonemesh_zone::Serial,
+        most: Duration,
+    ) -> Result<Receipt, Stopped> {
+        let (sender, receiver) = oneshot::channel();
+        self.commands
+            .send(Command::Wait(apex, serial, most, sender))
+            .map_err(|_| Stopped)?;
+        receiver.await.map_err(|_| Stopped)
+    }
+
+    /// Looks at the core.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Core, Now) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (sender, receiver) = oneshot::channel();
+        let look = Box::new(move |core: &Core, now: Now| {
+            // Whoever asked may have gone; then nobody needs the answer.
+            let _ = sender.send(look(core, now));
+        });
+        self.commands
+            .send(Command::Look(look))
+            .map_err(|_| Stopped)?;
+        receiver.await.map_err(|_| Stopped)
+    }
+
+    /// Gives the core another configuration.
+    pub(crate) async fn configure(
+        &self,
+        settings: zonemesh_mesh::core::Settings,
+    ) -> Result<(), Stopped> {
+        let (sender, receiver) = oneshot::channel();
+        self.commands
+            .send(Command::Configure(Box::new(settings), sender))
+            .map_err(|_| Stopped)?;
+        receiver.await.map_err(|_| Stopped)
+    }
+}
+
+/// The core, its clock, and those who wait.
+pub(crate) struct Driver {
+    core: Core,
+    clock: Clock,
+    jobs: Arc<Jobs>,
+    replies: HashMap<RequestId, oneshot::Sender<Reply>>,
+    receipts: HashMap<RequestId, (oneshot::Sender<Receipt>, Receipt)>,
+    next_request: RequestId,
+    commands: mpsc::UnboundedReceiver<Command>,
+    handle: CoreHandle,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        core: Core,
+        clock: Clock,
+        jobs: Arc<Jobs>,
+        handle: CoreHandle,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> Self {
+        Self {
+            core,
+            clock,
+            jobs,
+            replies: HashMap::new(),
+            receipts: HashMap::new(),
+            next_request: 1,
+            commands,
+            handle,
+        }
+    }
+
+    /// Runs until all handles are gone.
+    pub(crate) async fn run(mut self, first: Vec<Output>) {
+        self.perform(first);
+        loop {
+            let due = self.core.next_due();
+            let sleep = Duration::min(
+                due.saturating_sub(self.clock.now().mono),
+                Duration::from_secs(3600),
+            );
+            let outputs = tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => self.take(command),
+                    None => return,
+                },
+                () = tokio::time::sleep_until(Instant::now() + sleep) => self.core.handle(Input::Tick, self.clock.now()),
+            };
+            self.perform(outputs);
+        }
+    }
+
+    fn take(&mut self, command: Command) -> Vec<Output> {
+        let now = self.clock.now();
+        match command {
+            Command::Input(input) => self.core.handle(input, now),
+            Command::Request(make, sender) => {
+                let request = self.next_request();
+                match make(&self.core, request) {
+                    Ok(input) => {
+                        self.replies.insert(request, sender);
+                        self.core.handle(input, now)
+                    }
+                    Err(reply) => {
+                        // Whoever asked may have gone; then nobody needs the answer.
+                        let _ = sender.send(reply);
+                        Vec::new()
+                    }
+                }
+            }
+            Command::Wait(apex, serial, most, sender) => {
+                let request = self.next_request();
+                let empty = Receipt {
+                    apex: apex.clone(),
+                    serial,
+                    sites: Vec::new(),
+                    complete: false,
+                };
+                self.receipts.insert(request, (sender, empty));
+                let handle = self.handle.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(most).await;
+                    // The core may have stopped meanwhile; then so has the one who waits.
+                    let _ = handle.commands.send(Command::GiveUp(request));
+                });
+                self.core.handle(
+                    Input::Wait {
+                        request,
+                        apex,
+                        serial,
+                    },
+                    now,
+                )
+            }
+            Command::GiveUp(request) => {
+                if let Some((sender, last)) = self.receipts.remove(&request) {
+                    let receipt = self.core.receipt_now(request, now).unwrap_or(last);
+                    let _ = sender.send(receipt);
+                }
+                self.core.handle(Input::Forget { request }, now)
+            }
+            Command::Look(look) => {
+                look(&self.core, now);
+                Vec::new()
+            }
+            Command::Configure(settings, done) => {
+                let outputs = self.core.configure(*settings, now);
+                // Whoever asked may have gone; the configuration is taken all the same.
+                let _ = done.send(());
+                outputs
+            }
+        }
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.next_request += 1;
+        self.next_request
+    }
+
+    fn perform(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Reply {
+                    request,
+                    reply: Reply::Receipt(receipt),
+                } => {
+                    if receipt.complete {
+                        if let Some((sender, _)) = self.receipts.remove(&request) {
+                            let _ = sender.send(receipt);
+                        }
+                    } else if let Some((_, last)) = self.receipts.get_mut(&request) {
+                        *last = receipt;
+                    }
+                }
+                Output::Reply { request, reply } => {
+                    if let Some(sender) = self.replies.remove(&request) {
+                        let _ = sender.send(reply);
+                    }
+                }
+                other => self.jobs.perform(other),
+            }
+        }
+        self.jobs.set_ready(self.core.ready());
+    }
+}

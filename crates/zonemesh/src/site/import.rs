@@ -1,0 +1,213 @@
+//! Zone files of the configuration: imported when they have changed since the last time, and merged where updates have been
+//! made meanwhile.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use zonemesh_mesh::core::{Change, Input, Reply};
+use zonemesh_store::Batch;
+use zonemesh_zone::{Diff, Name, Serial, Zone, check, file};
+
+use super::live::Live;
+use super::pool::chain;
+use crate::config::{Config, ZoneConfig};
+
+/// Where it is kept what was imported last.
+const IMPORTS: &str = "imports";
+
+/// The last import of a zone file.
+#[derive(Serialize, Deserialize)]
+struct Import {
+    /// SHA-256 of the file, hexadecimal.
+    digest: String,
+    /// The serial of the version that it became.
+    serial: u32,
+}
+
+/// Imports all zone files that have changed. Returns what was done, and what could not be, a sentence each.
+pub(crate) async fn all(live: &Arc<Live>, config: &Config) -> (Vec<String>, Vec<String>) {
+    let (mut done, mut failed) = (Vec::new(), Vec::new());
+    for zone in config
+        .zones
+        .iter()
+        .filter(|zone| zone.primaries.is_empty() && zone.file.is_some())
+    {
+        match one(live, zone).await {
+            Ok(Some(what)) => done.push(what),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(zone = %zone.name, error, "the zone file was not imported; the last good version stays");
+                failed.push(error);
+            }
+        }
+    }
+    (done, failed)
+}
+
+async fn one(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, String> {
+    let Some(path) = config.file.clone() else {
+        return Ok(None);
+    };
+    let (store, apex) = (live.store.clone(), config.name.clone());
+    let read = tokio::task::spawn_blocking(move || read(&store, &apex, &path))
+        .await
+        .map_err(|error| error.to_string())??;
+    let Some(Read { zone, digest, base }) = read else {
+        return Ok(None);
+    };
+    let (apex, dynamic) = (config.name.clone(), config.dynamic);
+    let reply = live
+        .core
+        .request(move |core, request| {
+            let merged = match (core.head(&apex), &base) {
+                (Some(head), Some(base)) if dynamic => merge(head, &base.diff(&zone)),
+                _ => Ok(zone),
+            };
+            match merged {
+                Ok(zone) => Ok(Input::Change {
+                    request,
+                    change: Change::Replace(zone),
+                }),
+                Err(error) => Err(Reply::Refused {
+                    rcode: zonemesh_zone::Rcode::REFUSED,
+                    reason: error.to_string(),
+                }),
+            }
+        })
+        .await
+        .map_err(|stopped| stopped.to_string())?;
+    let (serial, changed) = match reply {
+        Reply::Done { serial, changed } => (serial, changed),
+        Reply::Refused { reason, .. } => return Err(reason),
+        Reply::Receipt(_) => {
+            return Err("a receipt where the outcome of an import was expected".to_owned());
+        }
+    };
+    let import = Import {
+        digest,
+        serial: serial.into_int(),
+    };
+    let value = serde_json::to_vec(&import).map_err(|error| error.to_string())?;
+    let (store, key) = (
+        live.store.clone(),
+        config.name.fmt_with_dot().to_string().to_ascii_lowercase(),
+    );
+    let batch = Batch::new(jiff::Timestamp::now()).put(IMPORTS, &key, &value);
+    let kept = tokio::task::spawn_blocking(move || store.commit(batch))
+        .await
+        .map_err(|error| error.to_string())?;
+    kept.map_err(|error| chain(&error))?;
+    Ok(changed.then(|| format!("{} imported, serial {serial}", config.name.fmt_with_dot())))
+}
+
+/// A zone file that has changed since it was last imported.
+struct Read {
+    zone: Zone,
+    digest: String,
+    /// What was imported the last time.
+    base: Option<Zone>,
+}
+
+fn read(
+    store: &zonemesh_store::Store,
+    apex: &Name,
+    path: &std::path::Path,
+) -> Result<Option<Read>, String> {
+    let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    let shown = path.display().to_string();
+    let mut opener = |path: &str| {
+        let octets = std::fs::read(path)?;
+        digest.update(&octets);
+        Ok(octets)
+    };
+    let loaded = file::read(&mut opener, &shown, Some(apex));
+    let digest = data_encoding::HEXLOWER.encode(digest.finish().as_ref());
+    let mut findings = loaded.findings;
+    findings.extend(loaded.zone.iter().flat_map(check::check));
+    let errors: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.is_error())
+        .map(ToString::to_string)
+        .collect();
+    let (Some(zone), true) = (loaded.zone, errors.is_empty()) else {
+        return Err(errors.join("\n"));
+    };
+    let key = apex.fmt_with_dot().to_string().to_ascii_lowercase();
+    let last = store.get(IMPORTS, &key).map_err(|error| chain(&error))?;
+    let last: Option<Import> = last.and_then(|value| serde_json::from_slice(&value).ok());
+    let stored = store
+        .high_water(apex)
+        .map_err(|error| chain(&error))?
+        .is_some();
+    if stored && last.as_ref().is_some_and(|last| last.digest == digest) {
+        return Ok(None);
+    }
+    for warning in &findings {
+        tracing::warn!(zone = %apex, "{warning}");
+    }
+    let base = match last {
+        Some(last) => store
+            .version_at(apex, Serial(last.serial))
+            .map_err(|error| chain(&error))?,
+        None => None,
+    };
+    Ok(Some(Read { zone, digest, base }))
+}
+
+/// Makes the changes that were made to the file in a zone that has changed otherwise since.
+fn merge(head: &Zone, changes: &Diff) -> Result<Zone, zonemesh_zone::ZoneError> {
+    let mut editor = head.edit();
+    for record in changes.removed.iter().skip(1) {
+        editor.remove(&record.owner, record.rtype, &record.rdata);
+    }
+    for record in changes.added.iter() {
+        if record.rtype == zonemesh_zone::Rtype::SOA {
+            editor.remove_rrset(&record.owner, record.rtype);
+        }
+        editor.add(record.clone())?;
+    }
+    editor.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone(text: &str) -> Zone {
+        let apex = zonemesh_zone::record::parse_name("example").unwrap();
+        let mut editor = zonemesh_zone::Editor::new(apex.clone());
+        for line in text.lines() {
+            editor
+                .add(zonemesh_zone::Record::from_text(line, &apex).unwrap())
+                .unwrap();
+        }
+        editor.finish().unwrap()
+    }
+
+    #[test]
+    fn an_edited_file_keeps_what_was_updated_meanwhile() {
+        let soa = |serial| format!("@ 60 IN SOA ns root {serial} 1 2 3 4\n");
+        let base = zone(&format!(
+            "{}a 60 IN A 192.0.2.1\nb 60 IN A 192.0.2.2",
+            soa(1)
+        ));
+        let head = zone(&format!(
+            "{}a 60 IN A 192.0.2.1\nb 60 IN A 192.0.2.2\nlease 60 IN A 192.0.2.9",
+            soa(7)
+        ));
+        let file = zone(&format!(
+            "{}a 60 IN A 192.0.2.1\nc 60 IN A 192.0.2.3",
+            soa(2)
+        ));
+        let merged = merge(&head, &base.diff(&file)).unwrap();
+        let wanted = zone(&format!(
+            "{}a 60 IN A 192.0.2.1\nc 60 IN A 192.0.2.3\nlease 60 IN A 192.0.2.9",
+            soa(2)
+        ));
+        assert!(
+            merged.same_contents(&wanted),
+            "{:?}",
+            merged.records().map(|r| r.to_string()).collect::<Vec<_>>()
+        );
+    }
+}

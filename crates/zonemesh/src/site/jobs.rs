@@ -1,0 +1,328 @@
+//! Does what the core asks for, and reports back to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, mpsc};
+use zonemesh_api::types::What;
+use zonemesh_mesh::core::{CommitId, Got, Happening, Input, NewVersion, Output, PeerId, ZoneSpec};
+use zonemesh_serve::{Access, Members, Served};
+use zonemesh_store::{Batch, Origin, ZoneState};
+use zonemesh_zone::directory::Site;
+use zonemesh_zone::{Diff, Name, Zone};
+
+use super::clock::timestamp;
+use super::control::convert;
+use super::live::Live;
+use super::membership;
+
+/// Transfers in that may run at the same time: a cold start must not stampede a primary.
+const TRANSFERS: usize = 16;
+
+/// Commits that may wait for the disk before the core's task has to.
+type Commits = mpsc::UnboundedSender<StoreJob>;
+
+/// What the store is asked to do, in order.
+enum StoreJob {
+    Commit(CommitId, Vec<NewVersion>, Vec<(String, String, Vec<u8>)>),
+    Note(Batch),
+}
+
+/// The hands of the core.
+pub(crate) struct Jobs {
+    live: Arc<Live>,
+    transfers: Arc<Semaphore>,
+    store: Commits,
+    was_ready: AtomicBool,
+}
+
+impl Jobs {
+    pub(crate) fn new(live: Arc<Live>) -> Arc<Self> {
+        let (store, jobs) = mpsc::unbounded_channel();
+        let committer = live.clone();
+        // A thread of its own: commits wait for the disk, one after the other, in the order of the core's decisions.
+        tokio::task::spawn_blocking(move || keep_store(&committer, jobs));
+        Arc::new(Self {
+            live,
+            transfers: Arc::new(Semaphore::new(TRANSFERS)),
+            store,
+            was_ready: AtomicBool::new(false),
+        })
+    }
+
+    /// Starts what the core wants done.
+    pub(crate) fn perform(&self, output: Output) {
+        match output {
+            Output::Transfer { apex, from, have } => self.transfer(apex, from, have),
+            Output::Commit {
+                commit,
+                versions,
+                also,
+            } => self.to_store(StoreJob::Commit(commit, versions, also)),
+            Output::Publish {
+                spec,
+                zone,
+                diffs,
+                expires_at,
+            } => self.publish(&spec, zone, &diffs, expires_at),
+            Output::Withdraw { apex } => self.withdraw(&apex),
+            Output::Keep {
+                apex,
+                expires_at,
+                last_refresh,
+            } => {
+                let state = ZoneState {
+                    last_refresh: last_refresh.map(timestamp),
+                    last_attempt: last_refresh.map(timestamp),
+                    expires_at: expires_at.map(timestamp),
+                    ..ZoneState::default()
+                };
+                self.to_store(StoreJob::Note(
+                    Batch::new(Timestamp::now()).set_state(&apex, &state),
+                ));
+            }
+            Output::HighWater { apex, serial } => {
+                self.to_store(StoreJob::Note(
+                    Batch::new(Timestamp::now()).high_water(&apex, serial),
+                ));
+            }
+            Output::Notify { to, soa, serial } => {
+                let live = self.live.clone();
+                tokio::spawn(async move {
+                    let result = live.pool.notify(&to, &soa).await;
+                    live.core.send(Input::Notified {
+                        to,
+                        apex: soa.owner,
+                        serial,
+                        result,
+                    });
+                });
+            }
+            Output::Probe { peer } => self.probe(peer),
+            Output::Members(sites) => self.members(&sites),
+            Output::Announce { to, site, zones } => {
+                let live = self.live.clone();
+                tokio::spawn(async move { membership::announce(&live, &to, &site, &zones).await });
+            }
+            Output::Happened(happening) => self.happened(&happening),
+            // Answers are the driver's.
+            Output::Reply { .. } => {}
+        }
+    }
+
+    /// Opens or closes the data plane.
+    pub(crate) fn set_ready(&self, ready: bool) {
+        if self.was_ready.swap(ready, Ordering::Relaxed) != ready {
+            self.live.shared.ready.store(ready, Ordering::Release);
+            if ready {
+                let zones = self.live.shared.zones.load().len() as u64;
+                self.live.tell(What::Ready { zones });
+            }
+        }
+    }
+
+    fn to_store(&self, job: StoreJob) {
+        if self.store.send(job).is_err() {
+            tracing::error!("the store's thread has ended; nothing is made durable any longer");
+        }
+    }
+
+    fn transfer(&self, apex: Name, from: PeerId, have: Option<Zone>) {
+        let live = self.live.clone();
+        let transfers = self.transfers.clone();
+        tokio::spawn(async move {
+            // The semaphore is never closed.
+            let _permit = transfers.acquire_owned().await;
+            let held = have.as_ref().map(|zone| zone.serial().into_int());
+            let started = Instant::now();
+            let result = match live.pool.transfer(&from, &apex, have.as_ref()).await {
+                Ok((got, fetched, target)) => {
+                    log_transfer(&apex, &from, &target, held, &got, &fetched, started);
+                    Ok(got)
+                }
+                Err(failure) => {
+                    tracing::debug!(zone = %apex, direction = "in", peer = %from, error = %failure.message, "transfer failed");
+                    Err(failure)
+                }
+            };
+            live.core.send(Input::Transferred { apex, from, result });
+        });
+    }
+
+    fn probe(&self, peer: PeerId) {
+        let live = self.live.clone();
+        let Some((directory, _)) = live.mesh.clone() else {
+            return;
+        };
+        tokio::spawn(async move {
+            let result = live
+                .pool
+                .soa(&peer, &directory)
+                .await
+                .map(|answer| Some(answer.soa.serial));
+            live.core.send(Input::Probed { peer, result });
+        });
+    }
+
+    fn publish(
+        &self,
+        spec: &ZoneSpec,
+        zone: Option<Zone>,
+        diffs: &[Diff],
+        expires_at: Option<i64>,
+    ) {
+        let live = &self.live;
+        if zone.is_some() && !diffs.is_empty() {
+            live.journal.push(&spec.apex, diffs);
+        }
+        let expired = zone.is_none() && expires_at.is_some();
+        let served = Served {
+            apex: spec.apex.clone(),
+            zone,
+            access: if spec.members_only {
+                Access::Members
+            } else {
+                Access::Public
+            },
+            expired,
+            expires: expires_at
+                .map(|at| Arc::new(std::sync::atomic::AtomicU64::new(at.max(0) as u64))),
+        };
+        live.shared.update_zones(|zones| zones.with(served.clone()));
+    }
+
+    fn withdraw(&self, apex: &Name) {
+        self.live.shared.update_zones(|zones| zones.without(apex));
+        self.live.journal.remove(apex);
+        // Set aside, not deleted: see `zone restore`.
+        self.to_store(StoreJob::Note(
+            Batch::new(Timestamp::now()).remove_zone(apex),
+        ));
+    }
+
+    fn members(&self, sites: &[Site]) {
+        let live = &self.live;
+        let pins = sites
+            .iter()
+            .flat_map(|site| site.pins.iter().map(|pin| pin.0))
+            .collect();
+        let old = live.shared.members.load();
+        live.shared.members.store(Arc::new(Members {
+            pins,
+            keys: old.keys.clone(),
+        }));
+        live.pool.set_members(&live.name, sites, &live.key.load());
+        if let Some((directory, _)) = &live.mesh {
+            let zone = live
+                .shared
+                .zones
+                .load()
+                .get(directory)
+                .and_then(|served| served.zone.clone());
+            // Who is a member is decided by the plan, which may hold a removal back; the rest is as the directory says.
+            let read = zone.map(|zone| {
+                let mut read = zonemesh_zone::directory::Directory::read(&zone);
+                read.sites.retain(|name, _| name.as_str() == live.name);
+                read.sites
+                    .extend(sites.iter().map(|site| (site.name.clone(), site.clone())));
+                read
+            });
+            live.directory.store(Arc::new(read));
+        }
+    }
+
+    fn happened(&self, happening: &Happening) {
+        self.live.tell(convert::event(happening));
+    }
+}
+
+/// One line for each transfer: what, from whom, how, and how much.
+fn log_transfer(
+    apex: &Name,
+    from: &PeerId,
+    target: &str,
+    held: Option<u32>,
+    got: &Got,
+    fetched: &zonemesh_transfer::peer::Fetched,
+    started: Instant,
+) {
+    let (kind, serial) = match got {
+        Got::UpToDate => ("up-to-date", held),
+        Got::Full(zone) => ("axfr", Some(zone.serial().into_int())),
+        Got::Diffs(zone, _) => ("ixfr", Some(zone.serial().into_int())),
+    };
+    tracing::debug!(
+        zone = %apex,
+        direction = "in",
+        peer = %from,
+        target,
+        kind,
+        from_serial = held,
+        serial,
+        records = fetched.records,
+        bytes = fetched.bytes,
+        messages = fetched.messages,
+        ms = started.elapsed().as_millis() as u64,
+        fell_back = fetched.fell_back.as_ref().map(tracing::field::display),
+        "transfer"
+    );
+}
+
+/// Runs the store's jobs until the site ends.
+fn keep_store(live: &Live, mut jobs: mpsc::UnboundedReceiver<StoreJob>) {
+    while let Some(job) = jobs.blocking_recv() {
+        match job {
+            StoreJob::Commit(commit, versions, also) => {
+                let result = batch(versions, also).and_then(|batch| {
+                    live.store
+                        .commit(batch)
+                        .map_err(|error| super::pool::chain(&error))
+                });
+                live.core.send(Input::Committed { commit, result });
+            }
+            StoreJob::Note(batch) => {
+                if let Err(error) = live.store.commit(batch) {
+                    tracing::warn!(
+                        error = super::pool::chain(&error),
+                        "a note about a zone could not be stored"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The versions of a commit as the store takes them.
+fn batch(versions: Vec<NewVersion>, also: Vec<(String, String, Vec<u8>)>) -> Result<Batch, String> {
+    let mut batch = Batch::new(Timestamp::now());
+    for version in versions {
+        let origin = match &version.from {
+            None => Origin::Local,
+            Some(from) => Origin::Transfer {
+                from: from.to_string(),
+            },
+        };
+        match version.diffs.as_slice() {
+            [] => batch = batch.replace(&version.zone, origin),
+            [diff] => batch = batch.append(&version.zone, diff, origin),
+            [steps @ .., last] => {
+                // Each step is stored with the version that it leads to.
+                let mut zone = version
+                    .base
+                    .clone()
+                    .ok_or("differences without the version that they start from")?;
+                for diff in steps {
+                    zone = zone.apply(diff).map_err(|error| error.to_string())?;
+                    batch = batch.append(&zone, diff, origin.clone());
+                }
+                batch = batch.append(&version.zone, last, origin);
+            }
+        }
+    }
+    for (table, key, value) in also {
+        batch = batch.put(&table, &key, &value);
+    }
+    Ok(batch)
+}

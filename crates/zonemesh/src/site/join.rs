@@ -1,0 +1,166 @@
+//! Joining a mesh with a welcome packet: one UPDATE over TLS.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
+use zonemesh_mesh::packet::Welcome;
+use zonemesh_store::{Batch, Store};
+use zonemesh_transfer::peer::{Options, Peer, PeerError, Target, Transport};
+use zonemesh_transfer::query;
+use zonemesh_transfer::tls::SiteKey;
+use zonemesh_update::request;
+use zonemesh_zone::directory::{Role, Site};
+use zonemesh_zone::{Name, Rcode};
+
+use super::membership::key_of;
+use super::pool::chain;
+
+/// Where the sites of the welcome packet are kept: table and key.
+const BOOTSTRAP: (&str, &str) = ("mesh", "bootstrap");
+
+/// How long a catalog site may take for the update.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Joins: asks a catalog site to publish this one, and remembers whom to ask from now on.
+pub(crate) async fn join(
+    packet: &str,
+    site: &Site,
+    key: &SiteKey,
+    store: &Store,
+) -> anyhow::Result<()> {
+    let welcome = Welcome::decode(packet, Timestamp::now().as_second())?;
+    if welcome.site != site.name {
+        bail!(
+            "the welcome packet is for {}, and this site is {}; ask for one with `zonemesh invite {}`",
+            welcome.site,
+            site.name,
+            site.name
+        );
+    }
+    let mut site = site.clone();
+    site.role = welcome.role;
+    // Kept first: should this end in the middle, the next start knows whom to ask whether it is a member.
+    keep(&welcome, store)?;
+    let tsig = key_of(&welcome.key_name, &welcome.key)
+        .context("the key in the welcome packet cannot be used")?;
+    let update = request::publish(&welcome.directory, &site, None)?;
+    let message = update.compose(0)?;
+    let mut last = None;
+    for catalog_site in &welcome.catalog_sites {
+        for address in &catalog_site.addresses {
+            let pins = catalog_site.pins.iter().map(|pin| pin.0).collect();
+            let target = Target {
+                addr: SocketAddr::new(*address, catalog_site.dot),
+                source: None,
+                transport: Transport::Tls { pins },
+                tsig: None,
+            };
+            let peer = Peer::new(
+                target,
+                Some(key),
+                Options {
+                    connect_timeout: PATIENCE,
+                    ..Options::default()
+                },
+            )?;
+            match ask(&peer, &message, &tsig, &welcome.directory).await {
+                Ok(()) => {
+                    tracing::info!(site = %site.name, catalog = %catalog_site.name, "joined");
+                    return Ok(());
+                }
+                Err(Refused::Silent(why)) => last = Some(format!("{}: {why}", catalog_site.name)),
+                // Only the catalog primary takes updates; a catalog secondary sends us on.
+                Err(Refused::NotHere(why)) => last = Some(format!("{}: {why}", catalog_site.name)),
+                Err(Refused::No(why)) => bail!("{} refused: {why}", catalog_site.name),
+            }
+        }
+    }
+    match last {
+        Some(last) => {
+            bail!("no catalog site of the welcome packet could be joined; the last said: {last}")
+        }
+        None => bail!("the welcome packet names no address of a catalog site; have it made anew"),
+    }
+}
+
+enum Refused {
+    /// It could not be reached.
+    Silent(String),
+    /// It is not the one to ask.
+    NotHere(String),
+    /// It was asked and said no.
+    No(String),
+}
+
+async fn ask(
+    peer: &Peer,
+    message: &[u8],
+    tsig: &zonemesh_transfer::tsig::Key,
+    directory: &Name,
+) -> Result<(), Refused> {
+    let reply = match peer
+        .request_signed(message.to_vec(), Some(tsig), PATIENCE)
+        .await
+    {
+        Ok(reply) => reply,
+        Err(error @ PeerError::Tsig { .. }) => {
+            let skew = "; if the clocks of the two hosts differ, set them right first";
+            return Err(Refused::No(format!("{}{skew}", chain(&error))));
+        }
+        Err(error) => return Err(Refused::Silent(chain(&error))),
+    };
+    match query::parse_acknowledgement(&reply) {
+        Ok(()) => Ok(()),
+        Err(query::ReplyError::Rcode {
+            rcode: Rcode::NOTAUTH,
+            why,
+        }) => Err(Refused::NotHere(
+            why.unwrap_or_else(|| "not the catalog primary".to_owned()),
+        )),
+        Err(error) => {
+            // The answer to an earlier try may have been lost: whoever may read the directory is a member.
+            match peer.soa(directory, PATIENCE).await {
+                Ok(_) => Ok(()),
+                Err(_) => Err(Refused::No(chain(&error))),
+            }
+        }
+    }
+}
+
+fn keep(welcome: &Welcome, store: &Store) -> anyhow::Result<()> {
+    // Without the key: it is good for one use, and that is now.
+    let value = serde_json::to_vec(&welcome.catalog_sites)?;
+    let batch = Batch::new(Timestamp::now()).put(BOOTSTRAP.0, BOOTSTRAP.1, &value);
+    store
+        .commit(batch)
+        .context("the welcome packet's sites could not be stored")?;
+    Ok(())
+}
+
+/// The sites of the welcome packet that this site joined with.
+pub(crate) fn bootstrap(store: &Store) -> anyhow::Result<Vec<Site>> {
+    let Some(value) = store.get(BOOTSTRAP.0, BOOTSTRAP.1)? else {
+        return Ok(Vec::new());
+    };
+    let sites: Vec<zonemesh_mesh::packet::CatalogSite> = serde_json::from_slice(&value)
+        .context("the sites of the welcome packet cannot be read back from the store")?;
+    let site = |(index, site): (usize, zonemesh_mesh::packet::CatalogSite)| Site {
+        name: site.name,
+        addresses: site.addresses,
+        dot: Some(site.dot),
+        doq: None,
+        dns: None,
+        pins: site.pins,
+        // The packet names the primary first.
+        role: if index == 0 {
+            Role::CatalogPrimary
+        } else {
+            Role::CatalogSecondary
+        },
+        engine: String::new(),
+        failure_domain: None,
+    };
+    Ok(sites.into_iter().enumerate().map(site).collect())
+}

@@ -1,0 +1,236 @@
+//! What the tasks of a running site share.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, RwLock};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+use zonemesh_api::types::{Event, What};
+use zonemesh_serve::Shared;
+use zonemesh_store::{ReadError, Store};
+use zonemesh_transfer::tls::SiteKey;
+use zonemesh_transfer::tsig::{Key, Keys};
+use zonemesh_zone::directory::{Directory, Site};
+use zonemesh_zone::{Diff, Name, Serial};
+
+use super::driver::CoreHandle;
+use super::listeners::Listeners;
+use super::pool::Pool;
+use crate::config::Config;
+
+/// Shared by the tasks of one site.
+pub(crate) struct Live {
+    /// The site's name; of a plain server, what its configuration calls it.
+    pub(crate) name: String,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) config_path: Option<PathBuf>,
+    pub(crate) config: ArcSwap<Config>,
+    pub(crate) core: CoreHandle,
+    pub(crate) store: Store,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pool: Pool,
+    /// Directory and catalog, in a mesh.
+    pub(crate) mesh: Option<(Name, Name)>,
+    /// The directory as the last plan read it.
+    pub(crate) directory: ArcSwap<Option<Directory>>,
+    /// Keys of foreign peers and of open invitations.
+    pub(crate) keys: ArcSwap<Keys>,
+    /// Sites to ask before the directory is known.
+    bootstrap: Vec<Site>,
+    /// Why the configuration is not what its file says.
+    pub(crate) loud: ArcSwap<Option<String>>,
+    pub(crate) key: ArcSwap<SiteKey>,
+    pub(crate) journal: Journal,
+    pub(crate) listeners: Listeners,
+    events: broadcast::Sender<Event>,
+    /// Removed sites that have knocked, and when they were last told of.
+    knocks: Mutex<HashMap<String, Timestamp>>,
+}
+
+/// What is needed to make a [`Live`].
+pub(crate) struct Parts {
+    pub(crate) config: Arc<Config>,
+    pub(crate) config_path: Option<PathBuf>,
+    pub(crate) core: CoreHandle,
+    pub(crate) store: Store,
+    pub(crate) key: Arc<SiteKey>,
+    pub(crate) keys: Keys,
+    pub(crate) mesh: Option<(Name, Name)>,
+    pub(crate) bootstrap: Vec<Site>,
+    pub(crate) loud: Option<String>,
+}
+
+impl Live {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let (events, _) = broadcast::channel(1024);
+        let pool = Pool::new();
+        Arc::new(Self {
+            name: parts.config.site.name.clone(),
+            data_dir: parts.config.site.data_dir.clone(),
+            config_path: parts.config_path,
+            config: ArcSwap::new(parts.config),
+            core: parts.core,
+            store: parts.store,
+            shared: Arc::new(Shared::new()),
+            pool,
+            mesh: parts.mesh,
+            directory: ArcSwap::from_pointee(None),
+            keys: ArcSwap::from_pointee(parts.keys),
+            bootstrap: parts.bootstrap,
+            loud: ArcSwap::from_pointee(parts.loud),
+            key: ArcSwap::new(parts.key),
+            journal: Journal::default(),
+            listeners: Listeners::default(),
+            events,
+            knocks: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// Tells those who watch.
+    pub(crate) fn tell(&self, what: What) {
+        match &what {
+            What::Warning { .. } | What::PeerLost { .. } | What::Held { .. } => {
+                tracing::warn!("{what}")
+            }
+            _ => tracing::info!("{what}"),
+        }
+        // Nobody may be watching; the log has it all the same.
+        let _ = self.events.send(Event {
+            at: Timestamp::now(),
+            site: self.name.clone(),
+            what,
+        });
+    }
+
+    /// Sites to ask before the directory is known, from the welcome packet.
+    pub(crate) fn bootstrap(&self) -> Vec<Site> {
+        self.bootstrap.clone()
+    }
+
+    /// Adds the key of an invitation.
+    pub(crate) fn add_key(&self, key: Key) {
+        self.keys.rcu(|keys| {
+            let mut keys = Keys::clone(keys);
+            keys.insert(key.clone());
+            keys
+        });
+    }
+
+    /// Takes the keys of another configuration; those of invitations stay.
+    pub(crate) async fn set_keys(&self, mut keys: Keys) -> Result<(), ReadError> {
+        for key in invitation_keys(&self.store)? {
+            keys.insert(key);
+        }
+        self.keys.store(Arc::new(keys));
+        Ok(())
+    }
+
+    /// Shows another key from now on, to peers and on the listeners.
+    pub(crate) async fn use_key(&self, key: Arc<SiteKey>) -> anyhow::Result<()> {
+        self.key.store(key.clone());
+        self.pool.set_key(&key);
+        self.listeners.use_key(&key, &self.config.load())?;
+        let core = super::settings::core(&self.config.load(), &key, self.bootstrap())?;
+        self.core.configure(core).await?;
+        Ok(())
+    }
+
+    /// What happens from now on.
+    pub(crate) fn watch(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// A removed site tried its old key. Told once an hour for each.
+    pub(crate) fn knocked(&self, site: &str) {
+        let now = Timestamp::now();
+        let Ok(mut knocks) = self.knocks.lock() else {
+            return;
+        };
+        if knocks
+            .get(site)
+            .is_some_and(|last| now.as_second() - last.as_second() < 3600)
+        {
+            return;
+        }
+        knocks.insert(site.to_owned(), now);
+        drop(knocks);
+        self.tell(What::Warning {
+            message: format!("the removed site {site} is knocking with its old key, and is refused; destroy its disk, or invite it anew"),
+        });
+    }
+}
+
+/// The keys of all invitations: also those that are used or over, so that their holders are told so.
+pub(crate) fn invitation_keys(store: &Store) -> Result<Vec<Key>, ReadError> {
+    let mut keys = Vec::new();
+    for (name, value) in store.list(super::membership::INVITATIONS)? {
+        let key = serde_json::from_slice::<zonemesh_mesh::invite::Token>(&value)
+            .map_err(|error| error.to_string())
+            .and_then(|token| {
+                super::membership::key_of(&token.key_name, &token.key)
+                    .map_err(|error| error.to_string())
+            });
+        match key {
+            Ok(key) => keys.push(key),
+            Err(error) => tracing::error!(
+                name,
+                error,
+                "an invitation cannot be read, and is not accepted"
+            ),
+        }
+    }
+    Ok(keys)
+}
+
+/// The last differences of each zone, in memory, so that an IXFR needs no disk.
+#[derive(Default)]
+pub(crate) struct Journal {
+    zones: RwLock<HashMap<Name, Vec<Diff>>>,
+}
+
+/// How many octets of differences are kept in memory for each zone; older ones are read from the store.
+const JOURNAL_OCTETS: usize = 256 * 1024;
+
+impl Journal {
+    /// Adds what led to the version that is served now; nothing means that it replaced everything.
+    pub(crate) fn push(&self, apex: &Name, diffs: &[Diff]) {
+        let Ok(mut zones) = self.zones.write() else {
+            return;
+        };
+        if diffs.is_empty() {
+            zones.remove(apex);
+            return;
+        }
+        let kept = zones.entry(apex.clone()).or_default();
+        kept.extend_from_slice(diffs);
+        let mut octets = 0;
+        let keep = kept.iter().rev().take_while(|diff| {
+            octets += diff.wire_len();
+            octets <= JOURNAL_OCTETS
+        });
+        let surplus = kept.len() - keep.count();
+        kept.drain(..surplus);
+    }
+
+    /// Forgets a zone.
+    pub(crate) fn remove(&self, apex: &Name) {
+        if let Ok(mut zones) = self.zones.write() {
+            zones.remove(apex);
+        }
+    }
+
+    /// The chain of differences between two serials.
+    pub(crate) fn since(&self, apex: &Name, from: Serial, to: Serial) -> Option<Vec<Diff>> {
+        let zones = self.zones.read().ok()?;
+        let diffs = zones.get(apex)?;
+        let first = diffs
+            .iter()
+            .position(|diff| diff.serials().is_some_and(|(start, _)| start == from))?;
+        let last = diffs
+            .iter()
+            .position(|diff| diff.serials().is_some_and(|(_, end)| end == to))?;
+        (first <= last).then(|| diffs[first..=last].to_vec())
+    }
+}

@@ -1,0 +1,146 @@
+//! The numbers of a site, as OpenMetrics. Read from where they are kept when somebody asks.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use zonemesh_api::metrics::prometheus_client::collector::Collector;
+use zonemesh_api::metrics::prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use zonemesh_api::metrics::prometheus_client::metrics::counter::ConstCounter;
+use zonemesh_api::metrics::prometheus_client::metrics::gauge::ConstGauge;
+use zonemesh_api::metrics::prometheus_client::registry::Registry;
+
+use super::live::Live;
+
+/// All metrics of a site.
+pub(crate) struct Metrics {
+    registry: Registry,
+}
+
+impl Metrics {
+    pub(crate) fn new(live: Arc<Live>) -> Self {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Numbers(live)));
+        Self { registry }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        zonemesh_api::metrics::text(&self.registry)
+    }
+}
+
+struct Numbers(Arc<Live>);
+
+impl std::fmt::Debug for Numbers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Numbers")
+    }
+}
+
+impl Collector for Numbers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let live = &self.0;
+        let totals = live.shared.metrics.totals();
+        let mut counter =
+            |name: &str, help: &str, labels: &[(&'static str, String)], value: u64| {
+                let counter = ConstCounter::new(value);
+                let mut metric =
+                    encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+                counter.encode(metric.encode_family(&labels)?)
+            };
+        for (transport, value) in ["udp", "tcp", "tls"].into_iter().zip(totals.queries) {
+            let labels = [("transport", transport.to_owned())];
+            counter(
+                "zonemesh_serve_queries",
+                "Messages received",
+                &labels,
+                value,
+            )?;
+        }
+        for (rcode, value) in totals
+            .rcodes
+            .iter()
+            .enumerate()
+            .filter(|(_, value)| **value > 0)
+        {
+            let labels = [("rcode", rcode.to_string())];
+            counter(
+                "zonemesh_serve_answers",
+                "Answers by response code",
+                &labels,
+                *value,
+            )?;
+        }
+        counter(
+            "zonemesh_serve_dropped",
+            "Messages that got no answer because they were none to answer",
+            &[],
+            totals.dropped,
+        )?;
+        counter(
+            "zonemesh_serve_unready",
+            "Queries that got no answer because the site is not ready",
+            &[],
+            totals.unready,
+        )?;
+        counter(
+            "zonemesh_serve_truncated",
+            "Answers with the TC bit",
+            &[],
+            totals.truncated,
+        )?;
+        counter(
+            "zonemesh_serve_malformed",
+            "Messages answered with FORMERR",
+            &[],
+            totals.malformed,
+        )?;
+        counter(
+            "zonemesh_serve_connections",
+            "Connections accepted",
+            &[],
+            totals.connections_accepted,
+        )?;
+        counter(
+            "zonemesh_serve_connections_refused",
+            "Connections closed at once because of a limit",
+            &[],
+            totals.connections_refused,
+        )?;
+        counter(
+            "zonemesh_store_transactions",
+            "Transactions made durable",
+            &[],
+            live.store.transactions(),
+        )?;
+        let mut gauge = |name: &str, help: &str, value: i64| {
+            let gauge = ConstGauge::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)
+        };
+        let zones = live.shared.zones.load();
+        gauge(
+            "zonemesh_site_ready",
+            "Whether the site holds all that it is to serve",
+            i64::from(live.shared.ready.load(Ordering::Acquire)),
+        )?;
+        gauge(
+            "zonemesh_zones",
+            "Zones that the site is to serve",
+            zones.len() as i64,
+        )?;
+        gauge(
+            "zonemesh_zones_missing",
+            "Zones that are not held, or have expired",
+            zones.iter().filter(|zone| zone.zone.is_none()).count() as i64,
+        )?;
+        gauge(
+            "zonemesh_records",
+            "Records in all zones",
+            zones
+                .iter()
+                .filter_map(|zone| zone.zone.as_ref())
+                .map(|zone| zone.record_count() as i64)
+                .sum(),
+        )
+    }
+}

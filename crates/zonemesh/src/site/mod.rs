@@ -1,0 +1,189 @@
+//! Runs a site: opens its store, sockets and key, starts the core, and connects them.
+//!
+//! Nothing is decided here. The core (`zonemesh_mesh::core`) says what is to be done; `jobs` does it, `requests` and
+//! `control` bring in what others want, `driver` is the one task that owns the core.
+
+mod access;
+mod clock;
+mod control;
+mod driver;
+mod import;
+mod jobs;
+mod join;
+mod listeners;
+mod live;
+mod membership;
+mod metrics;
+mod pool;
+mod random;
+mod reload;
+mod requests;
+mod settings;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use zonemesh_mesh::core::{Core, Held};
+use zonemesh_store::Store;
+use zonemesh_transfer::tls::SiteKey;
+
+use self::clock::Clock;
+use self::control::Control;
+use self::driver::{CoreHandle, Driver};
+use self::jobs::Jobs;
+use self::live::{Live, Parts};
+use crate::config::Config;
+use crate::systemd;
+
+/// How a site is started.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// The file to read again on reload.
+    pub config_path: Option<PathBuf>,
+    /// Text of the welcome packet to join with.
+    pub join: Option<String>,
+    /// Why the configuration is not what the file says, to be shown until it is.
+    pub loud: Option<String>,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// When the site cannot start.
+pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()> {
+    // First of all: a signal that comes while the site starts must end it in order.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let data_dir = &config.site.data_dir;
+    let store = Store::open(data_dir, &config.site.name)?;
+    let key = Arc::new(site_key(data_dir, &config.site.name)?);
+    if let Some(packet) = &options.join {
+        let site = settings::this_site(&config, &key)?;
+        join::join(packet, &site, &key, &store).await?;
+    }
+    let bootstrap = join::bootstrap(&store)?;
+    let settings = settings::core(&config, &key, bootstrap.clone())?;
+    let mut keys = settings::keys(&config)?;
+    for key in live::invitation_keys(&store)? {
+        keys.insert(key);
+    }
+    let (handle, commands) = CoreHandle::new();
+    let clock = Clock::new();
+    let live = Live::new(Parts {
+        config: config.clone(),
+        config_path: options.config_path,
+        core: handle.clone(),
+        store: store.clone(),
+        key: key.clone(),
+        keys,
+        mesh: config
+            .mesh
+            .as_ref()
+            .map(|mesh| (mesh.directory.clone(), mesh.catalog.clone())),
+        bootstrap,
+        loud: options.loud,
+    });
+    live.pool.set_foreign(&settings::foreign(&config)?, &key);
+    live.shared
+        .settings
+        .store(Arc::new(settings::data_plane(&config)));
+    let held = tokio::task::spawn_blocking(move || held(&store)).await??;
+    let seed = u64::from_le_bytes(random::bytes());
+    let (core, first) = Core::new(settings, held, seed, clock.now());
+    let jobs = Jobs::new(live.clone());
+    // The listeners come before the control socket: who can ask for the status can ask for names too.
+    live.listeners
+        .open(&config, &key, &live.shared, requests::handler(live.clone()))?;
+    let driver = tokio::spawn(Driver::new(core, clock, jobs, handle, commands).run(first));
+    let control = Arc::new(Control::new(live.clone()));
+    let server =
+        zonemesh_api::server::serve(&config.socket(), &config.listen.http, control).await?;
+    let (_, failed) = import::all(&live, &config).await;
+    let status = match failed.is_empty() {
+        true => format!("{} answers", config.site.name),
+        false => format!(
+            "{} answers; {} zone files could not be imported",
+            config.site.name,
+            failed.len()
+        ),
+    };
+    systemd::ready(&status);
+    let keeper = tokio::spawn(housekeeping(live.clone()));
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+    }
+    systemd::stopping();
+    keeper.abort();
+    server.stop();
+    live.listeners.close().await;
+    driver.abort();
+    Ok(())
+}
+
+/// The site's key: made at the first start.
+fn site_key(data_dir: &Path, name: &str) -> anyhow::Result<SiteKey> {
+    let path = data_dir.join(membership::KEY);
+    if !path.exists() {
+        let key = SiteKey::generate(name)?;
+        zonemesh_store::file::write_secret(&path, key.to_pem().as_bytes())?;
+        return Ok(key);
+    }
+    let pem = zonemesh_store::file::read_secret(&path)?;
+    let pem = String::from_utf8(pem).with_context(|| format!("{} is not PEM", path.display()))?;
+    SiteKey::from_pem(&pem, name).with_context(|| {
+        format!(
+            "{} is not a key; bring it back from a backup, or remove it and join again with a new welcome packet",
+            path.display()
+        )
+    })
+}
+
+/// All zones of the store. One that is damaged is left out, told of, and comes again from a peer.
+fn held(store: &Store) -> anyhow::Result<Vec<Held>> {
+    let mut all = Vec::new();
+    for apex in store.zones()? {
+        match store.load(&apex) {
+            Ok(Some(stored)) => all.push(Held {
+                zone: stored.zone,
+                high_water: stored.high_water,
+                expires_at: stored.state.expires_at.map(|at| at.as_second()),
+                last_refresh: stored.state.last_refresh.map(|at| at.as_second()),
+            }),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(zone = %apex, error = pool::chain(&error), "the stored zone cannot be read; it is transferred anew")
+            }
+        }
+    }
+    if all.is_empty() && !store.zones()?.is_empty() {
+        bail!("no zone of the store can be read; bring the data directory back from a backup");
+    }
+    Ok(all)
+}
+
+/// What is done now and then: removed zones go for good after 30 days.
+async fn housekeeping(live: Arc<Live>) {
+    let mut every = tokio::time::interval(std::time::Duration::from_secs(3600));
+    loop {
+        every.tick().await;
+        let store = live.store.clone();
+        let before =
+            clock::timestamp(jiff::Timestamp::now().as_second() - control::KEEP_REMOVED_SECS);
+        match tokio::task::spawn_blocking(move || store.purge_removed(before)).await {
+            Ok(Ok(gone)) => {
+                for zone in gone {
+                    tracing::info!(zone = %zone.apex, "removed 30 days ago, and gone for good now");
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(
+                error = pool::chain(&error),
+                "zones that were removed long ago could not be cleared"
+            ),
+            Err(error) => tracing::error!(%error, "housekeeping ended early"),
+        }
+    }
+}

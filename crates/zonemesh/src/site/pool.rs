@@ -1,0 +1,303 @@
+//! Connections to the peers: one handle each, kept while its target stays the same.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::RwLock;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use zonemesh_mesh::core::{Failure, Got, PeerId};
+use zonemesh_transfer::inbound::Incoming;
+use zonemesh_transfer::peer::{FetchError, Fetched, Options, Peer, PeerError, Target, Transport};
+use zonemesh_transfer::query::SoaAnswer;
+use zonemesh_transfer::tls::{Pin, SiteKey};
+use zonemesh_transfer::tsig::Key;
+use zonemesh_zone::directory::Site;
+use zonemesh_zone::{Name, Record, Zone};
+
+/// How long a question may take. Two failures, one after the other, make a peer lost within 15 seconds.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// The peers of a site.
+pub(crate) struct Pool {
+    peers: RwLock<BTreeMap<PeerId, Vec<(Endpoint, Peer)>>>,
+}
+
+/// Where and as whom a peer is reached: what makes a connection another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Endpoint {
+    addr: SocketAddr,
+    pins: Option<Vec<Pin>>,
+    tsig: Option<Name>,
+    /// This site's own key, by its pin: connections made with an old one are closed.
+    own: Pin,
+}
+
+/// A foreign server as the configuration has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Foreign {
+    pub(crate) name: String,
+    pub(crate) addr: SocketAddr,
+    /// Over TLS: the pins it may have.
+    pub(crate) pins: Option<Vec<Pin>>,
+    pub(crate) key: Option<Key>,
+}
+
+impl Pool {
+    pub(crate) fn new() -> Self {
+        Self {
+            peers: RwLock::new(BTreeMap::new()),
+        }
+    }
+
+    /// Follows the members of the mesh: new addresses and keys make new connections, what stays is not touched.
+    pub(crate) fn set_members(&self, me: &str, sites: &[Site], key: &SiteKey) {
+        let mut wanted = BTreeMap::new();
+        for site in sites.iter().filter(|site| site.name.as_str() != me) {
+            let Some(port) = site.dot else { continue };
+            let pins: Vec<Pin> = site.pins.iter().map(|pin| pin.0).collect();
+            let endpoints: Vec<(Endpoint, Option<Key>)> = site
+                .addresses
+                .iter()
+                .map(|address| {
+                    let addr = SocketAddr::new(*address, port);
+                    (
+                        Endpoint {
+                            addr,
+                            pins: Some(pins.clone()),
+                            tsig: None,
+                            own: key.pin(),
+                        },
+                        None,
+                    )
+                })
+                .collect();
+            wanted.insert(PeerId::Site(site.name.clone()), endpoints);
+        }
+        self.follow(wanted, key, |id| matches!(id, PeerId::Site(_)));
+    }
+
+    /// Follows the foreign servers of the configuration.
+    pub(crate) fn set_foreign(&self, foreign: &[Foreign], key: &SiteKey) {
+        let wanted = foreign
+            .iter()
+            .map(|peer| {
+                let endpoint = Endpoint {
+                    addr: peer.addr,
+                    pins: peer.pins.clone(),
+                    tsig: peer.key.as_ref().map(|key| key.name().clone()),
+                    own: key.pin(),
+                };
+                (
+                    PeerId::Foreign(peer.name.clone()),
+                    vec![(endpoint, peer.key.clone())],
+                )
+            })
+            .collect();
+        self.follow(wanted, key, |id| matches!(id, PeerId::Foreign(_)));
+    }
+
+    fn follow(
+        &self,
+        wanted: BTreeMap<PeerId, Vec<(Endpoint, Option<Key>)>>,
+        key: &SiteKey,
+        ours: impl Fn(&PeerId) -> bool,
+    ) {
+        let Ok(mut peers) = self.peers.write() else {
+            return;
+        };
+        peers.retain(|id, _| !ours(id) || wanted.contains_key(id));
+        for (id, endpoints) in wanted {
+            let old = peers.remove(&id).unwrap_or_default();
+            let mut new = Vec::new();
+            for (endpoint, tsig) in endpoints {
+                if let Some((_, peer)) = old.iter().find(|(have, _)| *have == endpoint) {
+                    new.push((endpoint, peer.clone()));
+                    continue;
+                }
+                match connect(&endpoint, tsig, key) {
+                    Ok(peer) => new.push((endpoint, peer)),
+                    Err(error) => {
+                        tracing::error!(peer = %id, %error, "no connection can be made to this peer")
+                    }
+                }
+            }
+            peers.insert(id, new);
+        }
+    }
+
+    /// Shows another key to all peers from now on.
+    pub(crate) fn set_key(&self, key: &SiteKey) {
+        let Ok(mut peers) = self.peers.write() else {
+            return;
+        };
+        for (endpoint, peer) in peers.values_mut().flatten() {
+            endpoint.own = key.pin();
+            match connect(endpoint, peer.target().tsig.clone(), key) {
+                Ok(new) => *peer = new,
+                Err(error) => {
+                    tracing::error!(addr = %endpoint.addr, %error, "the new key cannot be used; the old one stays")
+                }
+            }
+        }
+    }
+
+    /// The handles of a peer, one for each of its addresses.
+    pub(crate) fn get(&self, id: &PeerId) -> Vec<Peer> {
+        let peers = self.peers.read();
+        peers
+            .ok()
+            .and_then(|peers| {
+                Some(
+                    peers
+                        .get(id)?
+                        .iter()
+                        .map(|(_, peer)| peer.clone())
+                        .collect(),
+                )
+            })
+            .unwrap_or_default()
+    }
+}
+
+fn connect(
+    endpoint: &Endpoint,
+    tsig: Option<Key>,
+    key: &SiteKey,
+) -> Result<Peer, zonemesh_transfer::tls::TlsError> {
+    let transport = match &endpoint.pins {
+        Some(pins) => Transport::Tls { pins: pins.clone() },
+        None => Transport::Plain,
+    };
+    let options = Options {
+        connect_timeout: PATIENCE,
+        message_timeout: Duration::from_secs(10),
+        // Sites talk at least once a probe; the connection between them stays open.
+        idle: Duration::from_secs(60),
+        ..Options::default()
+    };
+    Peer::new(
+        Target {
+            addr: endpoint.addr,
+            source: None,
+            transport,
+            tsig,
+        },
+        Some(key),
+        options,
+    )
+}
+
+/// # Asking
+impl Pool {
+    /// Transfers a zone, from the first address that answers.
+    pub(crate) async fn transfer(
+        &self,
+        from: &PeerId,
+        apex: &Name,
+        have: Option<&Zone>,
+    ) -> Result<(Got, Fetched, String), Failure> {
+        let mut last = unknown(from);
+        for peer in self.get(from) {
+            match peer.transfer(apex, have.cloned()).await {
+                Ok(fetched) => {
+                    let got = match &fetched.incoming {
+                        Incoming::UpToDate { .. } => Got::UpToDate,
+                        Incoming::Full(zone) => Got::Full(zone.clone()),
+                        Incoming::Diffs { zone, diffs } => Got::Diffs(zone.clone(), diffs.clone()),
+                    };
+                    return Ok((got, fetched, peer.target().to_string()));
+                }
+                Err(error) => {
+                    let unreachable =
+                        matches!(&error, FetchError::Peer(error) if error.is_silence());
+                    last = Failure {
+                        message: chain(&error),
+                        unreachable,
+                    };
+                    if !unreachable {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// Asks for an SOA record.
+    pub(crate) async fn soa(&self, of: &PeerId, apex: &Name) -> Result<SoaAnswer, Failure> {
+        self.first(of, |peer| {
+            Box::pin(async move { peer.soa(apex, PATIENCE).await })
+        })
+        .await
+    }
+
+    /// Sends a NOTIFY.
+    pub(crate) async fn notify(&self, to: &PeerId, soa: &Record) -> Result<(), Failure> {
+        self.first(to, |peer| {
+            Box::pin(async move { peer.notify(soa, PATIENCE).await })
+        })
+        .await
+    }
+
+    /// Sends a request and returns the answer.
+    pub(crate) async fn request(
+        &self,
+        to: &PeerId,
+        message: &[u8],
+        patience: Duration,
+    ) -> Result<Vec<u8>, Failure> {
+        self.first(to, |peer| {
+            Box::pin(async move { peer.request(message.to_vec(), patience).await })
+        })
+        .await
+    }
+
+    /// Asks at the first address that answers.
+    async fn first<'a, T>(
+        &self,
+        id: &PeerId,
+        ask: impl Fn(Peer) -> BoxFuture<'a, Result<T, PeerError>>,
+    ) -> Result<T, Failure> {
+        let mut last = unknown(id);
+        for peer in self.get(id) {
+            match ask(peer).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => {
+                    let unreachable = error.is_silence();
+                    last = Failure {
+                        message: chain(&error),
+                        unreachable,
+                    };
+                    if !unreachable {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+}
+
+fn unknown(id: &PeerId) -> Failure {
+    Failure {
+        message: format!("{id} has no address at which it can be reached over TLS"),
+        unreachable: true,
+    }
+}
+
+/// An error with all its causes in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

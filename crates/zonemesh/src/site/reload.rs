@@ -1,0 +1,123 @@
+//! Reads the configuration again. A broken file changes nothing.
+
+use std::sync::Arc;
+
+use zonemesh_api::types as api;
+use zonemesh_api::{ApiError, ErrorKind};
+
+use super::live::Live;
+use super::pool::chain;
+use super::{import, settings};
+use crate::config::{self, Config};
+
+pub(crate) async fn reload(live: &Arc<Live>) -> Result<api::Reloaded, ApiError> {
+    let Some(path) = &live.config_path else {
+        return Err(ApiError::new(
+            ErrorKind::Conflict,
+            "this site runs without a configuration file",
+        ));
+    };
+    let new = config::load(path).map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        ApiError::invalid(faults.join("\n"))
+            .hint("nothing was changed; `zonemesh config check` shows the same before a reload")
+    })?;
+    let mut new = new;
+    new.site.data_dir = live.data_dir.clone();
+    let old = live.config.load_full();
+    let mut reloaded = api::Reloaded {
+        changes: Vec::new(),
+        needs_restart: needs_restart(&old, &new),
+    };
+    let broken = |error: anyhow::Error| ApiError::invalid(format!("{error:#}"));
+    let keys = settings::keys(&new).map_err(broken)?;
+    let foreign = settings::foreign(&new).map_err(broken)?;
+    let key = live.key.load_full();
+    let core = settings::core(&new, &key, live.bootstrap()).map_err(broken)?;
+    changes(&old, &new, &mut reloaded.changes);
+    live.set_keys(keys)
+        .await
+        .map_err(|error| ApiError::internal(chain(&error)))?;
+    live.pool.set_foreign(&foreign, &key);
+    live.shared
+        .settings
+        .store(Arc::new(settings::data_plane(&new)));
+    let new = Arc::new(new);
+    live.config.store(new.clone());
+    live.loud.store(Arc::new(None));
+    live.core
+        .configure(core)
+        .await
+        .map_err(|stopped| ApiError::unavailable(stopped.to_string()))?;
+    let (done, failed) = import::all(live, &new).await;
+    reloaded.changes.extend(done);
+    if let Err(error) = config::keep(path, &live.data_dir) {
+        tracing::warn!(%error, "the last good configuration could not be kept");
+    }
+    match failed.is_empty() {
+        true => Ok(reloaded),
+        false => Err(ApiError::invalid(failed.join("\n"))
+            .hint("the configuration was taken; these zone files were not, and their last good versions stay")),
+    }
+}
+
+fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut compare = |what: &str, same: bool| {
+        if !same {
+            all.push(format!(
+                "{what} changed; it takes effect with the next start"
+            ));
+        }
+    };
+    compare("[site] name", old.site.name == new.site.name);
+    compare("[listen]", old.listen == new.listen);
+    compare(
+        "[directory] name or [catalog] name",
+        match (&old.mesh, &new.mesh) {
+            (Some(old), Some(new)) => old.directory == new.directory && old.catalog == new.catalog,
+            (None, None) => true,
+            _ => false,
+        },
+    );
+    compare("[log]", old.log == new.log);
+    compare("[limits] of connections or workers", {
+        let of = |config: &Config| {
+            (
+                config.limits.tcp_connections,
+                config.limits.per_client,
+                config.limits.workers,
+            )
+        };
+        of(old) == of(new)
+    });
+    all
+}
+
+fn changes(old: &Config, new: &Config, into: &mut Vec<String>) {
+    for zone in &new.zones {
+        match old.zones.iter().find(|have| have.name == zone.name) {
+            None => into.push(format!("zone {} added", zone.name.fmt_with_dot())),
+            Some(have) if have != zone => {
+                into.push(format!("zone {} changed", zone.name.fmt_with_dot()))
+            }
+            Some(_) => {}
+        }
+    }
+    for zone in old
+        .zones
+        .iter()
+        .filter(|zone| !new.zones.iter().any(|have| have.name == zone.name))
+    {
+        into.push(format!("zone {} removed", zone.name.fmt_with_dot()));
+    }
+    if old.peers != new.peers {
+        into.push("peers changed".to_owned());
+    }
+    if old.keys != new.keys {
+        into.push("keys changed".to_owned());
+    }
+    if old.site.addresses != new.site.addresses {
+        into.push("addresses changed; the directory follows".to_owned());
+    }
+}

@@ -1,0 +1,418 @@
+//! Messages that are no plain queries: transfers out, NOTIFY, UPDATE, and whatever is signed with TSIG.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use zonemesh_mesh::core::{Input, Reply};
+use zonemesh_serve::{Client, Handler, Request, Responder, Served, Transport};
+use zonemesh_transfer::outbound::Response;
+use zonemesh_transfer::query::{self, ExtendedError, Question, RequestError};
+use zonemesh_transfer::tsig::{Signer, TsigRefusal, Verified};
+use zonemesh_update::{DirectoryPolicy, SiteIdentity, Update, apply};
+use zonemesh_zone::{Name, Rcode, Serial};
+
+use super::access::{self, Identity};
+use super::live::Live;
+use super::membership;
+
+/// RFC 8914: "Prohibited".
+const PROHIBITED: u16 = 18;
+/// RFC 8914: "Not Ready".
+const NOT_READY: u16 = 14;
+/// RFC 8914: "Other Error".
+const OTHER: u16 = 0;
+
+/// The handler that the listeners call.
+pub(crate) fn handler(live: Arc<Live>) -> Handler {
+    let runtime = tokio::runtime::Handle::current();
+    Arc::new(move |request, responder| {
+        let live = live.clone();
+        runtime.spawn(async move { handle(&live, request, responder).await });
+    })
+}
+
+/// A request on its way through here: what was asked, by whom, and how the answer is signed.
+struct Asked {
+    /// The request without its TSIG record.
+    message: Vec<u8>,
+    client: Client,
+    identity: Identity,
+    key: Option<Name>,
+    signer: Option<Signer>,
+    responder: Responder,
+}
+
+async fn handle(live: &Arc<Live>, request: Request, responder: Responder) {
+    let Request { message, client } = request;
+    let (message, key, signer) = match live.keys.load().verify_request(&message, Timestamp::now()) {
+        Ok(Some(Verified {
+            key,
+            message,
+            signer,
+            ..
+        })) => (message, Some(key), Some(signer)),
+        Ok(None) => (message.to_vec(), None, None),
+        Err(refusal) => {
+            let TsigRefusal { reply, error } = *refusal;
+            tracing::warn!(client = %client.addr, %error, "a request with a bad TSIG signature was refused");
+            if let Some(reply) = reply {
+                send(&responder, reply).await;
+            }
+            return;
+        }
+    };
+    let identity = Identity::of(
+        &client,
+        key.as_ref(),
+        live.directory.load().as_ref().as_ref(),
+    );
+    if let Identity::Removed(site) = &identity {
+        live.knocked(site.as_str());
+    }
+    let mut asked = Asked {
+        message,
+        client,
+        identity,
+        key,
+        signer,
+        responder,
+    };
+    // The opcode stands in the third octet.
+    match asked.message.get(2).map(|octet| octet >> 3 & 0xF) {
+        Some(5) => update(live, asked).await,
+        _ => match query::Request::parse(&asked.message) {
+            Ok(request) => match request.question {
+                Question::Notify { serial } => notify(live, asked, &request.zone, serial).await,
+                Question::Soa if asked.signer.is_none() => {
+                    asked.refuse(Rcode::NOTIMP, OTHER, "").await
+                }
+                _ => transfer_out(live, asked, request).await,
+            },
+            Err(RequestError::Other) => signed_query(live, asked).await,
+            Err(error) => {
+                if let Some(rcode) = error.rcode() {
+                    asked.refuse(rcode, OTHER, &error.to_string()).await;
+                }
+            }
+        },
+    }
+}
+
+impl Asked {
+    /// Signs and sends an answer.
+    async fn answer(&mut self, mut message: Vec<u8>) {
+        if let Some(signer) = &mut self.signer {
+            signer.sign(&mut message, Timestamp::now());
+        }
+        send(&self.responder, message).await;
+    }
+
+    async fn refuse(&mut self, rcode: Rcode, code: u16, why: &str) {
+        let why: Option<ExtendedError<'_>> = (!why.is_empty()).then_some((code, why));
+        if let Some(reply) = query::reply(&self.message, rcode, why) {
+            self.answer(reply).await;
+        }
+    }
+}
+
+async fn send(responder: &Responder, message: Vec<u8>) {
+    if responder.send(message).await.is_err() {
+        tracing::debug!("a client has gone before its answer");
+    }
+}
+
+/// A plain query that is signed: answered as any other, and the answer signed.
+async fn signed_query(live: &Live, mut asked: Asked) {
+    let mut out = Vec::new();
+    let now = Timestamp::now().as_second().max(0) as u64;
+    let outcome = live.shared.view(now, |view| {
+        zonemesh_serve::answer(&asked.message, &asked.client, view, &mut out)
+    });
+    match outcome {
+        zonemesh_serve::Outcome::Reply => asked.answer(out).await,
+        zonemesh_serve::Outcome::Drop | zonemesh_serve::Outcome::Close => {}
+        zonemesh_serve::Outcome::Control => asked.refuse(Rcode::NOTIMP, OTHER, "").await,
+    }
+}
+
+async fn notify(live: &Live, mut asked: Asked, zone: &Name, serial: Option<Serial>) {
+    let config = live.config.load();
+    match access::notifier(&config, &asked.client, &asked.identity, zone) {
+        Some(from) => {
+            tracing::debug!(zone = %zone, direction = "in", peer = %from, serial = serial.map(Serial::into_int), "NOTIFY");
+            live.core.send(Input::Notify {
+                apex: zone.clone(),
+                serial,
+                from,
+            });
+            asked.refuse(Rcode::NOERROR, OTHER, "").await;
+        }
+        None => {
+            tracing::info!(zone = %zone, client = %asked.client.addr, "a NOTIFY from somebody who may not send one was refused");
+            asked
+                .refuse(
+                    Rcode::REFUSED,
+                    PROHIBITED,
+                    "not a primary of this zone, nor a member of this mesh",
+                )
+                .await;
+        }
+    }
+}
+
+/// AXFR, IXFR, and SOA queries that are signed or ask for EXPIRE.
+async fn transfer_out(live: &Arc<Live>, mut asked: Asked, request: query::Request) {
+    let served: Option<Served> = live.shared.zones.load().get(&request.zone).cloned();
+    let Some(served) = served else {
+        return asked
+            .refuse(Rcode::NOTAUTH, OTHER, "not a zone of this server")
+            .await;
+    };
+    let config = live.config.load_full();
+    if request.question != Question::Soa
+        && !access::may_transfer(&config, &asked.client, &asked.identity, &request.zone)
+    {
+        tracing::info!(zone = %request.zone, direction = "out", client = %asked.client.addr, "transfer refused");
+        return asked
+            .refuse(Rcode::REFUSED, PROHIBITED, "no right to transfer this zone")
+            .await;
+    }
+    if matches!(request.question, Question::Axfr) && asked.client.transport == Transport::Udp {
+        return asked
+            .refuse(Rcode::FORMERR, OTHER, "AXFR does not go over UDP")
+            .await;
+    }
+    let Some(zone) = served.zone else {
+        return asked
+            .refuse(
+                Rcode::SERVFAIL,
+                NOT_READY,
+                "this zone is not held here, or has expired",
+            )
+            .await;
+    };
+    let live = live.clone();
+    // Making a large answer takes a while, and waits for a slow reader: not on a worker of the runtime.
+    let sent = tokio::task::spawn_blocking(move || {
+        stream_out(&live, asked, &request, zone, served.expires.as_deref())
+    });
+    if let Err(error) = sent.await {
+        tracing::error!(%error, "a transfer ended early");
+    }
+}
+
+fn stream_out(
+    live: &Live,
+    mut asked: Asked,
+    request: &query::Request,
+    zone: zonemesh_zone::Zone,
+    expires: Option<&std::sync::atomic::AtomicU64>,
+) {
+    let started = std::time::Instant::now();
+    let serial = zone.serial();
+    let expire = match expires {
+        None => zone.soa().expire,
+        Some(at) => {
+            let at = at.load(std::sync::atomic::Ordering::Relaxed) as i64;
+            (at - Timestamp::now().as_second()).clamp(0, i64::from(u32::MAX)) as u32
+        }
+    };
+    let apex = request.zone.clone();
+    let mut response = Response::new(request, zone, |from| {
+        live.journal.since(&apex, from, serial).or_else(|| {
+            let stored = live.store.diffs_since(&apex, from);
+            stored.unwrap_or_else(|error| {
+                tracing::error!(zone = %apex, error = super::pool::chain(&error), "history cannot be read; sending the whole zone");
+                None
+            })
+        })
+    })
+    .with_expire(expire);
+    if let Some(signer) = &asked.signer {
+        response = response.with_reserve(signer.max_len());
+    }
+    if asked.client.transport == Transport::Udp {
+        let size = request
+            .edns
+            .map_or(512, |edns| usize::from(edns.payload_size));
+        response = response.for_udp(size.min(1232));
+    }
+    let (mut messages, mut octets) = (0u64, 0u64);
+    for mut message in response.messages() {
+        if let Some(signer) = &mut asked.signer {
+            signer.sign(&mut message, Timestamp::now());
+        }
+        messages += 1;
+        octets += message.len() as u64;
+        if asked.responder.blocking_send(message).is_err() {
+            tracing::info!(zone = %apex, direction = "out", client = %asked.client.addr, messages, "the client went away in the middle of a transfer");
+            return;
+        }
+    }
+    let identity = match &asked.identity {
+        Identity::Site(name) => name.to_string(),
+        _ => asked.client.addr.to_string(),
+    };
+    let kind = format!("{:?}", request.question.rtype());
+    tracing::debug!(
+        zone = %apex,
+        direction = "out",
+        peer = identity,
+        transport = ?asked.client.transport,
+        key = asked.key.as_ref().map(tracing::field::display),
+        kind,
+        serial = serial.into_int(),
+        messages,
+        bytes = octets,
+        ms = started.elapsed().as_millis() as u64,
+        "transfer"
+    );
+}
+
+/// RFC 2136.
+async fn update(live: &Arc<Live>, mut asked: Asked) {
+    let update = match Update::parse(&asked.message) {
+        Ok(update) => update,
+        Err(error) => return asked.update_done(error.rcode(), &error.to_string()).await,
+    };
+    let is_directory = live
+        .mesh
+        .as_ref()
+        .is_some_and(|(directory, _)| *directory == update.zone);
+    let (rcode, why) = match is_directory {
+        true => update_directory(live, &asked, update).await,
+        false => update_zone(live, &asked, update).await,
+    };
+    asked.update_done(rcode, &why).await;
+}
+
+impl Asked {
+    async fn update_done(&mut self, rcode: Rcode, why: &str) {
+        if rcode != Rcode::NOERROR {
+            tracing::info!(client = %self.client.addr, %rcode, why, "UPDATE refused");
+        }
+        let reply = match why.is_empty() {
+            true => Some(zonemesh_update::respond(&self.message, rcode).to_vec()),
+            false => query::reply(&self.message, rcode, Some((OTHER, why))),
+        };
+        if let Some(reply) = reply {
+            self.answer(reply).await;
+        }
+    }
+}
+
+/// An update of the directory: by a member, of its own records, or by a newcomer with a welcome packet.
+async fn update_directory(live: &Arc<Live>, asked: &Asked, update: Update) -> (Rcode, String) {
+    let Some((directory, catalog)) = live.mesh.clone() else {
+        return (Rcode::NOTAUTH, String::new());
+    };
+    if asked.client.transport != Transport::Tls {
+        return (
+            Rcode::REFUSED,
+            "the directory is updated over TLS only".to_owned(),
+        );
+    }
+    let identity = match (&asked.identity, &asked.key) {
+        (Identity::Site(site), _) => membership::Who::Member(site.clone()),
+        (Identity::Removed(site), None) => {
+            return (
+                Rcode::REFUSED,
+                format!(
+                    "site {site} was removed from this mesh; it needs a new key and a welcome packet"
+                ),
+            );
+        }
+        (_, Some(key)) => match membership::token_of(live, key).await {
+            Ok(token) => membership::Who::Newcomer(token),
+            Err(why) => return (Rcode::REFUSED, why),
+        },
+        _ => return (Rcode::REFUSED, "not a member of this mesh".to_owned()),
+    };
+    let from = asked.client.ip();
+    let wall = Timestamp::now().as_second();
+    let reply = live
+        .core
+        .request(move |core, request| {
+            let refuse = |rcode, reason| Err(Reply::Refused { rcode, reason });
+            if !core.is_catalog_primary() {
+                let at = core
+                    .catalog_primary()
+                    .map_or("not known here".to_owned(), |site| site.name.to_string());
+                return refuse(
+                    Rcode::NOTAUTH,
+                    format!("this site is not the catalog primary; that is {at}"),
+                );
+            }
+            let Some(head) = core.head(&directory) else {
+                return refuse(Rcode::SERVFAIL, "the directory is not held yet".to_owned());
+            };
+            let read = zonemesh_zone::directory::Directory::read(head);
+            let (site_identity, also) = match identity {
+                membership::Who::Member(site) => (SiteIdentity::Member(site), Vec::new()),
+                membership::Who::Newcomer(token) => {
+                    match membership::spend(&token, wall, from, &read) {
+                        Ok((identity, used)) => (identity, vec![used]),
+                        Err(why) => return refuse(Rcode::REFUSED, why),
+                    }
+                }
+            };
+            let reserved = [directory.clone(), catalog.clone()];
+            let policy = DirectoryPolicy::new(site_identity, &read, &reserved);
+            match apply(head, &update, &policy) {
+                Ok(applied) => Ok(Input::Directory {
+                    request,
+                    edited: applied.zone,
+                    also,
+                }),
+                Err(refusal) => refuse(refusal.rcode(), refusal.to_string()),
+            }
+        })
+        .await;
+    outcome(reply)
+}
+
+/// An update of any other zone, by the rules of the configuration.
+async fn update_zone(live: &Arc<Live>, asked: &Asked, update: Update) -> (Rcode, String) {
+    let config = live.config.load_full();
+    let Some(zone) = config.zones.iter().find(|zone| zone.name == update.zone) else {
+        return (
+            Rcode::NOTAUTH,
+            format!("{} is not a zone that is updated here", update.zone),
+        );
+    };
+    let allowed = access::may_update(&config, zone, &asked.client, asked.key.as_ref());
+    if !zone.dynamic || !allowed {
+        return (Rcode::REFUSED, "no right to update this zone".to_owned());
+    }
+    let apex = update.zone.clone();
+    let reply = live
+        .core
+        .request(move |core, request| {
+            let Some(head) = core.head(&apex) else {
+                return Err(Reply::Refused {
+                    rcode: Rcode::SERVFAIL,
+                    reason: "the zone is not held yet".to_owned(),
+                });
+            };
+            match apply(head, &update, &zonemesh_update::Everything) {
+                Ok(applied) => Ok(Input::Change {
+                    request,
+                    change: zonemesh_mesh::core::Change::Edited(applied.zone),
+                }),
+                Err(refusal) => Err(Reply::Refused {
+                    rcode: refusal.rcode(),
+                    reason: refusal.to_string(),
+                }),
+            }
+        })
+        .await;
+    outcome(reply)
+}
+
+fn outcome(reply: Result<Reply, super::driver::Stopped>) -> (Rcode, String) {
+    match reply {
+        Ok(Reply::Done { .. } | Reply::Receipt(_)) => (Rcode::NOERROR, String::new()),
+        Ok(Reply::Refused { rcode, reason }) => (rcode, reason),
+        Err(stopped) => (Rcode::SERVFAIL, stopped.to_string()),
+    }
+}

@@ -1,0 +1,147 @@
+//! From the configuration to what the parts of a site want to know.
+
+use std::collections::BTreeMap;
+
+use zonemesh_mesh::core::{Me, MeshSettings, Pace, PeerId, Settings, ZoneSpec};
+use zonemesh_transfer::tls::SiteKey;
+use zonemesh_transfer::tsig::{Algorithm, Key, Keys};
+use zonemesh_zone::directory::{KeyPin, Role, Site, SiteName};
+
+use super::pool::Foreign;
+use crate::config::{self, Config};
+
+/// What the directory should say of this site.
+///
+/// # Errors
+///
+/// When its name cannot be a site's.
+pub(crate) fn this_site(config: &Config, key: &SiteKey) -> anyhow::Result<Site> {
+    let dns = config.listen.dns.first().map(|address| address.port());
+    Ok(Site {
+        name: SiteName::new(&config.site.name)?,
+        addresses: config.site.addresses.clone(),
+        dot: config.listen.tls.first().map(|address| address.port()),
+        doq: None,
+        dns: dns.filter(|port| *port != 53),
+        pins: vec![KeyPin(key.pin())],
+        role: match config.site.role {
+            config::Role::CatalogPrimary => Role::CatalogPrimary,
+            config::Role::CatalogSecondary => Role::CatalogSecondary,
+            config::Role::Standard => Role::Standard,
+        },
+        engine: format!("zonemesh/{}", env!("CARGO_PKG_VERSION")),
+        failure_domain: config.site.failure_domain.clone(),
+    })
+}
+
+/// What the core wants to know.
+///
+/// # Errors
+///
+/// When the site's name cannot be one.
+pub(crate) fn core(
+    config: &Config,
+    key: &SiteKey,
+    bootstrap: Vec<Site>,
+) -> anyhow::Result<Settings> {
+    let mesh = match &config.mesh {
+        None => None,
+        Some(mesh) => {
+            let site = this_site(config, key)?;
+            let groups = config
+                .zones
+                .iter()
+                .filter_map(|zone| Some((zone.name.clone(), zone.group.clone()?)));
+            Some(MeshSettings {
+                me: Me {
+                    name: site.name.clone(),
+                    site,
+                },
+                directory: mesh.directory.clone(),
+                catalog: mesh.catalog.clone(),
+                bootstrap,
+                legacy_txt: mesh.legacy_txt,
+                groups: groups.collect::<BTreeMap<_, _>>(),
+            })
+        }
+    };
+    let in_mesh = mesh.is_some();
+    let foreign = |names: &[String]| {
+        names
+            .iter()
+            .cloned()
+            .map(PeerId::Foreign)
+            .collect::<Vec<_>>()
+    };
+    let zones = config
+        .zones
+        .iter()
+        .map(|zone| ZoneSpec {
+            apex: zone.name.clone(),
+            sources: foreign(&zone.primaries),
+            primary: zone.primaries.is_empty(),
+            notify: foreign(&zone.notify),
+            members_only: false,
+            mesh: in_mesh && zone.primaries.is_empty() && zone.catalog.is_none(),
+        })
+        .collect();
+    Ok(Settings {
+        zones,
+        mesh,
+        pace: Pace::default(),
+        ..Settings::default()
+    })
+}
+
+/// A TSIG key of the configuration.
+fn tsig(key: &config::Key) -> anyhow::Result<Key> {
+    let algorithm: Algorithm = key.algorithm.to_string().parse()?;
+    Ok(Key::new(key.name.clone(), algorithm, key.secret.expose())?)
+}
+
+/// The TSIG keys of the configuration.
+///
+/// # Errors
+///
+/// When a key cannot be used.
+pub(crate) fn keys(config: &Config) -> anyhow::Result<Keys> {
+    let mut keys = Keys::new();
+    for key in &config.keys {
+        keys.insert(tsig(key)?);
+    }
+    Ok(keys)
+}
+
+/// The foreign servers of the configuration.
+///
+/// # Errors
+///
+/// When a key cannot be used.
+pub(crate) fn foreign(config: &Config) -> anyhow::Result<Vec<Foreign>> {
+    let mut all = Vec::new();
+    for peer in &config.peers {
+        let key = peer
+            .tsig_key
+            .as_ref()
+            .and_then(|name| config.key(name))
+            .map(tsig)
+            .transpose()?;
+        all.push(Foreign {
+            name: peer.name.clone(),
+            addr: peer.address,
+            pins: peer.tls.as_ref().map(|tls| tls.pin.into_iter().collect()),
+            key,
+        });
+    }
+    Ok(all)
+}
+
+/// What the data plane wants to know.
+pub(crate) fn data_plane(config: &Config) -> zonemesh_serve::Settings {
+    zonemesh_serve::Settings {
+        udp_payload: config.limits.udp_payload,
+        nsid: config.nsid.as_ref().map(|nsid| nsid.as_bytes().to_vec()),
+        idle_timeout: config.limits.idle_timeout,
+        ..zonemesh_serve::Settings::default()
+    }
+}
