@@ -6,10 +6,11 @@
 //! when to try again, save for a floor: a peer that cannot be reached is not dialled again at once.
 
 mod connection;
+mod error;
+mod open;
 mod udp;
 
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,11 +19,12 @@ use jiff::Timestamp;
 use zonemesh_zone::{Name, Rcode, Record, Zone};
 
 pub use self::connection::Connection;
+pub use self::error::{FetchError, PeerError};
 use crate::inbound::{Incoming, Limits, Step, Transfer, TransferError};
 use crate::message::{Header, set_id};
 use crate::query::{self, Question, ReplyError, Request, SoaAnswer};
-use crate::tls::{self, Pin, SiteKey, TlsError, WrongPin};
-use crate::tsig::{Key, TsigError};
+use crate::tls::{self, Pin, SiteKey, TlsError};
+use crate::tsig::Key;
 
 /// Where a peer is and how to talk to it.
 #[derive(Clone, Debug)]
@@ -75,7 +77,9 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// How long a connection is kept without use. Default 60 s; the other side often has less, which does no harm.
     pub idle: Duration,
-    /// How long to wait for each message of a transfer. Default 30 s.
+    /// How long to wait for the first message of a transfer. Default 10 s.
+    pub answer_timeout: Duration,
+    /// How long to wait for each further message of a transfer. Default 30 s.
     pub message_timeout: Duration,
     /// How long a peer that could not be reached is left alone at first; doubles with each failure. Default 250 ms.
     pub back_off_floor: Duration,
@@ -92,6 +96,7 @@ impl Default for Options {
         Self {
             connect_timeout: Duration::from_secs(5),
             idle: Duration::from_secs(60),
+            answer_timeout: Duration::from_secs(10),
             message_timeout: Duration::from_secs(30),
             back_off_floor: Duration::from_millis(250),
             back_off_cap: Duration::from_secs(10),
@@ -105,148 +110,6 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options").finish_non_exhaustive()
     }
-}
-
-/// Why a peer gave no good answer.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PeerError {
-    /// It cannot be reached.
-    #[error("{target} cannot be reached")]
-    Unreachable {
-        /// The peer.
-        target: String,
-        /// What the system says.
-        #[source]
-        source: Arc<io::Error>,
-    },
-    /// Nothing listens there.
-    #[error("{target} refuses connections: nothing listens there")]
-    Refused {
-        /// The peer.
-        target: String,
-    },
-    /// It failed a moment ago and is left alone for the time being.
-    #[error(
-        "{target} is left alone for another {wait:?} after {failures} failures; the last: {last}"
-    )]
-    BackingOff {
-        /// The peer.
-        target: String,
-        /// How long.
-        wait: Duration,
-        /// How often connecting has failed in a row.
-        failures: u32,
-        /// The last failure.
-        last: Box<PeerError>,
-    },
-    /// No answer came in time.
-    #[error("no answer from {target} within {after:?}")]
-    Timeout {
-        /// The peer.
-        target: String,
-        /// How long was waited.
-        after: Duration,
-    },
-    /// The server there has another key than the one we look for.
-    #[error("{target} is not who it should be")]
-    WrongPin {
-        /// The peer.
-        target: String,
-        /// What was expected and what it has.
-        #[source]
-        source: WrongPin,
-    },
-    /// The TLS handshake failed.
-    #[error("the TLS handshake with {target} failed")]
-    Tls {
-        /// The peer.
-        target: String,
-        /// What is wrong.
-        #[source]
-        source: Arc<io::Error>,
-    },
-    /// The connection ended before the answer came.
-    #[error("{target} closed the connection before it answered")]
-    Closed {
-        /// The peer.
-        target: String,
-        /// What the system says, if the end was not orderly.
-        #[source]
-        source: Option<Arc<io::Error>>,
-        /// Whether the connection had been in use before, so that a new one may do better at once.
-        reused: bool,
-    },
-    /// The peer breaks the protocol.
-    #[error("{target} broke the protocol: {what}")]
-    Protocol {
-        /// The peer.
-        target: String,
-        /// What it did.
-        what: String,
-    },
-    /// The peer says no.
-    #[error("{target} answered {rcode}{}", query::Because(.why))]
-    Rcode {
-        /// The peer.
-        target: String,
-        /// What it says.
-        rcode: Rcode,
-        /// Its extended error, if it has one.
-        why: Option<String>,
-    },
-    /// The signature of an answer is not good, or the peer says so of ours.
-    #[error("signatures between us and {target} fail")]
-    Tsig {
-        /// The peer.
-        target: String,
-        /// What is wrong.
-        #[source]
-        source: TsigError,
-    },
-    /// The request is too long for a message, or too short.
-    #[error("a request of {0} octets cannot be sent")]
-    RequestSize(usize),
-    /// Too many requests are under way to this peer.
-    #[error("too many requests to {target} are under way")]
-    Busy {
-        /// The peer.
-        target: String,
-    },
-}
-
-impl PeerError {
-    /// Whether the peer has not been heard at all, so that nothing is known about its zones.
-    pub fn is_silence(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable { .. }
-                | Self::Refused { .. }
-                | Self::BackingOff { .. }
-                | Self::Timeout { .. }
-                | Self::Closed { .. }
-        )
-    }
-}
-
-/// Why no transfer was made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FetchError {
-    /// The peer did not answer as it should.
-    #[error(transparent)]
-    Peer(#[from] PeerError),
-    /// The transfer was refused for its content.
-    #[error("the transfer of {zone} from {target} is not good")]
-    Transfer {
-        /// The zone.
-        zone: Name,
-        /// The peer.
-        target: String,
-        /// What is wrong.
-        #[source]
-        source: TransferError,
-    },
 }
 
 /// A transfer that has been made.
@@ -496,7 +359,11 @@ impl Peer {
             .await?;
         open.transfer.set_request_id(stream.id());
         loop {
-            let reply = match stream.next(self.options.message_timeout).await {
+            let timeout = match open.transfer.messages() {
+                0 => self.options.answer_timeout,
+                _ => self.options.message_timeout,
+            };
+            let reply = match stream.next(timeout).await {
                 Ok(reply) => reply,
                 Err(PeerError::Closed { .. }) if open.transfer.messages() > 0 => {
                     return Err(self.bad(open.zone, open.transfer.broken_off()));

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 use zonemesh_zone::record::parse_name;
-use zonemesh_zone::{Bytes, Rrset, Ttl};
+use zonemesh_zone::{ApplyError, Bytes, Rrset, Ttl};
 
 use super::*;
 use crate::message::{QR, Section, Writer};
@@ -188,7 +188,7 @@ fn broken_transfers_are_refused_each_for_its_reason() {
             assert!(matches!(error, $pattern $(if $guard)?), "{error:?}");
         };
     }
-    refused!(axfr(&[&[a.clone()]]), E::NoFirstSoa(_));
+    refused!(axfr(&[std::slice::from_ref(&a)]), E::NoFirstSoa(_));
     refused!(axfr(&[&[]]), E::Empty);
     refused!(axfr(&[&[soa(1), a.clone()], &[]]), E::Malformed { .. });
     refused!(
@@ -217,7 +217,7 @@ fn broken_transfers_are_refused_each_for_its_reason() {
         E::Record { message: 1, .. }
     );
     refused!(
-        axfr(&[&[soa(1), a.clone()], &[a.clone()]]),
+        axfr(&[&[soa(1), a.clone()], std::slice::from_ref(&a)]),
         E::BrokenOff {
             messages: 2,
             records: 3

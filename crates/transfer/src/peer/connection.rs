@@ -5,23 +5,23 @@
 //!    ▲                       └── failed ──▶ left alone for a while ──┘
 //! ```
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
+use super::open::OpenConnection;
 use super::{Options, PeerError, Target};
-use crate::message::{HEADER_LEN, Header, set_id};
+use crate::message::set_id;
 use crate::tls::WrongPin;
 use crate::tsig::{Key, Verifier};
 
@@ -49,13 +49,13 @@ impl Drop for Inner {
 }
 
 /// A request on its way to the task that owns the socket.
-struct Exchange {
-    id: Id,
-    message: Vec<u8>,
-    replies: mpsc::Sender<Result<Vec<u8>, PeerError>>,
+pub(super) struct Exchange {
+    pub(super) id: Id,
+    pub(super) message: Vec<u8>,
+    pub(super) replies: mpsc::Sender<Result<Vec<u8>, PeerError>>,
     /// Whether the answer may have many messages.
-    many: bool,
-    finished: Arc<AtomicBool>,
+    pub(super) many: bool,
+    pub(super) finished: Arc<AtomicBool>,
 }
 
 /// The answers to one request, as they come.
@@ -358,15 +358,7 @@ impl Owner {
     /// Uses an open connection until it ends.
     async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&mut self, socket: S, first: Exchange) {
         self.failures = None;
-        let mut open = OpenConnection {
-            target: &self.target,
-            pending: HashMap::new(),
-            incoming: BytesMut::with_capacity(READ_BUFFER),
-            outgoing: BytesMut::new(),
-            unflushed: false,
-            received: 0,
-            last_received: Instant::now(),
-        };
+        let mut open = OpenConnection::new(&self.target);
         open.take(first);
         let end = open
             .drive(socket, &mut self.requests, self.options.idle)
@@ -380,209 +372,9 @@ enum Socket {
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
-/// Why an open connection ended.
-enum End {
-    /// Nobody needed it.
-    Idle,
-    /// The other side closed it, orderly or not.
-    Closed(Option<io::Error>),
-    /// The other side broke the protocol.
-    Protocol(&'static str),
-    /// A request was not answered and nothing else came either.
-    Silent,
-}
-
-struct OpenConnection<'a> {
-    target: &'a Target,
-    pending: HashMap<u16, Pending>,
-    incoming: BytesMut,
-    outgoing: BytesMut,
-    unflushed: bool,
-    /// How many messages have come.
-    received: u64,
-    last_received: Instant,
-}
-
-struct Pending {
-    exchange: Exchange,
-    sent: Instant,
-    /// Whether other answers had come before it was sent.
-    reused: bool,
-    answered: bool,
-}
-
-impl OpenConnection<'_> {
-    fn take(&mut self, mut exchange: Exchange) {
-        let message = std::mem::take(&mut exchange.message);
-        self.outgoing
-            .extend_from_slice(&(message.len() as u16).to_be_bytes());
-        self.outgoing.extend_from_slice(&message);
-        self.unflushed = true;
-        let pending = Pending {
-            sent: Instant::now(),
-            reused: self.received > 0,
-            answered: false,
-            exchange,
-        };
-        self.pending.insert(pending.exchange.id.value, pending);
-    }
-
-    async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
-        &mut self,
-        socket: S,
-        requests: &mut mpsc::Receiver<Exchange>,
-        idle: Duration,
-    ) -> End {
-        let (mut reader, mut writer) = tokio::io::split(socket);
-        let mut last_used = Instant::now();
-        let mut next_sweep = Instant::now() + SWEEP;
-        let mut asked_for_all = false;
-        loop {
-            let wake = match self.pending.is_empty() {
-                true => last_used + idle,
-                false => next_sweep,
-            };
-            tokio::select! {
-                request = requests.recv(), if self.pending.len() < MAX_PENDING && !asked_for_all => {
-                    match request {
-                        Some(exchange) => self.take(exchange),
-                        None => asked_for_all = true,
-                    }
-                    last_used = Instant::now();
-                }
-                result = push(&mut writer, &mut self.outgoing), if self.unflushed => {
-                    match result {
-                        Ok(flushed) => self.unflushed = !flushed,
-                        Err(error) => return End::Closed(Some(error)),
-                    }
-                }
-                result = reader.read_buf(&mut self.incoming) => {
-                    match result {
-                        Ok(0) => return End::Closed(None),
-                        Ok(_) => {}
-                        Err(error) => return End::Closed(Some(error)),
-                    }
-                    last_used = Instant::now();
-                    if let Some(end) = self.deliver().await {
-                        return end;
-                    }
-                }
-                () = tokio::time::sleep_until(wake) => {
-                    if self.pending.is_empty() {
-                        return End::Idle;
-                    }
-                    next_sweep = Instant::now() + SWEEP;
-                    if let Some(end) = self.sweep() {
-                        return end;
-                    }
-                }
-            }
-            if asked_for_all && self.pending.is_empty() {
-                return End::Idle;
-            }
-        }
-    }
-
-    /// Hands the messages that are whole to those who wait for them.
-    async fn deliver(&mut self) -> Option<End> {
-        loop {
-            let Some(len) = self.incoming.first_chunk::<2>() else {
-                break;
-            };
-            let len = u16::from_be_bytes(*len) as usize;
-            if len < HEADER_LEN {
-                return Some(End::Protocol("a message shorter than a header"));
-            }
-            if self.incoming.len() < 2 + len {
-                break;
-            }
-            self.incoming.advance(2);
-            let message = self.incoming.split_to(len).to_vec();
-            self.received += 1;
-            self.last_received = Instant::now();
-            let Some(header) = Header::read(&message) else {
-                return Some(End::Protocol("a message shorter than a header"));
-            };
-            let Some(pending) = self.pending.get_mut(&header.id) else {
-                return Some(End::Protocol("an answer to nothing that was asked"));
-            };
-            pending.answered = true;
-            let many = pending.exchange.many;
-            let taken = pending.exchange.replies.send(Ok(message)).await.is_ok();
-            if many && !taken {
-                // More of a transfer that was refused or is over: closing is the one way to stop it.
-                return Some(End::Closed(None));
-            }
-            if !many {
-                self.pending.remove(&header.id);
-            }
-        }
-        // So that the buffer does not keep growing at its front.
-        if self.incoming.is_empty() {
-            self.incoming.reserve(READ_BUFFER);
-        }
-        None
-    }
-
-    /// Forgets those who are served or gone. A request that was given up while nothing at all came since it was sent
-    /// shows that the connection is dead.
-    fn sweep(&mut self) -> Option<End> {
-        let last_received = self.last_received;
-        let mut silent = false;
-        self.pending.retain(|_, pending| {
-            if !pending.exchange.replies.is_closed() {
-                return true;
-            }
-            if pending.exchange.finished.load(Ordering::Acquire) {
-                return false;
-            }
-            silent |= !pending.answered && pending.sent > last_received;
-            // The ID stays taken while a late answer may come.
-            pending.sent.elapsed() < KEEP_ID
-        });
-        silent.then_some(End::Silent)
-    }
-
-    fn fail_all(&mut self, end: End) {
-        let target = self.target.to_string();
-        let (source, protocol) = match end {
-            End::Idle | End::Silent => (None, None),
-            End::Closed(source) => (source.map(Arc::new), None),
-            End::Protocol(what) => (None, Some(what)),
-        };
-        for (_, pending) in self.pending.drain() {
-            let error = match protocol {
-                Some(what) => PeerError::Protocol {
-                    target: target.clone(),
-                    what: what.into(),
-                },
-                None => PeerError::Closed {
-                    target: target.clone(),
-                    source: source.clone(),
-                    reused: pending.reused && !pending.answered,
-                },
-            };
-            pending.exchange.fail(error);
-        }
-    }
-}
-
-/// Writes some of what waits, or flushes when nothing does; returns whether all is on its way. May be dropped while it
-/// waits, without losing or repeating anything.
-async fn push<W: AsyncWrite + Unpin>(writer: &mut W, outgoing: &mut BytesMut) -> io::Result<bool> {
-    if !outgoing.has_remaining() {
-        writer.flush().await?;
-        return Ok(true);
-    }
-    match writer.write_buf(outgoing).await? {
-        0 => Err(io::ErrorKind::WriteZero.into()),
-        _ => Ok(false),
-    }
-}
-
 impl Exchange {
     /// Says that there will be no answer. Who has no room for it in the channel finds the channel closed instead.
-    fn fail(self, error: PeerError) {
+    pub(super) fn fail(self, error: PeerError) {
         // An error here means that nobody waits any more.
         let _ = self.replies.try_send(Err(error));
     }
@@ -590,11 +382,11 @@ impl Exchange {
 
 /// The IDs in use on a connection.
 #[derive(Debug, Default)]
-struct Ids(Mutex<HashSet<u16>>);
+pub(super) struct Ids(Mutex<HashSet<u16>>);
 
 /// An ID in use, free again when this is dropped.
-struct Id {
-    value: u16,
+pub(super) struct Id {
+    pub(super) value: u16,
     ids: Arc<Ids>,
 }
 
@@ -637,15 +429,7 @@ pub(super) fn random_id() -> u16 {
 
 /// Requests that wait for the socket; those who come then wait in line.
 const QUEUE: usize = 64;
-/// Requests under way on one connection.
-const MAX_PENDING: usize = 256;
 /// IDs in use at once, those in the queue included.
 const MAX_IDS: usize = 8192;
 /// Messages of a transfer that are read before they are used.
 const READ_AHEAD: usize = 8;
-/// Octets that are read at once.
-const READ_BUFFER: usize = 64 * 1024;
-/// How often those are looked for who have gone.
-const SWEEP: Duration = Duration::from_secs(1);
-/// How long a late answer may take without being taken for another one's.
-const KEEP_ID: Duration = Duration::from_secs(120);
