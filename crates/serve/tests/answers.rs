@@ -890,6 +890,8 @@ fn long_answers_over_streams_are_whole_or_truncated() {
         let mut lines = String::from("@ 60 IN SOA . . 1 2 3 4 5\n@ 60 IN NS ns.test.\n");
         for i in 0..count {
             lines += &format!("@ 60 IN MX {i} host{i}.sub{}.example.\n", i % 100);
+        }
+        for i in 0..count {
             lines += &format!("host{i}.sub{} 60 IN A 192.0.2.{}\n", i % 100, i % 250);
         }
         ready([zone("example.", &lines)])
