@@ -345,6 +345,21 @@ fn only_what_a_whole_zone_can_repair_leads_to_axfr() {
     assert!(!TransferError::Empty.retry_with_axfr());
 }
 
+#[test]
+fn names_beyond_the_reach_of_pointers_come_in_as_they_went_out() {
+    let texts: Vec<String> = (0..3000)
+        .map(|number| format!("host.of.net-{}.n{number} 60 IN A 192.0.2.1", number % 7))
+        .collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let zone = zone(1, &texts);
+    let request = Request::new(ID, apex(), Question::Axfr);
+    let response = Response::new(&request, zone.clone(), |_| None).with_max_size(0xFFFF);
+    let messages: Vec<_> = response.messages().collect();
+    assert!(messages[0].len() > 0xFF00);
+    let incoming = feed_all(Transfer::axfr(apex(), None, ID), &messages).unwrap();
+    assert!(incoming.zone().unwrap().same_contents(&zone));
+}
+
 prop_compose! {
     fn any_zone()(
         sets in prop::collection::vec(

@@ -71,7 +71,13 @@ fn whole_zone_is_sent_when_differences_are_missing_unfit_or_too_many() {
     assert_eq!(content(from(1), &new, None), Content::Axfr);
     assert_eq!(content(from(1), &new, Some(vec![])), Content::Axfr);
     assert_eq!(content(from(0), &new, good.clone()), Content::Axfr);
-    assert_eq!(content(from(1), &zone(3, 100, 4), good), Content::Axfr);
+    assert_eq!(
+        content(from(1), &zone(3, 100, 4), good.clone()),
+        Content::Axfr
+    );
+    let stray = zone(5, 1, 4).diff(&zone(6, 1, 4));
+    let broken = Some(vec![stray, diff.clone()]);
+    assert_eq!(content(from(1), &new, broken), Content::Axfr);
     let emptied = zone(2, 0, 0);
     let large = Some(vec![old.diff(&emptied)]);
     assert_eq!(content(from(1), &emptied, large), Content::Axfr);

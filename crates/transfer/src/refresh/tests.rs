@@ -157,6 +157,18 @@ fn a_last_attempt_that_hangs_holds_expiry_up_only_for_its_time() {
 }
 
 #[test]
+fn a_zone_with_a_refresh_longer_than_its_expire_is_asked_for_before_it_expires() {
+    let mut timers = Timers::new(Bounds::default(), at(0));
+    timers.loaded(at(0), &soa(5000, 10, 1000), None, 0);
+    assert_eq!(timers.tick(at(500)), Some(Action::Warn));
+    assert_eq!(timers.next_due(), at(1000));
+    assert_eq!(timers.tick(at(1000)), Some(Action::Query));
+    timers.refreshed(at(1001), None, 0);
+    assert_eq!(timers.tick(at(1001)), None);
+    assert_eq!(timers.expires_at(), Some(at(2001)));
+}
+
+#[test]
 fn a_clock_set_forward_does_not_expire_zones_by_itself() {
     let mut timers = loaded();
     let year = 365 * 86_400;
