@@ -95,6 +95,7 @@ pub fn apply(zone: &Zone, update: &Update, authority: &dyn Authority) -> Result<
             zone: zone.apex().clone(),
         });
     }
+    authority.admit(zone)?;
     for change in &update.changes {
         in_zone(zone, change.owner())?;
         authority.check(zone, change)?;
@@ -111,6 +112,7 @@ pub fn apply(zone: &Zone, update: &Update, authority: &dyn Authority) -> Result<
         }
     }
     let new = editor.finish()?;
+    authority.accept(&new)?;
     let changed = !zone.same_contents(&new);
     Ok(Applied {
         zone: new,

@@ -61,7 +61,8 @@ pub struct DirectoryPolicy<'a> {
 
 impl<'a> DirectoryPolicy<'a> {
     /// Makes it for a sender. The reserved names are those of the directory and the catalog: at and below them nobody
-    /// can have a zone. The directory must have been read from the version that is to be changed.
+    /// can have a zone. The directory must have been read from the version that is to be changed, with the owners of the
+    /// older convention where that is in use.
     pub fn new(identity: SiteIdentity, directory: &'a Directory, reserved: &'a [Name]) -> Self {
         Self {
             identity,
@@ -157,6 +158,12 @@ impl<'a> DirectoryPolicy<'a> {
         let is_me = |rdata: &[u8]| {
             Name::from_octets(Bytes::copy_from_slice(rdata)).is_ok_and(|target| target == me)
         };
+        // The older convention may say it too.
+        if let Some(other) = self.directory.owners.get(member)
+            && other != site
+        {
+            return Err(format!("the zone's primary is {other}"));
+        }
         if let Some(set) = zone.rrset(change.owner(), Rtype::PTR)
             && let Some(other) = set.iter().find(|rdata| !is_me(rdata))
         {
@@ -230,6 +237,21 @@ impl Authority for DirectoryPolicy<'_> {
     fn check(&self, zone: &Zone, change: &Change) -> Result<(), Denial> {
         self.decide(zone, change)
             .map_err(|why| Denial::of(&self.identity, change, why))
+    }
+
+    /// The site must be a whole one afterwards: half a join would spend the welcome packet for nothing, and a member
+    /// without a key could not even undo it.
+    fn accept(&self, new: &Zone) -> Result<(), Denial> {
+        let site = self.identity.site();
+        let after = Directory::read(new);
+        let missing = match after.sites.get(site) {
+            None => "no records at all",
+            Some(site) if site.pins.is_empty() => "no key at a port that it offers",
+            Some(site) if site.addresses.is_empty() => "no address",
+            Some(_) => return Ok(()),
+        };
+        let why = format!("{site} would have {missing}; to leave, use `zonemesh site remove`");
+        Err(Denial::of_update(&self.identity, new, why))
     }
 }
 

@@ -17,29 +17,71 @@ pub trait Authority {
     ///
     /// When it may not; the message is for the log of the server and, where it can be sent, for whoever asked.
     fn check(&self, zone: &Zone, change: &Change) -> Result<(), Denial>;
+
+    /// Whether the sender may ask anything at all: an update that changes nothing still tells by its prerequisites
+    /// what the zone has.
+    ///
+    /// # Errors
+    ///
+    /// When it may not.
+    fn admit(&self, _zone: &Zone) -> Result<(), Denial> {
+        Ok(())
+    }
+
+    /// Whether the zone may become what all changes together make of it.
+    ///
+    /// # Errors
+    ///
+    /// When it may not.
+    fn accept(&self, _new: &Zone) -> Result<(), Denial> {
+        Ok(())
+    }
 }
 
-/// A change that is not allowed.
+/// What is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{who} may not change {} {}: {why}", .owner.fmt_with_dot(), type_text(.rtype))]
-pub struct Denial {
-    /// Who asked.
-    pub who: String,
-    /// The owner name.
-    pub owner: Name,
-    /// The type; `None` for all of the name's.
-    pub rtype: Option<Rtype>,
-    /// The rule that says so, or that there is none.
-    pub why: String,
+#[non_exhaustive]
+pub enum Denial {
+    /// A change.
+    #[error("{who} may not change {} {}: {why}", .owner.fmt_with_dot(), type_text(.rtype))]
+    Change {
+        /// Who asked.
+        who: String,
+        /// The owner name.
+        owner: Name,
+        /// The type; `None` for all of the name's.
+        rtype: Option<Rtype>,
+        /// The rule that says so, or that there is none.
+        why: String,
+    },
+    /// The update as a whole.
+    #[error("{who} may not make this update of {}: {why}", .zone.fmt_with_dot())]
+    Update {
+        /// Who asked.
+        who: String,
+        /// The zone.
+        zone: Name,
+        /// Why not.
+        why: String,
+    },
 }
 
 impl Denial {
-    /// Makes one for a change.
+    /// That of a change.
     pub fn of(who: impl fmt::Display, change: &Change, why: impl Into<String>) -> Self {
-        Self {
+        Self::Change {
             who: who.to_string(),
             owner: change.owner().clone(),
             rtype: change.rtype(),
+            why: why.into(),
+        }
+    }
+
+    /// That of an update as a whole.
+    pub fn of_update(who: impl fmt::Display, zone: &Zone, why: impl Into<String>) -> Self {
+        Self::Update {
+            who: who.to_string(),
+            zone: zone.apex().clone(),
             why: why.into(),
         }
     }
@@ -225,6 +267,17 @@ impl Policy<'_> {
 }
 
 impl Authority for Policy<'_> {
+    fn admit(&self, zone: &Zone) -> Result<(), Denial> {
+        match self
+            .rules
+            .iter()
+            .any(|rule| rule.who.matches(self.identity))
+        {
+            true => Ok(()),
+            false => Err(Denial::of_update(self.identity, zone, NO_RULE)),
+        }
+    }
+
     fn check(&self, zone: &Zone, change: &Change) -> Result<(), Denial> {
         let owner = change.owner();
         let allowed = match change.rtype() {
@@ -258,12 +311,14 @@ impl Authority for Policy<'_> {
             .filter(|rule| rule.who.matches(self.identity))
             .count();
         let why = match mine {
-            0 => "no rule of the zone is for this sender".to_string(),
+            0 => NO_RULE.to_string(),
             mine => format!("none of the {mine} rules for this sender allows it"),
         };
         Err(Denial::of(self.identity, change, why))
     }
 }
+
+const NO_RULE: &str = "no rule of the zone is for this sender";
 
 #[cfg(test)]
 mod tests;

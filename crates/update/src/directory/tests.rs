@@ -55,7 +55,9 @@ fn ask(zone: &Zone, identity: SiteIdentity, update: &Update) -> Result<Zone, Str
     let directory = Directory::read(zone);
     let reserved = [apex(), name("catalog.dns.internal")];
     let policy = DirectoryPolicy::new(identity, &directory, &reserved);
-    apply(zone, update, &policy)
+    // As it arrives.
+    let update = Update::parse(&update.compose(1).unwrap()).unwrap();
+    apply(zone, &update, &policy)
         .map(|applied| applied.zone)
         .map_err(|error| error.to_string())
 }
@@ -150,7 +152,7 @@ fn a_zone_of_another_site_can_neither_be_claimed_nor_released() {
     let error = ask(&zone(), member("site-a"), &claim).unwrap_err();
     assert_eq!(
         error,
-        "site site-a may not change b.example._zones.dns.internal. PTR: the zone's primary is site-b.dns.internal."
+        "site site-a may not change b.example._zones.dns.internal. PTR: the zone's primary is site-b"
     );
     let release = request::release_zone(&apex(), &zone_name).unwrap();
     ask(&zone(), member("site-a"), &release).unwrap_err();
@@ -217,4 +219,38 @@ fn a_key_of_another_or_of_a_removed_site_is_not_published() {
     );
     let fresh = request::publish(&apex(), &site("site-b", 9), None).unwrap();
     ask(&zone, join("site-b", false), &fresh).unwrap();
+}
+
+#[test]
+fn half_a_join_and_a_member_without_key_are_refused() {
+    let error = ask(&zone(), join("site-c", false), &update()).unwrap_err();
+    assert_eq!(
+        error,
+        "the welcome packet of site-c may not make this update of dns.internal.: site-c would have no records at \
+         all; to leave, use `zonemesh site remove`"
+    );
+    let address = update().add(record("site-c 60 IN A 192.0.2.3"));
+    ask(&zone(), join("site-c", false), &address).unwrap_err();
+    let key = update().delete_rrset(name("_853._tcp.site-b.dns.internal"), Rtype::TLSA);
+    let error = ask(&zone(), member("site-b"), &key).unwrap_err();
+    assert!(error.contains("no key at a port that it offers"), "{error}");
+}
+
+#[test]
+fn a_zone_that_the_older_convention_gives_to_another_cannot_be_claimed() {
+    let mut editor = zone().edit();
+    editor
+        .add(record("old 60 IN TXT \"site-b.dns.internal.\""))
+        .unwrap();
+    let zone = editor.finish().unwrap();
+    let old = name("old.example");
+    let directory = Directory::read_with_legacy(&zone, std::slice::from_ref(&old));
+    let claim = |site: &str| {
+        let policy = DirectoryPolicy::new(member(site), &directory, &[]);
+        let claim = request::claim_zone(&apex(), &old, &site_name(site)).unwrap();
+        apply(&zone, &claim, &policy).map_err(|error| error.to_string())
+    };
+    let error = claim("site-a").unwrap_err();
+    assert!(error.ends_with("the zone's primary is site-b"), "{error}");
+    claim("site-b").unwrap();
 }

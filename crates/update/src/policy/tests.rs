@@ -173,3 +173,21 @@ fn who_may_only_add_cannot_delete_and_own_is_the_name_of_the_key() {
     let deletion = Change::DeleteRrset(name("www.example.com"), Rtype::A);
     assert!(!allows(&rules, &who, &deletion));
 }
+
+#[test]
+fn who_has_no_rule_learns_nothing_from_prerequisites() {
+    use crate::message::{Prerequisite, Update};
+    let identity = identity("192.0.2.77", None);
+    let policy = Policy {
+        identity: &identity,
+        rules: &[],
+    };
+    let probe =
+        Update::new(name("example.com")).require(Prerequisite::NameInUse(name("none.example.com")));
+    let refusal = crate::apply(&zone(), &probe, &policy).unwrap_err();
+    assert_eq!(refusal.rcode(), zonemesh_zone::Rcode::REFUSED);
+    assert_eq!(
+        refusal.to_string(),
+        "192.0.2.77 may not make this update of example.com.: no rule of the zone is for this sender"
+    );
+}
