@@ -96,7 +96,8 @@ fn answer_query(
     out.extend_from_slice(&message[..2]);
     out.extend_from_slice(&[0; HEADER - 2]);
     let mut writer = Writer::new(out, room);
-    if writer.question(query.question.wire).is_err() {
+    let has_question = !query.question.wire.is_empty();
+    if has_question && writer.question(query.question.wire).is_err() {
         return Outcome::Drop;
     }
     let member = view.trusted
@@ -106,6 +107,12 @@ fn answer_query(
     let mut reply = Reply::new(view, member, query, writer);
     match query.edns {
         Some(edns) if edns.version != 0 => reply.rcode = rcodes::BADVERS,
+        // Without a question there is nothing to say but the cookie.
+        _ if !has_question => {
+            if view.settings.cookies.is_none() {
+                reply.rcode = rcodes::FORMERR;
+            }
+        }
         _ => match query.question.class {
             classes::IN => match reply.resolve() {
                 Resolved::Answered => {}
@@ -120,7 +127,7 @@ fn answer_query(
     out[2] =
         0x80 | u8::from(done.authoritative) << 2 | u8::from(done.truncated) << 1 | message[2] & 1;
     out[3] = (done.rcode & 15) as u8;
-    out[5] = 1;
+    out[5] = u8::from(has_question);
     out[6..8].copy_from_slice(&done.answers.to_be_bytes());
     out[8..10].copy_from_slice(&done.authority.to_be_bytes());
     let mut additional = done.additional;

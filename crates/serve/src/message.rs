@@ -78,7 +78,7 @@ pub struct Question<'m> {
 /// A well-formed query.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Query<'m> {
-    /// The question.
+    /// The question; all of it is empty in a query that only wants a cookie.
     pub question: Question<'m>,
     /// What the OPT record says, if there is one.
     pub edns: Option<Edns<'m>>,
@@ -98,7 +98,10 @@ pub fn parse(message: &[u8]) -> Parsed<'_> {
         4 | 5 => return Parsed::Control,
         _ => return Parsed::NotImplemented,
     }
-    // RFC 9619: a query has exactly one question.
+    // RFC 9619: a query has exactly one question; RFC 7873 §5.4: or none, if it only wants a cookie.
+    if header[4..6] == [0, 0] {
+        return cookie_only(message, header);
+    }
     if header[4..6] != [0, 1] {
         return Parsed::Malformed(None);
     }
@@ -113,6 +116,25 @@ pub fn parse(message: &[u8]) -> Parsed<'_> {
         Ok(Additional { tsig: true, .. }) => Parsed::Control,
         Ok(Additional { edns, .. }) => Parsed::Query(Query { question, edns }),
         Err(Malformed) => Parsed::Malformed(Some(question)),
+    }
+}
+
+fn cookie_only<'m>(message: &'m [u8], header: &[u8; HEADER]) -> Parsed<'m> {
+    let question = Question {
+        name: &[],
+        qtype: 0,
+        class: 0,
+        wire: &[],
+    };
+    match additional(message, header, &question) {
+        Ok(Additional {
+            edns: Some(edns),
+            tsig: false,
+        }) if edns.cookie.is_some() => Parsed::Query(Query {
+            question,
+            edns: Some(edns),
+        }),
+        _ => Parsed::Malformed(None),
     }
 }
 

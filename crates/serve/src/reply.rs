@@ -5,7 +5,7 @@ use zonemesh_zone::{Key, Node, Rrset, Rtype, Zone};
 use crate::answer::View;
 use crate::edns::extended;
 use crate::lookup::{self, Found, Place};
-use crate::message::{Query, classes, rcodes, types};
+use crate::message::{Query, classes, rcodes, types, wire_name_len};
 use crate::writer::{Full, Writer};
 use crate::zoneset::{Access, Served};
 
@@ -392,7 +392,7 @@ impl<'v> Reply<'v, '_, '_> {
         self.put_alias(owner, |reply| {
             reply.put(owner, node, set, set.ttl().as_secs())
         })?;
-        Ok(crate::message::wire_name_len(target).map(|len| &target[..len]))
+        Ok(wire_name_len(target).map(|len| &target[..len]))
     }
 
     /// Writes a CNAME and remembers where its owner stands.
@@ -420,6 +420,7 @@ impl<'v> Reply<'v, '_, '_> {
         let Some((set, target)) = node
             .rrset(Rtype::DNAME)
             .and_then(|set| Some((set, set.first()?)))
+            .filter(|(_, target)| wire_name_len(target) == Some(target.len()))
         else {
             return Ok(Step::Done);
         };

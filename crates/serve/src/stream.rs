@@ -31,6 +31,8 @@ mod connections;
 
 /// Answers are collected up to this before they are written.
 const CHUNK: usize = 16 * 1024;
+/// How much is read at once.
+const READ: usize = 2048;
 /// How many messages of the handler wait for the connection.
 const QUEUE: usize = 4;
 /// How long accepting pauses when the system is out of descriptors or memory.
@@ -346,7 +348,8 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
         while let Some(len) = self.input.first_chunk::<2>() {
             let len = usize::from(u16::from_be_bytes(*len));
             if self.input.len() < len + 2 {
-                self.input.reserve(len + 2 - self.input.len());
+                // As it comes, not as it is announced: who announces much and sends little costs little.
+                self.input.reserve((len + 2 - self.input.len()).min(READ));
                 break;
             }
             let message = &self.input[2..len + 2];
@@ -376,6 +379,9 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
                 Outcome::Drop | Outcome::Control => {}
                 Outcome::Close => return Ok(Next::Close),
             }
+        }
+        if self.input.is_empty() {
+            self.input.reserve(READ);
         }
         Ok(Next::Read)
     }

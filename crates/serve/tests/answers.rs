@@ -675,6 +675,14 @@ fn edns_in_every_corner() {
         .opt(1232, 0, false, options)
         .of(&shared);
     assert_eq!(tcp.option(11), Some(&300u16.to_be_bytes()[..]));
+    // A cookie may be fetched without a question.
+    let mut fetch = ask("x.", "A").opt(1232, 0, false, b"\0\x0a\0\x0812345678");
+    fetch.message.drain(12..19);
+    fetch.message[5] = 0;
+    let fetched = fetch.of(&shared);
+    assert_eq!(fetched.rcode, "NOERROR");
+    assert_eq!(fetched.question, None);
+    assert_eq!(fetched.option(10).map(<[u8]>::len), Some(24));
     // Padding only where nobody can read the rest.
     let padding = b"\0\x0c\0\0";
     let padded = question

@@ -413,4 +413,30 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn no_rdata_leads_to_a_panic(
+        data in prop::collection::vec(
+            (any_name(), prop::sample::select(vec![1u16, 28, 2, 2, 5, 6, 12, 15, 33, 39, 43, 46, 47, 64, 65]),
+             prop::collection::vec(prop_oneof![0u8..4, Just(b'a'), Just(b'z'), any::<u8>()], 0..12)),
+            0..20,
+        ),
+        questions in prop::collection::vec((any_name(), prop::sample::select(TYPES.to_vec())), 20),
+    ) {
+        // What a loader should have refused must not end the service all the same.
+        let mut editor = zone("z.", "@ 300 IN SOA . . 1 2 3 4 5\n@ 300 IN NS ns").edit();
+        for (owner, rtype, rdata) in data {
+            let owner = name(&owner);
+            if owner != name("z.") || rtype != 6 {
+                let record = Record::new(owner, Rtype::from_int(rtype), zonemesh_zone::Ttl::from_secs(1), rdata);
+                drop(editor.add(record));
+            }
+        }
+        let shared = ready([editor.finish().unwrap()]);
+        for (qname, qtype) in questions {
+            let question = ask_wire(name(&qname).as_slice(), qtype).edns(1232, true);
+            question.outcome(&shared);
+            question.over(Transport::Tcp).outcome(&shared);
+        }
+    }
 }

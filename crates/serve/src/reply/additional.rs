@@ -23,7 +23,7 @@ impl<'v> Reply<'v, '_, '_> {
     ) -> Result<(), Full> {
         let cut_key = Key::of(cut.owner());
         let mut others = false;
-        for target in servers.iter() {
+        for target in servers.iter().filter(is_name) {
             let key = Key::from_wire(target);
             if !key.as_slice().starts_with(cut_key.as_slice()) {
                 others = true;
@@ -39,7 +39,7 @@ impl<'v> Reply<'v, '_, '_> {
         if !others {
             return Ok(());
         }
-        for target in servers.iter() {
+        for target in servers.iter().filter(is_name) {
             let key = Key::from_wire(target);
             if key.as_slice().starts_with(cut_key.as_slice()) {
                 continue;
@@ -174,6 +174,11 @@ impl<'v> Reply<'v, '_, '_> {
         }
         Ok(())
     }
+}
+
+/// Whether RDATA is a name and nothing else, as a loader has made sure.
+fn is_name(rdata: &&[u8]) -> bool {
+    wire_name_len(rdata) == Some(rdata.len())
 }
 
 /// Names whose addresses were added.
