@@ -5,14 +5,12 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use domain::base::name::{FlattenInto, ToName};
-use domain::base::rdata::ParseAnyRecordData;
+use domain::base::rdata::{ComposeRecordData, ParseAnyRecordData};
 use domain::base::record::ParsedRecord;
 use domain::base::wire::ParseError;
-use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt};
 use domain::base::{Name as DomainName, ParsedName};
 use domain::dep::octseq::Parser;
 use domain::rdata::AllRecordData;
-use domain::zonefile::inplace::{Entry, Zonefile};
 
 use crate::{Class, Name, Rtype, Serial, Ttl};
 
@@ -91,7 +89,6 @@ impl Record {
         match data {
             Ok(data) => {
                 let mut rdata = Vec::new();
-                use domain::base::rdata::ComposeRecordData;
                 // Composing into a vector cannot run out of space.
                 if data.data().compose_rdata(&mut rdata).is_err() {
                     return Err(RecordError::Rdata {
@@ -127,70 +124,29 @@ impl Record {
             source,
         };
         let mut parser = Parser::from_ref(self.rdata.as_ref());
-        AllRecordData::<&[u8], ParsedName<&[u8]>>::parse_any_rdata(self.rtype, &mut parser)
-            .map_err(error)?;
-        match parser.remaining() {
-            0 => Ok(()),
+        let data =
+            AllRecordData::<&[u8], ParsedName<&[u8]>>::parse_any_rdata(self.rtype, &mut parser)
+                .map_err(error)?;
+        // Neither octets behind the end nor a compressed name, which points to elsewhere, are composed again.
+        let mut again = Vec::with_capacity(self.rdata.len());
+        match data.compose_rdata(&mut again) {
+            Ok(()) if again == self.rdata => Ok(()),
             _ => Err(error(ParseError::form_error(
-                "octets behind the end of the data",
+                "octets behind the end of the data, or a compressed name in it",
             ))),
         }
     }
 
-    /// Reads one record in zone file format (RFC 1035 §5.1), such as `www 3600 IN A 192.0.2.1`.
+    /// Reads one record in zone file format (RFC 1035 §5.1), such as `www 3600 IN A 192.0.2.1`. Without a TTL it gets
+    /// one of an hour.
     ///
     /// # Errors
     ///
     /// When the text is not exactly one record.
     pub fn from_text(text: &str, origin: &Name) -> Result<Self, RecordError> {
-        let mut file = Zonefile::from(format!("{text}\n").as_str());
-        file.set_origin(origin.clone());
-        file.set_default_class(Class::IN);
-        let mut record = None;
-        loop {
-            match file.next_entry() {
-                Ok(None) => break,
-                Ok(Some(Entry::Record(scanned))) if record.is_none() => {
-                    record = Some(Self::from_scanned(scanned)?);
-                }
-                Ok(Some(_)) => return Err(RecordError::Text("more than one entry".into())),
-                Err(error) => return Err(RecordError::Text(error.to_string())),
-            }
-        }
-        record.ok_or_else(|| RecordError::Text("empty".into()))
-    }
-
-    /// Takes over a record that the zone file scanner has read.
-    ///
-    /// # Errors
-    ///
-    /// When its class is not IN.
-    pub fn from_scanned(
-        scanned: domain::zonefile::inplace::ScannedRecord,
-    ) -> Result<Self, RecordError> {
-        use domain::base::rdata::{ComposeRecordData, RecordData};
-        let owner: Name = scanned.owner().to_name();
-        if scanned.class() != Class::IN {
-            return Err(RecordError::Class {
-                owner,
-                class: scanned.class(),
-            });
-        }
-        let rtype = scanned.data().rtype();
-        let mut rdata = Vec::new();
-        if scanned.data().compose_rdata(&mut rdata).is_err() || rdata.len() > 0xFFFF {
-            return Err(RecordError::Rdata {
-                owner,
-                rtype,
-                source: ParseError::form_error("RDATA too long"),
-            });
-        }
-        Ok(Self {
-            owner,
-            rtype,
-            ttl: scanned.ttl(),
-            rdata: rdata.into(),
-        })
+        let default_ttl = Ttl::from_secs(3600);
+        crate::file::read_record(text, origin, default_ttl)
+            .map_err(|finding| RecordError::Text(finding.message))
     }
 
     /// Appends the record in wire format, uncompressed.
@@ -224,34 +180,14 @@ impl Record {
 
 /// RDATA in presentation format; in that of RFC 3597 where it does not have its type's form.
 pub fn rdata_text(rtype: Rtype, rdata: &[u8]) -> String {
-    let mut parser = Parser::from_ref(rdata);
-    match AllRecordData::<&[u8], ParsedName<&[u8]>>::parse_any_rdata(rtype, &mut parser) {
-        Ok(data) if parser.remaining() == 0 => {
-            data.display_zonefile(DisplayKind::Simple).to_string()
-        }
-        _ => {
-            let mut text = format!("\\# {}", rdata.len());
-            if !rdata.is_empty() {
-                text.push(' ');
-            }
-            for byte in rdata {
-                text.push_str(&format!("{byte:02X}"));
-            }
-            text
-        }
-    }
+    crate::file::rdata_text(rtype, rdata)
 }
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {} IN {} {}",
-            self.owner.fmt_with_dot(),
-            self.ttl.as_secs(),
-            self.rtype,
-            self.rdata_text()
-        )
+        let mut line = Vec::new();
+        crate::file::write_record(&mut line, &self.owner, self.rtype, self.ttl, &self.rdata);
+        f.write_str(String::from_utf8_lossy(&line).trim_end_matches('\n'))
     }
 }
 
@@ -365,6 +301,16 @@ mod tests {
         };
         long.check_rdata().unwrap_err();
         assert_eq!(long.rdata_text(), "\\# 5 0102030405");
+    }
+
+    #[test]
+    fn rdata_with_a_compressed_name_is_refused() {
+        let compressed = Record {
+            rtype: Rtype::NS,
+            rdata: Bytes::from_static(&[1, b'a', 0xC0, 0]),
+            ..record("www 60 IN A 192.0.2.1")
+        };
+        compressed.check_rdata().unwrap_err();
     }
 
     #[test]

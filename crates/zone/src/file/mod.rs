@@ -28,10 +28,10 @@ use std::io;
 use self::build::Builder;
 use self::parse::{Limits, Parser};
 use self::report::Report;
-pub use self::write::{write, write_record};
+pub use self::write::{rdata_text, write, write_record};
 use crate::check::check;
 use crate::finding::{Finding, Kind, Severity};
-use crate::{Name, Zone};
+use crate::{Name, Record, Ttl, Zone};
 
 /// What came of reading a zone file.
 #[derive(Debug)]
@@ -100,6 +100,39 @@ fn read_unchecked(
         false => sink.finish(path, &mut report),
     };
     (zone.filter(|_| !report.has_errors()), report, records)
+}
+
+/// Reads one record, such as `www 3600 IN A 192.0.2.1`; without a TTL it gets the default.
+///
+/// # Errors
+///
+/// When the text is not exactly one record: the first thing that is wrong, with line and column within the text.
+pub fn read_record(text: &str, origin: &Name, default_ttl: Ttl) -> Result<Record, Box<Finding>> {
+    let refuse = |message: &str| {
+        let finding = Finding::new(Severity::Error, Kind::Record, message);
+        Err(Box::new(finding))
+    };
+    if text.trim_start().starts_with('$') {
+        return refuse("a directive; expected one record, such as `www 3600 IN A 192.0.2.1`");
+    }
+    let mut open = |_: &str| Ok(text.as_bytes().to_vec());
+    let mut parser = Parser::new(&mut open, Some(origin), Vec::new(), Limits::default());
+    parser.set_default_ttl(default_ttl);
+    // The opener above opens everything, and nothing is included.
+    if let Err(message) = parser.file("") {
+        return refuse(&message);
+    }
+    let Parser {
+        mut sink, report, ..
+    } = parser;
+    if let Some(error) = report.finish().into_iter().find(Finding::is_error) {
+        return Err(Box::new(error));
+    }
+    match (sink.pop(), sink.pop()) {
+        (Some(record), None) => Ok(record),
+        (None, _) => refuse("nothing; expected one record, such as `www 3600 IN A 192.0.2.1`"),
+        (Some(_), Some(_)) => refuse("more than one record; expected one"),
+    }
 }
 
 /// Reads a zone that only has to be well-formed, for tests.

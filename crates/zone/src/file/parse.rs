@@ -12,7 +12,7 @@ use super::scan::{Cursor, NameBuffer, Result, ScanError};
 use super::token::{Entry, Lexer, Position, Token};
 use super::ttl;
 use crate::finding::{Finding, Kind, Severity};
-use crate::{Class, Name, Rtype, Ttl};
+use crate::{Class, Name, Record, Rtype, Ttl};
 
 /// What is done with each record.
 pub(super) trait Sink {
@@ -25,6 +25,20 @@ pub(super) trait Sink {
         rdata: &[u8],
         report: &mut Report,
     );
+}
+
+impl Sink for Vec<Record> {
+    fn record(
+        &mut self,
+        _place: Place,
+        owner: &Name,
+        rtype: Rtype,
+        ttl: Ttl,
+        rdata: &[u8],
+        _report: &mut Report,
+    ) {
+        self.push(Record::new(owner.clone(), rtype, ttl, rdata.to_vec()));
+    }
 }
 
 /// What a hostile file may make of us.
@@ -91,6 +105,11 @@ impl<'o, S: Sink> Parser<'o, S> {
             about: (None, None),
             rdata: Vec::new(),
         }
+    }
+
+    /// What `$TTL` would set.
+    pub(super) fn set_default_ttl(&mut self, ttl: Ttl) {
+        self.default_ttl = Some(ttl.as_secs());
     }
 
     /// Reads a file and what it includes. An error is one of opening it.

@@ -216,7 +216,11 @@ pub(super) fn print(out: &mut Vec<u8>, mut params: &[u8]) -> Option<()> {
                     _ => value.to_vec(),
                 };
                 out.push(b'=');
-                write_string(out, &list);
+                if !list.is_empty() && list.iter().all(|byte| is_plain(*byte)) {
+                    out.extend_from_slice(&list);
+                } else {
+                    write_string(out, &list);
+                }
                 continue;
             }
         };
@@ -224,6 +228,11 @@ pub(super) fn print(out: &mut Vec<u8>, mut params: &[u8]) -> Option<()> {
         out.extend_from_slice(text.as_bytes());
     }
     Some(())
+}
+
+/// Whether an octet needs neither an escape nor quotation marks around it.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._/,:+".contains(&byte)
 }
 
 fn key_name(number: u16) -> String {

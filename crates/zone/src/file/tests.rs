@@ -357,9 +357,9 @@ fn service_bindings_are_read_as_rfc_9460_has_them() {
 #[test]
 fn service_bindings_are_written_in_their_own_form() {
     for text in [
-        "1 site-a.example.com. alpn=\"dot,doq\" port=853",
-        "1 . mandatory=alpn,ipv4hint alpn=\"h2\" no-default-alpn port=1 ipv4hint=192.0.2.1,192.0.2.2 \
-         ech=AAAA ipv6hint=::1 dohpath=\"/dns-query{?dns}\" ohttp key9=\"x\" key65280=\"\"",
+        "1 site-a.example.com. alpn=dot,doq port=853",
+        "1 . mandatory=alpn,ipv4hint alpn=h2 no-default-alpn port=1 ipv4hint=192.0.2.1,192.0.2.2 \
+         ech=AAAA ipv6hint=::1 dohpath=\"/dns-query{?dns}\" ohttp key9=x key65280=\"\"",
         "16 foo.example.org. alpn=\"f\\\\\\\\oo\\\\,bar,h2\"",
     ] {
         assert_eq!(
@@ -394,5 +394,33 @@ fn lists_of_types_in_an_odd_form_are_kept_as_they_are() {
             "{line} became {}",
             written(&zone)
         );
+    }
+}
+
+#[test]
+fn one_record_is_read_as_in_a_file() {
+    let origin = parse_name("example.com").unwrap();
+    let read = |text| read_record(text, &origin, crate::Ttl::from_secs(60));
+    for (text, line) in [
+        ("www A 192.0.2.1", "www.example.com. 60 IN A 192.0.2.1"),
+        (
+            "s 1h SVCB 1 . key9=z\n",
+            "s.example.com. 3600 IN SVCB 1 . key9=z",
+        ),
+        ("\\@ TXT ( \"(\"\n )", "\\@.example.com. 60 IN TXT \"(\""),
+    ] {
+        let record = read(text).unwrap();
+        assert_eq!(record.to_string(), line);
+        assert_eq!(read(line).unwrap(), record);
+    }
+    for (text, word) in [
+        ("", "nothing; expected one record"),
+        ("a A 192.0.2.1\nb A 192.0.2.1", "more than one record"),
+        ("$INCLUDE /etc/passwd", "a directive; expected one record"),
+        (";\n$INCLUDE /etc/passwd", "includes itself"),
+        ("a A x", "`x` is not an IPv4 address"),
+    ] {
+        let error = read(text).unwrap_err();
+        assert!(error.message.contains(word), "{text}: {error}");
     }
 }

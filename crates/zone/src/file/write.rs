@@ -9,10 +9,15 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use domain::base::ParsedName;
+use domain::base::rdata::ParseAnyRecordData;
+use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt};
+use domain::dep::octseq::Parser;
+use domain::rdata::AllRecordData;
+
 use super::scan::Cursor;
 use super::token::Lexer;
 use super::{rdata, svcb};
-use crate::record::rdata_text;
 use crate::{Name, Rtype, Ttl, Zone};
 
 /// Enough for the output to go out in large pieces.
@@ -54,6 +59,14 @@ pub fn write_record(out: &mut Vec<u8>, owner: &Name, rtype: Rtype, ttl: Ttl, rda
     write_rest(out, rtype, ttl, rdata);
 }
 
+/// RDATA as it stands in a zone file.
+pub fn rdata_text(rtype: Rtype, rdata: &[u8]) -> String {
+    let mut out = Vec::new();
+    write_rdata(&mut out, rtype, rdata);
+    // All that is written is ASCII.
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 fn write_rest(out: &mut Vec<u8>, rtype: Rtype, ttl: Ttl, rdata: &[u8]) {
     out.push(b' ');
     write_number(out, ttl.as_secs());
@@ -78,13 +91,21 @@ fn write_rdata(out: &mut Vec<u8>, rtype: Rtype, rdata: &[u8]) {
         return;
     }
     out.truncate(start);
-    let text = rdata_text(rtype, rdata);
-    let faithful = is_faithful(rtype, rdata) && !text.starts_with("\\#");
-    if faithful || reads_as(rtype, text.as_bytes(), rdata) {
-        out.extend_from_slice(text.as_bytes());
-    } else {
-        unknown(out, rdata);
+    match foreign_text(rtype, rdata) {
+        Some(text) if is_faithful(rtype, rdata) || reads_as(rtype, text.as_bytes(), rdata) => {
+            out.extend_from_slice(text.as_bytes());
+        }
+        _ => unknown(out, rdata),
     }
+}
+
+/// What `domain` prints; `None` when the data does not have the type's form.
+fn foreign_text(rtype: Rtype, rdata: &[u8]) -> Option<String> {
+    let mut parser = Parser::from_ref(rdata);
+    let data =
+        AllRecordData::<&[u8], ParsedName<&[u8]>>::parse_any_rdata(rtype, &mut parser).ok()?;
+    let known = !matches!(data, AllRecordData::Unknown(_)) && parser.remaining() == 0;
+    known.then(|| data.display_zonefile(DisplayKind::Simple).to_string())
 }
 
 /// Whether `domain` is known to print the data as it reads it: types of a signed zone, whose data is numbers,
