@@ -435,6 +435,54 @@ async fn a_silent_peer_is_given_up_in_time() {
 }
 
 #[tokio::test]
+async fn a_connection_on_which_nothing_comes_any_more_is_replaced() {
+    let server = Server::start(None, Arc::new(|_| Vec::new())).await;
+    let peer = server.peer();
+    let deadline = Instant::now() + LONG;
+    while server.connections() < 2 {
+        assert!(Instant::now() < deadline, "still the same connection");
+        let error = peer.soa(&apex(), Duration::from_millis(50)).await;
+        assert!(error.unwrap_err().is_silence());
+    }
+}
+
+#[tokio::test]
+async fn the_rest_of_a_refused_transfer_is_stopped_by_closing() {
+    let asked = AtomicUsize::new(0);
+    let good = primary(zone(3, 1500), vec![]);
+    let handler: Handler = Arc::new(move |message| {
+        let acts = good(message);
+        match asked.fetch_add(1, Ordering::SeqCst) {
+            // Without its first message, so that it does not begin with an SOA.
+            0 => acts.into_iter().skip(1).collect(),
+            _ => acts,
+        }
+    });
+    let server = Server::start(None, handler).await;
+    let peer = server.peer();
+    let error = peer.transfer(&apex(), None).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            FetchError::Transfer {
+                source: TransferError::NoFirstSoa(_),
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    let fetched = peer.transfer(&apex(), None).await.unwrap();
+    assert!(
+        fetched
+            .incoming
+            .zone()
+            .unwrap()
+            .same_contents(&zone(3, 1500))
+    );
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
 async fn an_answer_to_nothing_that_was_asked_ends_the_connection() {
     let handler: Handler = Arc::new(|message| {
         let mut reply = query::reply(message, Rcode::NOERROR, None).unwrap();
