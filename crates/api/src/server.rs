@@ -191,7 +191,7 @@ pub fn public_router(site: Arc<dyn Site>) -> Router {
 
 type Context = State<Arc<dyn Site>>;
 
-/// # Harmless
+// # Harmless
 
 async fn metrics_text(State(site): Context) -> impl IntoResponse {
     (
@@ -214,7 +214,7 @@ async fn status(State(site): Context) -> Response {
     reply(site.status()).await
 }
 
-/// # Sites
+// # Sites
 
 async fn sites(State(site): Context) -> Response {
     reply(site.sites()).await
@@ -228,7 +228,7 @@ async fn remove_site(State(site): Context, body: Bytes) -> Response {
     with_body(&body, |request| site.remove_site(request)).await
 }
 
-/// # Zones
+// # Zones
 
 async fn zones(State(site): Context) -> Response {
     reply(site.zones()).await
@@ -305,7 +305,7 @@ async fn change_records(State(site): Context, body: Bytes) -> Response {
     with_body(&body, |request| site.change_records(request)).await
 }
 
-/// # The site itself
+// # The site itself
 
 async fn plan(State(site): Context) -> Response {
     reply(site.plan()).await
@@ -327,7 +327,7 @@ async fn events(State(site): Context) -> Response {
     streamed("application/jsonl", event_body(site.events()))
 }
 
-/// # Answers
+// # Answers
 
 async fn reply<T: Serialize>(answer: impl Future<Output = Result<T, ApiError>>) -> Response {
     match answer.await {

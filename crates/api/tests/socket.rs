@@ -1,5 +1,8 @@
 //! Client and server over a real Unix socket, with a small site behind them; and the JSON that scripts rely on.
 
+// Helpers of tests are tests, which clippy does not see outside of `#[test]`.
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 

@@ -107,6 +107,12 @@ fn check(path: &std::path::Path, json: bool) -> Outcome {
     output::findings(&findings)?;
     match config {
         None => return Err(faults.into()),
+        Some(_) if !valid => {
+            return Err(Failure::new(format!(
+                "{} cannot be run: its zone files have errors",
+                path.display()
+            )));
+        }
         Some(config) => explain(&config, path)?,
     }
     Ok(code)

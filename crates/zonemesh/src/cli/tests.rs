@@ -180,3 +180,41 @@ fn man_pages_and_completions_are_made_for_every_command() {
         );
     }
 }
+
+#[test]
+fn the_reference_of_the_command_line_is_what_the_help_says() {
+    let mut text = String::from(
+        "# Command line\n\nMade from the definition of the command line by a test, which also sees that it is still so:\n\n\
+         ```sh\nBLESS=1 cargo test -p zonemesh the_reference_of\n```\n",
+    );
+    let mut root = Cli::command().term_width(100);
+    root.build();
+    describe(&mut root, &mut text);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/cli.md");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        text,
+        "run it with BLESS=1"
+    );
+}
+
+/// One section a command, those below it after it.
+fn describe(command: &mut clap::Command, text: &mut String) {
+    let title = command.get_bin_name().unwrap_or("zonemesh").to_owned();
+    let help = command.render_long_help().to_string();
+    let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+    text.push_str(&format!(
+        "\n## {title}\n\n```text\n{}\n```\n",
+        help.join("\n").trim_end()
+    ));
+    for below in command
+        .get_subcommands_mut()
+        .filter(|below| below.get_name() != "help")
+    {
+        describe(below, text);
+    }
+}

@@ -141,7 +141,7 @@ impl From<Change> for Wait {
     }
 }
 
-/// # Reading
+// # Reading
 
 async fn list(client: &Client, json: bool) -> Outcome {
     let zones = client.zones().await?;
@@ -276,7 +276,7 @@ async fn export_to(
     Ok(exit::DONE)
 }
 
-/// # Changing
+// # Changing
 
 async fn import(
     client: &Client,
@@ -316,7 +316,7 @@ fn read(path: &Path) -> Result<String, Failure> {
     })
 }
 
-/// # Checking a file
+// # Checking a file
 
 fn check_file(path: &Path, zone: Option<&str>, json: bool) -> Outcome {
     let apex = match zone {

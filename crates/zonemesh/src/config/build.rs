@@ -443,7 +443,8 @@ impl Builder<'_, '_> {
     }
 
     fn path(&self, text: &str) -> PathBuf {
-        self.folder.join(text)
+        // Without the `.` that is the shortest way to write this folder.
+        self.folder.join(text).components().collect()
     }
 
     fn path_or(&self, text: Option<At<String>>, default: &str) -> PathBuf {

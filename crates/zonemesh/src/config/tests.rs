@@ -22,6 +22,13 @@ fn good(text: &str) -> Config {
 type Case<'a> = (&'a str, &'a [(&'a str, &'a str)]);
 
 const CASES: &[Case] = &[
+    (
+        "[site]\nnaem = \"a\"\n",
+        &[(
+            ":2:1",
+            "unknown key `naem` in [site] (did you mean `name`?)",
+        )],
+    ),
     ("[site\nname = 1", &[(":1:6", "")]),
     (
         "[sitte]\n",
@@ -476,6 +483,45 @@ fn networks_hold_what_they_should() {
     assert!(!holds("::/0", "10.1.2.3"));
     assert!(holds("2001:db8::/32", "2001:db8:ffff::1"));
     assert!(!holds("192.0.2.1", "192.0.2.2"));
+}
+
+#[test]
+fn the_examples_of_the_reference_can_be_loaded() {
+    let reference = include_str!("../../../../docs/reference/configuration.md");
+    let examples: Vec<&str> = reference
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert_eq!(examples.len(), 2);
+    assert!(good(examples[0]).mesh.is_some());
+    assert!(good(examples[1]).mesh.is_none());
+}
+
+#[test]
+fn every_default_in_the_reference_is_the_default() {
+    let reference = include_str!("../../../../docs/reference/configuration.md");
+    let shown = show::text(&good(""));
+    // What the first example says to be the default is what an empty file shows.
+    for line in reference
+        .lines()
+        .filter(|line| line.contains("the default"))
+    {
+        let Some((key, value)) = line.split('#').next().and_then(|l| l.split_once('=')) else {
+            continue;
+        };
+        let (key, value) = (key.trim(), value.trim());
+        // Every table has a name, and the directory's is tested above.
+        if key == "name" {
+            continue;
+        }
+        if let Some(line) = shown
+            .lines()
+            .find(|line| line.starts_with(&format!("{key} =")))
+        {
+            assert!(line.contains(value), "{line} is not {value}");
+        }
+    }
 }
 
 fn arbitrary_toml() -> impl Strategy<Value = String> {
