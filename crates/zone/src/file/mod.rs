@@ -7,13 +7,14 @@
 //!
 //! ```text
 //! octets ─ token ─ entries ─ parse ─ records ─ build ─ Zone ─ check
-//!                              │  └ scan, rdata, svcb, ttl
+//!                              │  └ scan, name, rdata, svcb, ttl
 //!                              └ generate, files that are included
 //! ```
 
 mod build;
 mod generate;
 mod locate;
+mod name;
 mod parse;
 mod rdata;
 pub(crate) mod report;

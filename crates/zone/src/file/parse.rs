@@ -6,9 +6,10 @@ use std::path::Path;
 use domain::base::scan::ScannerError;
 
 use super::generate;
+use super::name::NameBuffer;
 use super::rdata;
 use super::report::{Place, Report};
-use super::scan::{Cursor, NameBuffer, Result, ScanError};
+use super::scan::{Cursor, Result, ScanError};
 use super::token::{Entry, Lexer, Position, Token};
 use super::ttl;
 use crate::finding::{Finding, Kind, Severity};

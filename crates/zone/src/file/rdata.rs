@@ -12,7 +12,8 @@ use domain::base::scan::{Scanner, ScannerError};
 use domain::dep::octseq::Parser;
 use domain::rdata::{AllRecordData, ZoneRecordData};
 
-use super::scan::{Cursor, NameBuffer, Result, ScanError};
+use super::name::NameBuffer;
+use super::scan::{Cursor, Result, ScanError};
 use super::{svcb, ttl};
 use crate::{Name, Rtype};
 
