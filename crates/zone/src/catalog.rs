@@ -10,6 +10,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::directory::{self, Directory};
 use crate::{Editor, Name, Record, Rrset, Rtype, Serial, Soa, Ttl, Zone, ZoneError, txt};
 
 /// The catalog as it can be used.
@@ -400,6 +401,39 @@ pub fn follow(
         true => Some(editor.finish()?),
         false => None,
     })
+}
+
+/// Makes the catalog follow a change of the directory: zones that have a primary now become members, and members leave
+/// that had one before and are no longer named at all. A member of which the directory never said anything, or says
+/// something that cannot be understood, stays. Returns `None` when nothing changes.
+///
+/// # Errors
+///
+/// When the catalog is broken: someone has to look at it first.
+pub fn follow_directory(
+    catalog: &Zone,
+    before: &Zone,
+    after: &Zone,
+    groups: &BTreeMap<Name, String>,
+    serial: Serial,
+) -> Result<Option<Zone>, EditError> {
+    let have = Catalog::read(catalog).map_err(|faults| EditError::Broken(Broken(faults)))?;
+    let known: Vec<Name> = have.members.into_keys().collect();
+    let old = Directory::read_with_legacy(before, &known);
+    let new = Directory::read_with_legacy(after, &known);
+    let named = |zone: &Name| {
+        new.owners.contains_key(zone)
+            || directory::zone_node(zone, after.apex())
+                .is_ok_and(|node| after.rrset(&node, Rtype::PTR).is_some())
+    };
+    let stays = |zone: &&Name| named(zone) || !old.owners.contains_key(*zone);
+    let wanted = known
+        .iter()
+        .filter(stays)
+        .chain(new.owners.keys())
+        .map(|zone| (zone.clone(), groups.get(zone).cloned()))
+        .collect();
+    follow(catalog, &wanted, serial)
 }
 
 /// The member node of a zone.

@@ -24,8 +24,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 pub use self::compose::{
-    Departure, legacy_records, new_zone, owner_record, remove_owner, remove_site, schema_record,
-    set_owner, sync_legacy, tombstone, zone_node,
+    Departure, follow_legacy, legacy_records, new_zone, owner_record, remove_owner, remove_site,
+    schema_record, set_owner, tombstone, zone_node,
 };
 pub use self::identity::{BadKeyPin, BadRole, BadSiteName, KeyPin, Role, SiteName};
 use crate::{Name, Zone};

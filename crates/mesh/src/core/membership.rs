@@ -764,25 +764,21 @@ impl Core {
             ));
         }
         let fail = |reason: String| (Rcode::SERVFAIL, reason);
-        let mut edited = edited;
-        if mesh.settings.legacy_txt {
-            let mut editor = edited.edit();
-            directory::sync_legacy(&mut editor, &Directory::read(&edited), true)
+        let before = self.head_of(&mesh.settings.directory)?;
+        let catalog = self.head_of(&mesh.settings.catalog)?;
+        let members: Vec<Name> = Catalog::read(catalog)
+            .map_err(|faults| fail(catalog::Broken(faults).to_string()))?
+            .members
+            .into_keys()
+            .collect();
+        let (edited, _) =
+            directory::follow_legacy(before, &edited, &members, mesh.settings.legacy_txt)
                 .map_err(|error| fail(error.to_string()))?;
-            edited = editor.finish().map_err(|error| fail(error.to_string()))?;
-        }
         let mut versions = Vec::new();
         versions.extend(
             self.next_version(&edited)
                 .map_err(|error| fail(error.to_string()))?,
         );
-        let directory = Directory::read(&edited);
-        let wanted: BTreeMap<Name, Option<String>> = directory
-            .owners
-            .keys()
-            .map(|zone| (zone.clone(), mesh.settings.groups.get(zone).cloned()))
-            .collect();
-        let catalog = self.head_of(&mesh.settings.catalog)?;
         let serial = self
             .zones
             .get(&mesh.settings.catalog)
@@ -790,7 +786,8 @@ impl Core {
             .unwrap_or(catalog.serial())
             .next();
         if let Some(zone) =
-            catalog::follow(catalog, &wanted, serial).map_err(|error| fail(error.to_string()))?
+            catalog::follow_directory(catalog, before, &edited, &mesh.settings.groups, serial)
+                .map_err(|error| fail(error.to_string()))?
         {
             let zone = with_serial(&zone, serial).map_err(|error| fail(error.to_string()))?;
             let diffs = vec![catalog.diff(&zone)];

@@ -159,6 +159,62 @@ fn groups_are_set_and_left_alone() {
 }
 
 #[test]
+fn members_follow_the_directory_and_none_leaves_out_of_ignorance() {
+    let site = directory::SiteName::new("site-a").unwrap();
+    let dir = |records: &[&str]| {
+        let apex = name("dns.internal");
+        let mut editor = Editor::new(apex.clone());
+        for text in records.iter().chain(&["@ 60 IN SOA a b 1 1 2 3 4"]) {
+            editor.add(Record::from_text(text, &apex).unwrap()).unwrap();
+        }
+        editor.finish().unwrap()
+    };
+    let hand = "hand 60 IN TXT \"site-a.dns.internal.\"";
+    let before = dir(&[
+        hand,
+        "gone.example._zones 60 IN PTR site-a",
+        "odd.example._zones 60 IN PTR site-a",
+    ]);
+    let members = [
+        "hand.example",
+        "gone.example",
+        "odd.example",
+        "foreign.example",
+    ];
+    let wanted = members.iter().map(|text| (name(text), None)).collect();
+    let empty = new_zone(&apex(), Serial(1)).unwrap();
+    let catalog = follow(&empty, &wanted, Serial(2)).unwrap().unwrap();
+    let groups = BTreeMap::new();
+    let same = follow_directory(&catalog, &before, &before, &groups, Serial(3)).unwrap();
+    assert!(same.is_none());
+
+    let mut editor = before.edit();
+    directory::remove_owner(&mut editor, &name("gone.example")).unwrap();
+    directory::set_owner(&mut editor, &name("new.example"), &site).unwrap();
+    let second = Record::from_text("odd.example._zones 60 IN PTR site-b", before.apex()).unwrap();
+    editor.add(second).unwrap();
+    let after = editor.finish().unwrap();
+    let next = follow_directory(&catalog, &before, &after, &groups, Serial(3))
+        .unwrap()
+        .unwrap();
+    let members: Vec<_> = Catalog::read(&next)
+        .unwrap()
+        .members
+        .into_keys()
+        .map(|zone| zone.to_string())
+        .collect();
+    assert_eq!(
+        members,
+        [
+            "foreign.example",
+            "hand.example",
+            "new.example",
+            "odd.example"
+        ]
+    );
+}
+
+#[test]
 fn a_broken_catalog_is_not_edited() {
     let error = follow(&zone(""), &BTreeMap::new(), Serial(9)).unwrap_err();
     assert!(matches!(error, EditError::Broken(_)));

@@ -352,46 +352,63 @@ pub fn legacy_records(directory: &Directory) -> (Vec<Record>, Vec<Finding>) {
     (records, findings)
 }
 
-/// Makes the records of the older convention those that the owners ask for; with `on` false removes them all. Returns
-/// what cannot be said in it. Other TXT records at the same names stay.
+/// Lets the records of the older convention follow a change of the directory: those of zones that were let go of or
+/// have another primary are removed, and with `write` those of all owners are added. Records that cannot be told to
+/// be out of date stay, for a directory written by hand may have nothing else. Returns the directory as it becomes,
+/// and what cannot be said in the older convention.
 ///
 /// # Errors
 ///
-/// When a record does not fit the zone: the directory is not that of the editor.
-pub fn sync_legacy(
-    editor: &mut Editor,
-    directory: &Directory,
-    on: bool,
-) -> Result<Vec<Finding>, ZoneError> {
-    let (wanted, findings) = match on {
-        true => legacy_records(directory),
-        false => Default::default(),
+/// When the two are not versions of the same zone.
+pub fn follow_legacy(
+    before: &Zone,
+    after: &Zone,
+    known_zones: &[Name],
+    write: bool,
+) -> Result<(Zone, Vec<Finding>), ZoneError> {
+    let old = Directory::read_with_legacy(before, known_zones);
+    let mut new = Directory::read_with_legacy(after, known_zones);
+    let has_ptr = |version: &Zone, zone: &Name| {
+        zone_node(zone, version.apex()).is_ok_and(|node| version.rrset(&node, Rtype::PTR).is_some())
     };
-    let apex = editor.apex().clone();
-    for owner in editor.names_below(&apex) {
-        let one_below = owner.label_count() == apex.label_count() + 1;
-        let old: Vec<Bytes> = match editor.rrset(&owner, Rtype::TXT) {
-            Some(set) if one_below => set.iter().map(Bytes::copy_from_slice).collect(),
-            _ => continue,
-        };
-        for rdata in old {
-            let keep = wanted
-                .iter()
-                .any(|record| record.owner == owner && record.rdata == rdata);
-            if !keep && legacy_target(&rdata, &apex).is_some() {
-                editor.remove(&owner, Rtype::TXT, &rdata);
+    // What is taken out of `_zones` is let go of, though a record of the older convention still names it.
+    new.owners
+        .retain(|zone, _| !has_ptr(before, zone) || has_ptr(after, zone));
+    let (wanted, findings) = legacy_records(&new);
+    let mut editor = after.edit();
+    for record in legacy_records(&old).0 {
+        if wanted.contains(&record) {
+            continue;
+        }
+        let stale: Vec<Bytes> = editor
+            .rrset(&record.owner, Rtype::TXT)
+            .into_iter()
+            .flat_map(|set| set.iter())
+            .filter(|rdata| same_target(rdata, &record.rdata, &old))
+            .map(Bytes::copy_from_slice)
+            .collect();
+        for rdata in stale {
+            editor.remove(&record.owner, Rtype::TXT, &rdata);
+        }
+    }
+    if write {
+        for record in wanted {
+            let there = editor.rrset(&record.owner, Rtype::TXT).is_some_and(|set| {
+                set.iter()
+                    .any(|rdata| same_target(rdata, &record.rdata, &new))
+            });
+            if !there {
+                editor.add(record)?;
             }
         }
     }
-    for record in wanted {
-        let there = editor
-            .rrset(&record.owner, Rtype::TXT)
-            .is_some_and(|set| set.contains(&record.rdata));
-        if !there {
-            editor.add(record)?;
-        }
-    }
-    Ok(findings)
+    Ok((editor.finish()?, if write { findings } else { Vec::new() }))
+}
+
+/// Whether two records of the older convention name the same site, final dot or not.
+fn same_target(one: &[u8], other: &[u8], directory: &Directory) -> bool {
+    let site = legacy_target(one, &directory.apex);
+    site.is_some() && site == legacy_target(other, &directory.apex)
 }
 
 /// The site that a TXT record of the older convention names.

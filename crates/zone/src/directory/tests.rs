@@ -351,10 +351,20 @@ fn the_older_convention_is_read_for_known_zones() {
 }
 
 #[test]
-fn the_older_convention_is_written_and_taken_back() {
+fn the_older_convention_is_written_and_follows() {
+    let legacy = |before: &Zone, after: &Zone, write| {
+        follow_legacy(before, after, &[name("hand.example")], write).unwrap()
+    };
+    let texts = |zone: &Zone, label: &str| -> usize {
+        zone.rrset(&name(&format!("{label}.dns.internal")), Rtype::TXT)
+            .map_or(0, |set| set.len())
+    };
     let mut editor = new_zone(&apex(), &site("site-a", 1), Serial(1))
         .unwrap()
         .edit();
+    for record in site("site-b", 2).records(&apex()).unwrap() {
+        editor.add(record).unwrap();
+    }
     for zone in [
         "one.example",
         "two.example",
@@ -364,39 +374,48 @@ fn the_older_convention_is_written_and_taken_back() {
     ] {
         set_owner(&mut editor, &name(zone), &site_name("site-a")).unwrap();
     }
-    editor
-        .add(Record::from_text("stale 60 IN TXT \"site-a.dns.internal.\"", &apex()).unwrap())
-        .unwrap();
-    editor
-        .add(Record::from_text("one 60 IN TXT \"a remark\"", &apex()).unwrap())
-        .unwrap();
-    let before = editor.finish().unwrap();
-    let directory = Directory::read(&before);
-    let mut editor = before.edit();
-    let skipped = sync_legacy(&mut editor, &directory, true).unwrap();
+    for text in [
+        "one 60 IN TXT \"a remark\"",
+        // Written by hand, one of a zone that is known and one of which nothing is.
+        "hand 60 IN TXT \"site-b.dns.internal\"",
+        "unknown 60 IN TXT \"site-b.dns.internal.\"",
+    ] {
+        editor
+            .add(Record::from_text(text, &apex()).unwrap())
+            .unwrap();
+    }
+    let plain = editor.finish().unwrap();
+    assert!(legacy(&plain, &plain, false).0.same_contents(&plain));
+    let (on, skipped) = legacy(&plain, &plain, true);
     assert_eq!(skipped.len(), 3, "{skipped:?}");
-    let on = editor.finish().unwrap();
-    assert!(on.node(&name("stale.dns.internal")).is_none());
     assert_eq!(
-        on.rrset(&name("one.dns.internal"), Rtype::TXT)
-            .unwrap()
-            .len(),
-        2
+        ["one", "hand", "unknown"].map(|label| texts(&on, label)),
+        [2, 1, 1]
     );
+    assert!(legacy(&on, &on, true).0.same_contents(&on));
+
+    // Another primary, whether it is still written or not.
+    for write in [true, false] {
+        let mut editor = on.edit();
+        set_owner(&mut editor, &name("one.example"), &site_name("site-b")).unwrap();
+        set_owner(&mut editor, &name("hand.example"), &site_name("site-a")).unwrap();
+        let (moved, _) = legacy(&on, &editor.finish().unwrap(), write);
+        let directory = Directory::read_with_legacy(&moved, &[name("one.example")]);
+        assert_eq!(directory.owners[&name("one.example")], site_name("site-b"));
+        let left = if write { [2, 1, 1] } else { [1, 0, 1] };
+        assert_eq!(
+            ["one", "hand", "unknown"].map(|label| texts(&moved, label)),
+            left
+        );
+    }
+
+    // Taken out of `_zones`.
     let mut editor = on.edit();
-    sync_legacy(&mut editor, &directory, true).unwrap();
-    assert!(
-        editor.finish().unwrap().same_contents(&on),
-        "a second time changes nothing"
-    );
-    let mut editor = on.edit();
-    sync_legacy(&mut editor, &directory, false).unwrap();
-    let off = editor.finish().unwrap();
+    remove_owner(&mut editor, &name("one.example")).unwrap();
+    let (gone, _) = legacy(&on, &editor.finish().unwrap(), true);
     assert_eq!(
-        off.rrset(&name("one.dns.internal"), Rtype::TXT)
-            .unwrap()
-            .len(),
-        1
+        ["one", "hand", "unknown"].map(|label| texts(&gone, label)),
+        [1, 1, 1]
     );
 }
 
