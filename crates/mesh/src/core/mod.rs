@@ -81,6 +81,8 @@ pub struct Core {
     next_commit: CommitId,
     next_probe: Duration,
     random: u64,
+    /// Whether all zones were held at some moment since the start.
+    ready: bool,
     out: Vec<Output>,
 }
 
@@ -107,9 +109,11 @@ impl Core {
             next_commit: 1,
             next_probe: now.mono,
             random: seed | 1,
+            ready: false,
             out: Vec::new(),
         };
         core.start(held, now);
+        core.look_whether_ready();
         let out = std::mem::take(&mut core.out);
         (core, out)
     }
@@ -150,6 +154,7 @@ impl Core {
             Input::Approve { hash } => self.approve(hash, now),
         }
         self.tick(now);
+        self.look_whether_ready();
         std::mem::take(&mut self.out)
     }
 
@@ -177,11 +182,11 @@ impl Core {
     }
 
     fn tick(&mut self, now: Now) {
-        while let Some((due, apex)) = self.due.first().cloned() {
-            if due > now.mono {
-                break;
-            }
-            self.due.remove(&(due, apex.clone()));
+        // Taken out first: a zone that wants attention again at once gets it in the next turn, after what waits.
+        let later = self
+            .due
+            .split_off(&(now.mono + Duration::from_nanos(1), Name::root_bytes()));
+        for (_, apex) in std::mem::replace(&mut self.due, later) {
             if let Some(entry) = self.zones.get_mut(&apex) {
                 entry.due = None;
             }
@@ -224,6 +229,17 @@ impl Core {
         self.random
     }
 
+    fn look_whether_ready(&mut self) {
+        let known = self.mesh.as_ref().is_none_or(Mesh::known);
+        let held = || {
+            self.zones
+                .values()
+                .filter(|entry| entry.spec.mesh)
+                .all(|entry| entry.served.is_some())
+        };
+        self.ready = self.ready || known && held();
+    }
+
     fn happened(&mut self, what: Happening) {
         self.out.push(Output::Happened(what));
     }
@@ -247,15 +263,10 @@ impl Core {
         self.zones.get(apex).map(|entry| entry.view())
     }
 
-    /// Whether every zone that this site should serve is held and good, so that it may answer at all.
+    /// Whether this site may answer: whether it has held every zone that it should serve at some moment since its start. A
+    /// zone that is new to a site that is ready is not answered until it is held, and does not close the others.
     pub fn ready(&self) -> bool {
-        let known = self.mesh.as_ref().is_none_or(|mesh| mesh.known());
-        known
-            && self
-                .zones
-                .values()
-                .filter(|entry| entry.spec.mesh)
-                .all(|entry| entry.served.is_some())
+        self.ready
     }
 
     /// Which zones are missing, if any.

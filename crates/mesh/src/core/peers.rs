@@ -92,8 +92,9 @@ impl Core {
         }
         peer.failures += 1;
         peer.why = message.to_owned();
-        // One failure is a lost packet or a restart; two, some time apart, are worth a line.
-        if peer.failures >= 2 && peer.lost_since.is_none() {
+        // One failure is a lost packet or a restart; several, some time apart, are worth a line.
+        let apart = now.mono.saturating_sub(peer.first_failure) >= self.settings.pace.floor;
+        if peer.failures >= 2 && apart && peer.lost_since.is_none() {
             peer.lost_since = Some(peer.first_failure);
             self.happened(Happening::PeerLost {
                 peer: id.clone(),

@@ -89,7 +89,11 @@ impl Entry {
 
     /// When this zone wants attention next.
     pub(super) fn next_due(&self) -> Option<Duration> {
-        let refresh = self.refresh.at.filter(|_| self.refresh.asking.is_none());
+        // What is under way ends with an event, and that sets the next time.
+        let refresh = self
+            .refresh
+            .at
+            .filter(|_| self.refresh.asking.is_none() && self.commits == 0);
         let tell = self
             .tell
             .values()
@@ -314,6 +318,7 @@ impl Core {
         };
         // A primary asks nobody, unless it has lost what it had.
         if entry.spec.primary && entry.head.is_some() {
+            entry.refresh.at = None;
             return;
         }
         if entry.refresh.asking.is_some() || entry.commits > 0 {

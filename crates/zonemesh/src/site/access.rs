@@ -59,6 +59,15 @@ pub(crate) fn may_transfer(
     }
 }
 
+/// Whether a client that is no site may read directory and catalog: a foreign server that may transfer all zones.
+pub(crate) fn is_trusted(config: &Config, client: &Client, identity: &Identity) -> bool {
+    match identity {
+        Identity::Site(_) => true,
+        Identity::Removed(_) => false,
+        Identity::Other { key } => any(&config.default_transfer_rules(), client, key.as_ref()),
+    }
+}
+
 /// Who a NOTIFY for a zone comes from, if it may come.
 pub(crate) fn notifier(
     config: &Config,

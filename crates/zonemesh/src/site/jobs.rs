@@ -43,6 +43,7 @@ impl Jobs {
         let (store, jobs) = mpsc::unbounded_channel();
         let committer = live.clone();
         // A thread of its own: commits wait for the disk, one after the other, in the order of the core's decisions.
+        // It ends when the core is gone and has nothing more to store.
         tokio::task::spawn_blocking(move || keep_store(&committer, jobs));
         Arc::new(Self {
             live,

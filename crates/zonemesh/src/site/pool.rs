@@ -143,6 +143,13 @@ impl Pool {
         }
     }
 
+    /// A peer has shown that it is there: whatever failed before is tried again at once.
+    pub(crate) fn wake(&self, id: &PeerId) {
+        for peer in self.get(id) {
+            peer.wake();
+        }
+    }
+
     /// The handles of a peer, one for each of its addresses.
     pub(crate) fn get(&self, id: &PeerId) -> Vec<Peer> {
         let peers = self.peers.read();

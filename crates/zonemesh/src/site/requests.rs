@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use zonemesh_mesh::core::{Input, Reply};
+use zonemesh_mesh::core::{Input, PeerId, Reply};
 use zonemesh_serve::{Client, Handler, Request, Responder, Served, Transport};
 use zonemesh_transfer::outbound::Response;
 use zonemesh_transfer::query::{self, ExtendedError, Question, RequestError};
@@ -66,8 +66,10 @@ async fn handle(live: &Arc<Live>, request: Request, responder: Responder) {
         key.as_ref(),
         live.directory.load().as_ref().as_ref(),
     );
-    if let Identity::Removed(site) = &identity {
-        live.knocked(site.as_str());
+    match &identity {
+        Identity::Site(site) => live.pool.wake(&PeerId::Site(site.clone())),
+        Identity::Removed(site) => live.knocked(site.as_str()),
+        Identity::Other { .. } => {}
     }
     let mut asked = Asked {
         message,
