@@ -278,6 +278,7 @@ pub fn remove_site(
     let stone = tombstone(site, &Removed { pins, at }, &apex)?;
     let owned: Vec<Name> = directory.zones_of(site).into_iter().collect();
     for zone in &owned {
+        forget_legacy(editor, zone, site)?;
         match zones {
             Departure::Adopt(heir) => set_owner(editor, zone, heir)?,
             Departure::Remove => {
@@ -291,6 +292,26 @@ pub fn remove_site(
     editor.remove_rrset(&stone.owner, Rtype::TXT);
     editor.add(stone).expect("the name was made below the apex");
     Ok(owned)
+}
+
+/// Removes what says in the older convention that a site is primary for a zone.
+fn forget_legacy(editor: &mut Editor, zone: &Name, site: &SiteName) -> Result<(), TooLong> {
+    let apex = editor.apex().clone();
+    if zone.is_root() {
+        return Ok(());
+    }
+    let owner = below(&[&first_label(zone)], &apex)?;
+    let stale: Vec<Bytes> = editor
+        .rrset(&owner, Rtype::TXT)
+        .into_iter()
+        .flat_map(|set| set.iter())
+        .filter(|rdata| legacy_target(rdata, &apex).as_ref() == Some(site))
+        .map(Bytes::copy_from_slice)
+        .collect();
+    for rdata in stale {
+        editor.remove(&owner, Rtype::TXT, &rdata);
+    }
+    Ok(())
 }
 
 /// All names at and below a site's.

@@ -272,6 +272,24 @@ fn a_removed_site_stays_out_until_it_comes_with_another_key() {
 }
 
 #[test]
+fn a_removed_site_is_no_longer_named_in_the_older_convention() {
+    let before = zone(
+        "site-a 60 IN A 192.0.2.1
+         site-b 60 IN A 192.0.2.2
+         one 60 IN TXT \"site-b.dns.internal\"
+         two 60 IN TXT \"site-a.dns.internal\"",
+    );
+    let known = ["one.example", "two.example"].map(name);
+    let directory = Directory::read_with_legacy(&before, &known);
+    let mut editor = before.edit();
+    let gone = site_name("site-b");
+    remove_site(&mut editor, &directory, &gone, &Departure::Remove, 5).unwrap();
+    let after = Directory::read_with_legacy(&editor.finish().unwrap(), &known);
+    assert_eq!(after.owners.keys().collect::<Vec<_>>(), [&known[1]]);
+    assert!(after.is_removed(&gone));
+}
+
+#[test]
 fn a_key_that_two_sites_show_identifies_neither() {
     let mut editor = new_zone(&apex(), &site("site-a", 1), Serial(1))
         .unwrap()
