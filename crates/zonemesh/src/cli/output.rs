@@ -208,7 +208,9 @@ pub(super) fn findings(findings: &[Finding]) -> Result<bool, Failure> {
             Severity::Warning => Colour::Yellow.paint("warning:", colours),
         };
         text.push_str(&format!("{word} zone {}", finding.zone));
-        for part in [&finding.name, &finding.rtype].into_iter().flatten() {
+        // At the apex the zone has been named already.
+        let name = finding.name.as_ref().filter(|name| **name != finding.zone);
+        for part in [name, finding.rtype.as_ref()].into_iter().flatten() {
             text.push(' ');
             text.push_str(part);
         }

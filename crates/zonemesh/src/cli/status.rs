@@ -1,5 +1,6 @@
 //! `zonemesh status`: the mesh at a glance.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use zonemesh_api::Client;
@@ -14,7 +15,7 @@ use super::{Failure, Outcome};
 pub(super) async fn status(client: &Client, args: &StatusArgs) -> Outcome {
     loop {
         let status = client.status().await;
-        if args.watch && !args.json {
+        if args.watch && !args.json && std::io::stdout().is_terminal() {
             // Clears the screen and goes to its upper left corner.
             output::print("\x1b[2J\x1b[H")?;
         }
@@ -41,7 +42,6 @@ pub(super) async fn status(client: &Client, args: &StatusArgs) -> Outcome {
 }
 
 fn text(status: &Status) -> Result<String, Failure> {
-    use std::io::IsTerminal;
     let colours = output::colours(std::io::stdout().is_terminal());
     let (word, colour) = match status.verdict {
         Verdict::Healthy => ("healthy", Colour::Green),
@@ -67,18 +67,33 @@ fn text(status: &Status) -> Result<String, Failure> {
     text.push_str(&sites_table(&status.sites).render(colours));
     text.push('\n');
     text.push_str(&grid(&status.sites, &status.zones).render(colours));
-    let troubled: Vec<(&ZoneStatus, &ZoneAtSite)> = status
-        .zones
-        .iter()
-        .flat_map(|zone| zone.sites.iter().map(move |copy| (zone, copy)))
-        .filter(|(_, copy)| copy.state != CopyState::Current || copy.last_error.is_some())
-        .collect();
-    if !troubled.is_empty() {
+    let copies = shown_copies(&status.zones);
+    if !copies.is_empty() {
         text.push('\n');
-        text.push_str(&copies_table(&troubled).render(colours));
+        text.push_str(&copies_table(&copies).render(colours));
     }
     Ok(text)
 }
+
+/// Every copy of a small mesh; of a large one those that need attention, the rest is in `zone show` and in JSON.
+pub(super) fn shown_copies(zones: &[ZoneStatus]) -> Vec<(&ZoneStatus, &ZoneAtSite)> {
+    let copies = || {
+        zones
+            .iter()
+            .flat_map(|zone| zone.sites.iter().map(move |copy| (zone, copy)))
+    };
+    let is_primary =
+        |zone: &ZoneStatus, copy: &ZoneAtSite| zone.primary.as_deref() == Some(copy.site.as_str());
+    let troubled =
+        |copy: &ZoneAtSite| copy.state != CopyState::Current || copy.last_error.is_some();
+    let small = copies().count() <= MOST_COPIES;
+    copies()
+        .filter(|(zone, copy)| troubled(copy) || (small && !is_primary(zone, copy)))
+        .collect()
+}
+
+/// What fits on a screen under sites and zones.
+const MOST_COPIES: usize = 40;
 
 fn check_line(check: &Check) -> String {
     let (word, colour) = match check.state {

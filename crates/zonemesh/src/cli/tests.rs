@@ -218,3 +218,41 @@ fn describe(command: &mut clap::Command, text: &mut String) {
         describe(below, text);
     }
 }
+
+fn mesh(zones: usize) -> Vec<zonemesh_api::types::ZoneStatus> {
+    use serde_json::json;
+    (0..zones)
+        .map(|zone| {
+            let copy = |site: &str, state: &str| {
+                json!({"site": site, "state": state, "serial": 1, "next-refresh-secs": 60})
+            };
+            let state = if zone == 1 { "behind" } else { "current" };
+            let value = json!({
+                "zone": format!("z{zone}.example."), "primary": "site-a", "serial": 1,
+                "sites": [copy("site-a", "current"), copy("site-b", state)],
+            });
+            serde_json::from_value(value).unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn a_small_mesh_shows_every_copy_and_a_large_one_those_in_trouble() {
+    let sites = |zones: usize| {
+        let zones = mesh(zones);
+        let copies = status::shown_copies(&zones);
+        copies
+            .iter()
+            .map(|(zone, copy)| format!("{} {}", zone.zone, copy.site))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        sites(3),
+        [
+            "z0.example. site-b",
+            "z1.example. site-b",
+            "z2.example. site-b"
+        ]
+    );
+    assert_eq!(sites(100), ["z1.example. site-b"]);
+}
