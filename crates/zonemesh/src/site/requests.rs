@@ -127,9 +127,13 @@ async fn send(responder: &Responder, message: Vec<u8>) {
 async fn signed_query(live: &Live, mut asked: Asked) {
     let mut out = Vec::new();
     let now = Timestamp::now().as_second().max(0) as u64;
-    let outcome = live.shared.view(now, |view| {
-        zonemesh_serve::answer(&asked.message, &asked.client, view, &mut out)
-    });
+    let shared = &live.shared;
+    let outcome = match access::is_trusted(&live.config.load(), &asked.client, &asked.identity) {
+        true => shared.answer_member(&asked.message, &asked.client, now, &mut out),
+        false => shared.view(now, |view| {
+            zonemesh_serve::answer(&asked.message, &asked.client, view, &mut out)
+        }),
+    };
     match outcome {
         zonemesh_serve::Outcome::Reply => asked.answer(out).await,
         zonemesh_serve::Outcome::Drop | zonemesh_serve::Outcome::Close => {}
