@@ -140,7 +140,11 @@ impl Control {
                         return Err(ApiError::refused(format!("sites are removed at the catalog primary; that is {at}")));
                     }
                     let head = core.head(&directory).ok_or_else(|| ApiError::unavailable("the directory is not held yet"))?;
-                    let read = directory::Directory::read(head);
+                    let members: Vec<zonemesh_zone::Name> = core
+                        .catalog()
+                        .map(|catalog| catalog.members.keys().cloned().collect())
+                        .unwrap_or_default();
+                    let read = directory::Directory::read_with_legacy(head, &members);
                     let site = read.sites.get(&name).ok_or_else(|| {
                         ApiError::not_found(format!("{name} is not a site of this mesh")).hint("`zonemesh site list` shows those that are")
                     })?;
