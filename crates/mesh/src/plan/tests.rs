@@ -229,6 +229,15 @@ fn the_primary_is_asked_first_then_who_holds_the_catalog() {
 }
 
 #[test]
+fn a_new_site_costs_one_action_however_many_zones_there_are() {
+    let zones = many(1000);
+    let mut world = World::new("site-b", "ab", &borrowed(&zones));
+    world.settle();
+    world.publish(2, "abc", &borrowed(&zones));
+    assert_eq!(world.plan().actions.len(), 1);
+}
+
+#[test]
 fn a_changed_address_and_key_are_one_action() {
     let mut world = World::new("site-b", "abc", ZONES);
     world.settle();

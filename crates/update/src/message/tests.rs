@@ -29,6 +29,42 @@ fn an_update_is_read_as_it_was_composed() {
     assert_eq!(Update::parse(&message).unwrap(), sample());
 }
 
+/// What nsupdate of BIND 9.20 sends: names are compressed, in the data of PTR records too.
+const NSUPDATE: &str = concat!(
+    "15162800000100040006000003646e7308696e7465726e616c000006000106736974652d63c00c00ff00fe00",
+    "000000000006736974652d61c00c00010001000000000004c0000201075f736368656d61c00c001000ff0000",
+    "00000000c01e001c00fe000000000000c01e000100ff000000000000045f646e73c01e00ff00ff0000000000",
+    "00036f6c64076578616d706c65065f7a6f6e6573c00c000c00fe000000000002c01ec01e000100010000012c",
+    "0004c0000203c074004000010000012c0025000106736974652d6303646e7308696e7465726e616c00000100",
+    "0403646f74000300020355036e6577c089000c00010000012c0002c01e",
+);
+
+#[test]
+fn what_nsupdate_sends_is_read() {
+    let message: Vec<u8> = NSUPDATE
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect();
+    let zone = name("dns.internal");
+    let record = |text: &str| Record::from_text(text, &zone).unwrap();
+    let at = |label: &str| name(&format!("{label}.dns.internal"));
+    let expected = Update::new(zone.clone())
+        .require(Prerequisite::NameNotInUse(at("site-c")))
+        .require(Prerequisite::RecordExists(record(
+            "site-a 0 IN A 192.0.2.1",
+        )))
+        .require(Prerequisite::RrsetExists(at("_schema"), Rtype::TXT))
+        .require(Prerequisite::RrsetAbsent(at("site-c"), Rtype::AAAA))
+        .delete_rrset(at("site-c"), Rtype::A)
+        .delete_name(at("_dns.site-c"))
+        .delete_record(record("old.example._zones 0 IN PTR site-c"))
+        .add(record("site-c 300 IN A 192.0.2.3"))
+        .add(record("_dns.site-c 300 IN SVCB 1 site-c alpn=dot port=853"))
+        .add(record("new.example._zones 300 IN PTR site-c"));
+    assert_eq!(Update::parse(&message).unwrap(), expected);
+}
+
 #[test]
 fn the_response_has_id_opcode_rcode_and_zone_of_the_request() {
     let message = sample().compose(77).unwrap();
