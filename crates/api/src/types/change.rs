@@ -196,6 +196,32 @@ pub struct Invite {
     /// Seconds the packet is good for; none is 24 hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_secs: Option<u64>,
+    /// What the new site will do in the mesh.
+    #[serde(default)]
+    pub role: InvitedRole,
+}
+
+/// What an invited site does in the mesh; the one catalog primary is not invited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InvitedRole {
+    /// Holds zones.
+    #[default]
+    Standard,
+    /// Can be promoted to catalog primary, and is asked when that cannot be reached.
+    CatalogSecondary,
+}
+
+impl std::str::FromStr for InvitedRole {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "standard" => Ok(Self::Standard),
+            "catalog-secondary" => Ok(Self::CatalogSecondary),
+            _ => Err("expected `standard` or `catalog-secondary`".into()),
+        }
+    }
 }
 
 /// A welcome packet.

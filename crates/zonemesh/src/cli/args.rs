@@ -149,6 +149,9 @@ pub struct Invite {
     /// How long the packet is good for
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
     pub valid: std::time::Duration,
+    /// What the site will do: `standard`, or `catalog-secondary`, which can be promoted
+    #[arg(long, value_name = "ROLE", default_value = "standard")]
+    pub role: zonemesh_api::types::InvitedRole,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

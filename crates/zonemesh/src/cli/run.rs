@@ -74,7 +74,10 @@ pub(super) async fn join(join: Join, target: Target) -> Outcome {
 
 async fn run(path: &Path, data_dir: Option<&Path>, join: Option<String>) -> Outcome {
     stop_with_parent();
-    let (config, loud) = config::load_or_last_good(path, data_dir)?;
+    // Absolute before it is read: a reload, which compares, reads it by this path too.
+    let path =
+        std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
+    let (config, loud) = config::load_or_last_good(&path, data_dir)?;
     logging::init(&config.log);
     if let Some(loud) = &loud {
         tracing::error!(
@@ -84,10 +87,8 @@ async fn run(path: &Path, data_dir: Option<&Path>, join: Option<String>) -> Outc
         );
     }
     let caretaker = Caretaker::start(Client::new(config.socket()))?;
-    let config_path =
-        std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
     let options = RunOptions {
-        config_path: Some(config_path),
+        config_path: Some(path),
         join,
         loud: loud.map(|loud| loud.to_string()),
     };

@@ -116,6 +116,7 @@ pub(super) async fn invite(client: &Client, invite: Invite) -> Outcome {
     let request = types::Invite {
         site: invite.name,
         valid_secs: Some(invite.valid.as_secs()),
+        role: invite.role,
     };
     let invited = client.invite(&request).await?;
     if invite.json {

@@ -15,12 +15,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use zonemesh_api::error::exit;
-use zonemesh_api::types::{Event, Invite};
+use zonemesh_api::types::{Event, Invite, InvitedRole, What};
 use zonemesh_api::{ApiError, Client};
 
 use super::args::Target;
 use super::output::{self, Colour};
 use super::{Failure, Outcome};
+use crate::config::Role;
 use crate::config::loopback::{self, DNS_PORT, HTTP_PORT, LoopbackSite, TLS_PORT};
 
 pub(super) async fn up(count: usize, target: Target) -> Outcome {
@@ -182,6 +183,7 @@ impl Running {
 
     /// Reads the events of a site until it ends.
     fn follow(&self, site: &LoopbackSite) {
+        let is_first = self.children.len() == 1;
         let (name, client, lines) = (
             site.name.clone(),
             Client::new(site.socket()),
@@ -195,6 +197,7 @@ impl Running {
             };
             while let Some(event) = events.next().await {
                 let line = match event {
+                    Ok(event) if is_echo(&event, is_first) => continue,
                     Ok(event) => Line::Event(event),
                     Err(error) => return drop(lines.send(Line::Lost(name, error)).await),
                 };
@@ -288,6 +291,10 @@ async fn packet_for(site: &LoopbackSite, first: &LoopbackSite) -> Result<Option<
     let invite = Invite {
         site: site.name.clone(),
         valid_secs: Some(INVITE_SECS),
+        role: match site.role {
+            Role::CatalogSecondary => InvitedRole::CatalogSecondary,
+            _ => InvitedRole::Standard,
+        },
     };
     Ok(Some(client.invite(&invite).await?.packet))
 }
@@ -338,6 +345,15 @@ fn tail(log: &Path) -> Vec<String> {
         .iter()
         .map(|line| (*line).to_owned())
         .collect()
+}
+
+/// Whether another site tells the same: the first site says who is a member, and a primary when all serve a change.
+fn is_echo(event: &Event, from_first: bool) -> bool {
+    match event.what {
+        What::SiteJoined { .. } | What::SiteLeft { .. } => !from_first,
+        What::Published { ref from, .. } => from.is_some(),
+        _ => false,
+    }
 }
 
 fn show(line: &Line) -> Result<(), Failure> {

@@ -155,7 +155,7 @@ async fn list(client: &Client, json: bool) -> Outcome {
     for zone in zones {
         let kind = match zone.kind {
             ZoneKind::Data if zone.dynamic => "dynamic",
-            ZoneKind::Data => "fixed",
+            ZoneKind::Data => "data",
             ZoneKind::Directory => "directory",
             ZoneKind::Catalog => "catalog",
         };

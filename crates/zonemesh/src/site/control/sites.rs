@@ -54,9 +54,13 @@ impl Control {
         ))
         .map_err(ApiError::invalid)?;
         let secret = Secret::new(random::bytes::<32>());
+        let role = match request.role {
+            api::InvitedRole::Standard => Role::Standard,
+            api::InvitedRole::CatalogSecondary => Role::CatalogSecondary,
+        };
         let token = Token {
             site: site.clone(),
-            role: Role::Standard,
+            role,
             replace: sites.iter().any(|have| have.name == site),
             key_name: key_name.clone(),
             key: secret.clone(),
@@ -99,7 +103,7 @@ impl Control {
             catalog,
             catalog_sites,
             trust_anchor: None,
-            role: Role::Standard,
+            role,
             key_name,
             key: secret,
             expires,
