@@ -134,6 +134,8 @@ pub enum Input {
         from: PeerId,
         /// What came of it.
         result: Result<Got, Failure>,
+        /// For how many seconds the source may still serve the zone, if it said so (RFC 7314).
+        expire: Option<u32>,
     },
     /// A commit has ended.
     Committed {

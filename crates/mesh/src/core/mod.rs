@@ -123,7 +123,12 @@ impl Core {
         match input {
             Input::Tick => {}
             Input::Notify { apex, serial, from } => self.notified_of(&apex, serial, from, now),
-            Input::Transferred { apex, from, result } => self.transferred(&apex, from, result, now),
+            Input::Transferred {
+                apex,
+                from,
+                result,
+                expire,
+            } => self.transferred(&apex, from, result, expire, now),
             Input::Committed { commit, result } => self.committed(commit, result, now),
             Input::Notified {
                 to,

@@ -43,6 +43,10 @@ struct Refresh {
     last_source: Option<PeerId>,
     last_success: Option<i64>,
     expires_at: Option<i64>,
+    /// For how many seconds the source that answered last may still serve the zone, if it said so.
+    told_expire: Option<u32>,
+    /// Whether what is held is newer than what `expires_at` was granted for.
+    renewed: bool,
     expired: bool,
     half_told: bool,
 }
@@ -395,6 +399,7 @@ impl Core {
         apex: &Name,
         from: PeerId,
         result: Result<Got, Failure>,
+        expire: Option<u32>,
         now: Now,
     ) {
         let Some(entry) = self.zones.get_mut(apex) else {
@@ -413,6 +418,7 @@ impl Core {
                     self.try_next(apex, from, rest, failure.message, now);
                 }
                 Ok(got) => {
+                    entry.refresh.told_expire = expire;
                     self.peer_answered(&from, now);
                     self.take_transfer(apex, from, rest, got, now);
                 }
@@ -481,12 +487,19 @@ impl Core {
             return;
         };
         let (refresh, _, expire) = entry.times();
+        // RFC 7314 §4: a source that is a secondary itself says how long it may still serve the zone. What is held must not
+        // outlive that, or secondaries would keep each other's copies alive for ever; nor does it shorten what a better
+        // source has granted for the same version.
+        let told = entry.refresh.told_expire.take();
+        let granted = now.wall + told.map_or(expire, |told| expire.min(i64::from(told)));
+        let before = entry.refresh.expires_at.filter(|_| !std::mem::take(&mut entry.refresh.renewed));
         let was_expired = std::mem::take(&mut entry.refresh.expired);
         entry.refresh.errors.remove(&from);
         entry.refresh.failures = 0;
         entry.refresh.half_told = false;
         entry.refresh.last_success = Some(now.wall);
-        entry.refresh.expires_at = Some(now.wall + expire);
+        entry.refresh.expires_at = Some(before.map_or(granted, |before| before.max(granted)));
+        entry.refresh.expired = entry.refresh.expires_at.is_some_and(|at| at <= now.wall);
         entry.refresh.last_source = Some(from.clone());
         // Up to a tenth earlier, so that a thousand zones that came together do not ask together ever after.
         let refresh = refresh.max(self.settings.pace.floor);
@@ -496,7 +509,7 @@ impl Core {
             expires_at: entry.refresh.expires_at,
             last_refresh: entry.refresh.last_success,
         });
-        if was_expired {
+        if was_expired && !entry.refresh.expired {
             self.publish(apex, Vec::new());
             self.happened(Happening::Healed(apex.clone()));
         }
@@ -719,6 +732,7 @@ impl Core {
             Some(from) => {
                 let was_expired = entry.refresh.expired;
                 entry.refresh.expired = false;
+                entry.refresh.renewed = true;
                 self.publish(&apex, version.diffs);
                 self.happened(happening);
                 if was_expired {

@@ -74,6 +74,7 @@ impl Jobs {
                 expires_at,
                 last_refresh,
             } => {
+                self.tell_expiry(&apex, expires_at);
                 let state = ZoneState {
                     last_refresh: last_refresh.map(timestamp),
                     last_attempt: last_refresh.map(timestamp),
@@ -124,6 +125,16 @@ impl Jobs {
         }
     }
 
+    /// What secondaries that ask are told of a zone's age from now on (RFC 7314).
+    fn tell_expiry(&self, apex: &Name, expires_at: Option<i64>) {
+        let zones = self.live.shared.zones.load();
+        if let (Some(at), Some(served)) = (expires_at, zones.get(apex))
+            && let Some(expires) = &served.expires
+        {
+            expires.store(at.max(0) as u64, Ordering::Relaxed);
+        }
+    }
+
     fn to_store(&self, job: StoreJob) {
         if self.store.send(job).is_err() {
             tracing::error!("the store's thread has ended; nothing is made durable any longer");
@@ -138,8 +149,10 @@ impl Jobs {
             let _permit = transfers.acquire_owned().await;
             let held = have.as_ref().map(|zone| zone.serial().into_int());
             let started = Instant::now();
+            let mut expire = None;
             let result = match live.pool.transfer(&from, &apex, have.as_ref()).await {
                 Ok((got, fetched, target)) => {
+                    expire = fetched.expire;
                     log_transfer(&apex, &from, &target, held, &got, &fetched, started);
                     Ok(got)
                 }
@@ -148,7 +161,12 @@ impl Jobs {
                     Err(failure)
                 }
             };
-            live.core.send(Input::Transferred { apex, from, result });
+            live.core.send(Input::Transferred {
+                apex,
+                from,
+                result,
+                expire,
+            });
         });
     }
 

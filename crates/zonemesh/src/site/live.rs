@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use zonemesh_api::types::{Event, What};
 use zonemesh_serve::Shared;
 use zonemesh_store::{ReadError, Store};
@@ -44,10 +45,17 @@ pub(crate) struct Live {
     pub(crate) key: ArcSwap<SiteKey>,
     pub(crate) journal: Journal,
     pub(crate) listeners: Listeners,
+    /// Requests that were dropped because too many were under way.
+    pub(crate) refused_busy: AtomicU64,
+    /// Transfers out that run at the same time; the others wait their turn.
+    pub(crate) transfers_out: Arc<Semaphore>,
     events: broadcast::Sender<Event>,
     /// Removed sites that have knocked, and when they were last told of.
     knocks: Mutex<HashMap<String, Timestamp>>,
 }
+
+/// Each holds a thread while its client reads.
+const TRANSFERS_OUT: usize = 64;
 
 /// What is needed to make a [`Live`].
 pub(crate) struct Parts {
@@ -83,6 +91,8 @@ impl Live {
             key: ArcSwap::new(parts.key),
             journal: Journal::default(),
             listeners: Listeners::default(),
+            refused_busy: AtomicU64::new(0),
+            transfers_out: Arc::new(Semaphore::new(TRANSFERS_OUT)),
             events,
             knocks: Mutex::new(HashMap::new()),
         })

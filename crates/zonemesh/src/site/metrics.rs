@@ -107,6 +107,12 @@ impl Collector for Numbers {
             totals.connections_refused,
         )?;
         counter(
+            "zonemesh_requests_dropped",
+            "Transfers, NOTIFYs and UPDATEs dropped because too many were under way",
+            &[],
+            live.refused_busy.load(Ordering::Relaxed),
+        )?;
+        counter(
             "zonemesh_store_transactions",
             "Transactions made durable",
             &[],

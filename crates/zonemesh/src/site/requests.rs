@@ -1,8 +1,10 @@
 //! Messages that are no plain queries: transfers out, NOTIFY, UPDATE, and whatever is signed with TSIG.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 use zonemesh_mesh::core::{Input, PeerId, Reply};
 use zonemesh_serve::{Client, Handler, Request, Responder, Served, Transport};
 use zonemesh_transfer::outbound::Response;
@@ -15,6 +17,8 @@ use super::access::{self, Identity};
 use super::live::Live;
 use super::membership;
 
+/// Requests that may be under way at the same time, over all transports.
+const REQUESTS: usize = 1024;
 /// RFC 8914: "Prohibited".
 const PROHIBITED: u16 = 18;
 /// RFC 8914: "Not Ready".
@@ -25,9 +29,18 @@ const OTHER: u16 = 0;
 /// The handler that the listeners call.
 pub(crate) fn handler(live: Arc<Live>) -> Handler {
     let runtime = tokio::runtime::Handle::current();
+    let places = Arc::new(Semaphore::new(REQUESTS));
     Arc::new(move |request, responder| {
+        // When all places are taken the message is dropped; who sent it asks again.
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            live.refused_busy.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
         let live = live.clone();
-        runtime.spawn(async move { handle(&live, request, responder).await });
+        runtime.spawn(async move {
+            handle(&live, request, responder).await;
+            drop(place);
+        });
     })
 }
 
@@ -198,6 +211,8 @@ async fn transfer_out(live: &Arc<Live>, mut asked: Asked, request: query::Reques
             .await;
     };
     let live = live.clone();
+    // The semaphore is never closed.
+    let _place = live.transfers_out.clone().acquire_owned().await;
     // Making a large answer takes a while, and waits for a slow reader: not on a worker of the runtime.
     let sent = tokio::task::spawn_blocking(move || {
         stream_out(&live, asked, &request, zone, served.expires.as_deref())
@@ -352,7 +367,12 @@ async fn update_directory(live: &Arc<Live>, asked: &Asked, update: Update) -> (R
             let Some(head) = core.head(&directory) else {
                 return refuse(Rcode::SERVFAIL, "the directory is not held yet".to_owned());
             };
-            let read = zonemesh_zone::directory::Directory::read(head);
+            // As the older convention has it too, so that nobody claims a zone that is named there.
+            let members: Vec<Name> = core
+                .catalog()
+                .map(|catalog| catalog.members.keys().cloned().collect())
+                .unwrap_or_default();
+            let read = zonemesh_zone::directory::Directory::read_with_legacy(head, &members);
             let (site_identity, also) = match identity {
                 membership::Who::Member(site) => (SiteIdentity::Member(site), Vec::new()),
                 membership::Who::Newcomer(token) => {
