@@ -14,7 +14,7 @@ pub struct Wait {
     pub wait_ms: Option<u64>,
 }
 
-/// Adds a zone with this site as its primary.
+/// Adds a zone with this site as its primary. Groups and updates over the network are set by a `[[zone]]` in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct AddZone {
@@ -23,12 +23,6 @@ pub struct AddZone {
     /// Zone file text; without it a zone of SOA and NS is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// Catalog group.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    /// Whether updates are allowed.
-    #[serde(default)]
-    pub dynamic: bool,
     /// Whether to wait.
     #[serde(flatten)]
     pub wait: Wait,

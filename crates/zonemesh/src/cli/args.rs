@@ -249,8 +249,11 @@ pub enum Zone {
         json: bool,
     },
     /// Add a zone with this site as its primary
+    ///
+    /// Its records can be changed by `record` and `zone import`. A catalog group, foreign peers and updates over the
+    /// network are set by a [[zone]] in the configuration file.
     #[command(
-        after_help = "Examples:\n  zonemesh zone add corp.example --file corp.zone --wait\n  zonemesh zone add lab.example --dynamic"
+        after_help = "Examples:\n  zonemesh zone add corp.example --file corp.zone --wait\n  zonemesh zone add lab.example"
     )]
     Add {
         /// Apex
@@ -258,12 +261,6 @@ pub enum Zone {
         /// Zone file; without it the zone has SOA and NS only
         #[arg(long, short, value_name = "FILE")]
         file: Option<PathBuf>,
-        /// Catalog group
-        #[arg(long)]
-        group: Option<String>,
-        /// Refuse updates (RFC 2136); records are then changed by `zone import` alone
-        #[arg(long)]
-        fixed: bool,
         /// How to wait and print.
         #[command(flatten)]
         change: Change,

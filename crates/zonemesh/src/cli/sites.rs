@@ -148,6 +148,11 @@ impl Running {
         }
         self.answers(site).await?;
         self.follow(site);
+        let at = jiff::Timestamp::now().strftime("%H:%M:%S%.3f").to_string();
+        output::line(&format!(
+            "{at}  {}  runs",
+            output::paint(Colour::Bold, &site.name)
+        ))?;
         self.drain()
     }
 

@@ -39,7 +39,7 @@ fn every_documented_command_parses() {
         "zone list",
         "zone list --removed",
         "zone show a.example",
-        "zone add a.example --file f --group g --wait",
+        "zone add a.example --file f --wait",
         "zone remove a.example",
         "zone restore a.example",
         "zone import a.example f --dry-run",

@@ -36,19 +36,11 @@ pub(super) async fn zone(target: &Target, command: Zone) -> Outcome {
             json,
         } => list(&client, json).await,
         Zone::Show { zone, json } => show(&client, &zone, json).await,
-        Zone::Add {
-            zone,
-            file,
-            group,
-            fixed,
-            change,
-        } => {
+        Zone::Add { zone, file, change } => {
             let text = file.as_deref().map(read).transpose()?;
             let request = AddZone {
                 zone: zone.clone(),
                 text,
-                group,
-                dynamic: !fixed,
                 wait: change.into(),
             };
             let changed = client.add_zone(&request).await?;

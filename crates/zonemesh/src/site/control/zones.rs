@@ -59,12 +59,6 @@ impl Control {
 
     pub(super) async fn add(&self, request: api::AddZone) -> Result<api::Changed, ApiError> {
         let apex = zone_name(&request.zone)?;
-        if request.group.is_some() || request.dynamic {
-            return Err(ApiError::invalid(
-                "group and dynamic are settings of a [[zone]] in the configuration file",
-            )
-            .hint("add the zone there and run `zonemesh config reload`"));
-        }
         let (content, findings) = match &request.text {
             Some(text) => parse(&apex, text, "the zone file")?,
             None => (self.empty_zone(&apex)?, Vec::new()),
