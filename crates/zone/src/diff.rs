@@ -1,7 +1,9 @@
 //! The difference between two versions of a zone: the journal's entry, the IXFR and the signer's work list in one.
 
+use std::collections::{BTreeSet, HashMap};
+
 use crate::version::records_of;
-use crate::{Name, Record, Rrset, Rtype, Serial, Soa, Zone, ZoneError};
+use crate::{Name, Record, Rrset, Rtype, Serial, Soa, Ttl, Zone, ZoneError};
 
 /// What leads from one version of a zone to another, in the form of an IXFR difference sequence (RFC 1995 §4).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,24 +121,65 @@ impl Zone {
             });
         }
         let mut editor = self.edit();
-        for record in diff.removed.iter().skip(1) {
-            if !editor.remove(&record.owner, record.rtype, &record.rdata) {
-                return Err(ApplyError::NotThere(Box::new(record.clone())));
-            }
-        }
-        for record in diff.added.iter().skip(1) {
-            if editor
-                .rrset(&record.owner, record.rtype)
-                .is_some_and(|set| set.contains(&record.rdata))
-            {
-                return Err(ApplyError::AlreadyThere(Box::new(record.clone())));
-            }
-            editor.add(record.clone())?;
+        for ((owner, rtype), change) in by_rrset(diff) {
+            let set = changed(editor.rrset(owner, rtype), rtype, &change)?;
+            editor.put(owner, set)?;
         }
         let soa = diff.added.first().ok_or(ApplyError::NoSoa)?;
         editor.put(&soa.owner, Rrset::new(Rtype::SOA, soa.ttl, [&soa.rdata]))?;
         Ok(editor.finish()?)
     }
+}
+
+/// What happens to one RRset.
+#[derive(Default)]
+struct RrsetChange<'d> {
+    removed: Vec<&'d Record>,
+    added: Vec<&'d Record>,
+}
+
+/// The changes RRset by RRset, so that each is made anew once, whatever the number of its records.
+fn by_rrset(diff: &Diff) -> HashMap<(&Name, Rtype), RrsetChange<'_>> {
+    let mut changes: HashMap<_, RrsetChange<'_>> = HashMap::new();
+    for record in diff.removed.iter().skip(1) {
+        changes
+            .entry((&record.owner, record.rtype))
+            .or_default()
+            .removed
+            .push(record);
+    }
+    for record in diff.added.iter().skip(1) {
+        changes
+            .entry((&record.owner, record.rtype))
+            .or_default()
+            .added
+            .push(record);
+    }
+    changes
+}
+
+fn changed(
+    old: Option<&Rrset>,
+    rtype: Rtype,
+    change: &RrsetChange<'_>,
+) -> Result<Rrset, ApplyError> {
+    let mut records: BTreeSet<&[u8]> = old.into_iter().flat_map(Rrset::iter).collect();
+    for record in &change.removed {
+        if !records.remove(record.rdata.as_ref()) {
+            return Err(ApplyError::NotThere(Box::new((*record).clone())));
+        }
+    }
+    for record in &change.added {
+        if !records.insert(record.rdata.as_ref()) {
+            return Err(ApplyError::AlreadyThere(Box::new((*record).clone())));
+        }
+    }
+    let kept = old.map_or(Ttl::ZERO, Rrset::ttl);
+    Ok(Rrset::new(
+        rtype,
+        change.added.last().map_or(kept, |record| record.ttl),
+        records,
+    ))
 }
 
 /// Appends the records of `set` that are not in its counterpart among `others`. With another TTL all of them are
