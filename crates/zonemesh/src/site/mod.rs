@@ -165,25 +165,38 @@ fn held(store: &Store) -> anyhow::Result<Vec<Held>> {
     Ok(all)
 }
 
-/// What is done now and then: removed zones go for good after 30 days.
+/// What is done now and then: removed zones and used invitations go for good after 30 days.
 async fn housekeeping(live: Arc<Live>) {
     let mut every = tokio::time::interval(std::time::Duration::from_secs(3600));
     loop {
         every.tick().await;
         let store = live.store.clone();
-        let before =
-            clock::timestamp(jiff::Timestamp::now().as_second() - control::KEEP_REMOVED_SECS);
-        match tokio::task::spawn_blocking(move || store.purge_removed(before)).await {
-            Ok(Ok(gone)) => {
-                for zone in gone {
-                    tracing::info!(zone = %zone.apex, "removed 30 days ago, and gone for good now");
-                }
-            }
+        let before = jiff::Timestamp::now().as_second() - control::KEEP_REMOVED_SECS;
+        match tokio::task::spawn_blocking(move || tidy(&store, before)).await {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(
-                error = pool::chain(&error),
-                "zones that were removed long ago could not be cleared"
+                error = pool::chain(error.as_ref()),
+                "what was removed long ago could not be cleared"
             ),
             Err(error) => tracing::error!(%error, "housekeeping ended early"),
         }
     }
+}
+
+fn tidy(store: &Store, before: i64) -> anyhow::Result<()> {
+    for zone in store.purge_removed(clock::timestamp(before))? {
+        tracing::info!(zone = %zone.apex, "removed 30 days ago, and gone for good now");
+    }
+    let mut batch = zonemesh_store::Batch::new(jiff::Timestamp::now());
+    for (name, value) in store.list(membership::INVITATIONS)? {
+        let token: zonemesh_mesh::invite::Token = serde_json::from_slice(&value)
+            .with_context(|| format!("invitation {name} cannot be read"))?;
+        if token.expires < before {
+            batch = batch.delete(membership::INVITATIONS, &name);
+        }
+    }
+    if !batch.is_empty() {
+        store.commit(batch)?;
+    }
+    Ok(())
 }
