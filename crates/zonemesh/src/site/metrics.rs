@@ -40,6 +40,35 @@ impl Collector for Numbers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let live = &self.0;
         let totals = live.shared.metrics.totals();
+        // All values of a family under one descriptor: OpenMetrics allows only one of a name.
+        let mut family =
+            |name: &str, help: &str, label: &'static str, values: Vec<(String, u64)>| {
+                let kind = ConstCounter::new(0u64).metric_type();
+                let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+                values.into_iter().try_for_each(|(value, count)| {
+                    ConstCounter::new(count).encode(metric.encode_family(&[(label, value)])?)
+                })
+            };
+        let transports = ["udp", "tcp", "tls"].map(str::to_owned);
+        family(
+            "zonemesh_serve_queries",
+            "Messages received",
+            "transport",
+            transports.into_iter().zip(totals.queries).collect(),
+        )?;
+        let answers = totals
+            .rcodes
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0);
+        family(
+            "zonemesh_serve_answers",
+            "Answers by response code",
+            "rcode",
+            answers
+                .map(|(rcode, count)| (rcode.to_string(), *count))
+                .collect(),
+        )?;
         let mut counter =
             |name: &str, help: &str, labels: &[(&'static str, String)], value: u64| {
                 let counter = ConstCounter::new(value);
@@ -47,29 +76,6 @@ impl Collector for Numbers {
                     encoder.encode_descriptor(name, help, None, counter.metric_type())?;
                 counter.encode(metric.encode_family(&labels)?)
             };
-        for (transport, value) in ["udp", "tcp", "tls"].into_iter().zip(totals.queries) {
-            let labels = [("transport", transport.to_owned())];
-            counter(
-                "zonemesh_serve_queries",
-                "Messages received",
-                &labels,
-                value,
-            )?;
-        }
-        for (rcode, value) in totals
-            .rcodes
-            .iter()
-            .enumerate()
-            .filter(|(_, value)| **value > 0)
-        {
-            let labels = [("rcode", rcode.to_string())];
-            counter(
-                "zonemesh_serve_answers",
-                "Answers by response code",
-                &labels,
-                *value,
-            )?;
-        }
         counter(
             "zonemesh_serve_dropped",
             "Messages that got no answer because they were none to answer",

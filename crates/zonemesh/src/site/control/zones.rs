@@ -59,23 +59,47 @@ impl Control {
 
     pub(super) async fn add(&self, request: api::AddZone) -> Result<api::Changed, ApiError> {
         let apex = zone_name(&request.zone)?;
+        if self.live.mesh.is_none() {
+            let why = "the zones of a server without a mesh are those of its file";
+            return Err(ApiError::refused(why)
+                .hint("add a [[zone]] to it and run `zonemesh config reload`"));
+        }
         let (content, findings) = match &request.text {
             Some(text) => parse(&apex, text, "the zone file")?,
             None => (self.empty_zone(&apex)?, Vec::new()),
         };
-        let name = apex.clone();
+        // A zone of this name that was here before: nobody may see its serials go back.
+        let (store, name) = (self.live.store.clone(), apex.clone());
+        let high_water = super::blocking(move || {
+            store
+                .high_water(&name)
+                .map_err(|error| ApiError::internal(error.to_string()))
+        })
+        .await?;
+        let mut changed = self.host(content, high_water, request.wait).await?;
+        changed.findings = findings.iter().map(finding).collect();
+        Ok(changed)
+    }
+
+    /// Makes this site the primary of a zone: here first, then in the directory.
+    async fn host(
+        &self,
+        zone: Zone,
+        high_water: Option<Serial>,
+        wait: api::Wait,
+    ) -> Result<api::Changed, ApiError> {
+        let apex = zone.apex().clone();
+        let input = move |request| Input::Host {
+            request,
+            zone,
+            high_water,
+        };
         let reply = self
             .live
             .core
-            .request(move |core, request| match core.zone(&name) {
-                Some(_) => Err(Reply::Refused {
-                    rcode: zonemesh_zone::Rcode::REFUSED,
-                    reason: format!("{name} is served here already; change it with `zonemesh zone import` or `record set`"),
-                }),
-                None => Ok(Input::Host { request, zone: content, high_water: None }),
-            })
-            .await
-            .map_err(super::stopped)?;
+            .request(move |_, request| Ok(input(request)))
+            .await;
+        let reply = reply.map_err(super::stopped)?;
         let Reply::Done { serial, .. } = reply else {
             return self.done(&apex, reply, api::Wait::default()).await;
         };
@@ -84,17 +108,13 @@ impl Control {
             zone: name_text(&apex),
             serial: Some(serial.into_int()),
             changed: true,
-            receipt: self.wait_for(&apex, serial, request.wait).await?,
-            findings: findings.iter().map(finding).collect(),
+            receipt: self.wait_for(&apex, serial, wait).await?,
             ..api::Changed::default()
         })
     }
 
     /// Enters a zone that is hosted here into the directory; when that fails it is not hosted any longer.
     async fn list_zone(&self, apex: &Name) -> Result<(), ApiError> {
-        if self.live.mesh.is_none() {
-            return Ok(());
-        }
         let listed = membership::list_zone(&self.live, apex).await;
         if listed.is_err() {
             self.live.core.send(Input::Unhost { apex: apex.clone() });
@@ -157,30 +177,8 @@ impl Control {
                 })
         })
         .await?;
-        let (zone, high_water) = (held.zone, held.high_water);
-        let reply = self
-            .live
-            .core
-            .request(move |_, request| {
-                Ok(Input::Host {
-                    request,
-                    zone,
-                    high_water: Some(high_water),
-                })
-            })
+        self.host(held.zone, Some(held.high_water), request.wait)
             .await
-            .map_err(super::stopped)?;
-        let Reply::Done { serial, .. } = reply else {
-            return self.done(&apex, reply, api::Wait::default()).await;
-        };
-        self.list_zone(&apex).await?;
-        Ok(api::Changed {
-            zone: name_text(&apex),
-            serial: Some(serial.into_int()),
-            changed: true,
-            receipt: self.wait_for(&apex, serial, request.wait).await?,
-            ..api::Changed::default()
-        })
     }
 
     pub(super) async fn import(&self, request: api::ImportZone) -> Result<api::Changed, ApiError> {
