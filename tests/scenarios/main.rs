@@ -1,1 +1,3 @@
 //! Whole sites under bad conditions: loss, partition, `kill -9`.
+
+mod growing;
