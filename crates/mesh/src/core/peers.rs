@@ -25,7 +25,15 @@ impl Core {
         if self.next_probe > now.mono || self.peers.is_empty() {
             return;
         }
-        self.next_probe = now.mono + self.settings.pace.probe;
+        let pace = &self.settings.pace;
+        // Receipts for the directory come to its primary; who waits for them elsewhere has to ask.
+        let waited_for = self.waiting_for_directory();
+        let interval = if waited_for {
+            pace.floor / 4
+        } else {
+            pace.probe
+        };
+        self.next_probe = now.mono + interval;
         for (id, peer) in &mut self.peers {
             if matches!(id, PeerId::Site(_)) && !peer.probing {
                 peer.probing = true;
@@ -57,11 +65,14 @@ impl Core {
                     .get(&directory)
                     .and_then(|entry| entry.head.as_ref())
                     .map(Zone::serial);
-                if let Some(theirs) = serial
-                    && ours.is_none_or(|ours| theirs.is_after(ours))
-                {
-                    self.notified_of(&directory, Some(theirs), id, now);
+                let Some(theirs) = serial else { return };
+                if ours.is_none_or(|ours| theirs.is_after(ours)) {
+                    return self.notified_of(&directory, Some(theirs), id, now);
                 }
+                if let Some(entry) = self.zones.get_mut(&directory) {
+                    entry.shown.insert(id, theirs);
+                }
+                self.count_receipts(&directory, now);
             }
         }
     }

@@ -32,6 +32,20 @@ impl Core {
             served: Vec::new(),
         });
         self.count_receipts(&apex, now);
+        if self.waiting_for_directory() {
+            self.next_probe = now.mono;
+        }
+    }
+
+    /// Whether somebody waits for a version of the directory that another site makes.
+    pub(super) fn waiting_for_directory(&self) -> bool {
+        let Some(mesh) = &self.mesh else { return false };
+        let directory = &mesh.settings.directory;
+        let elsewhere = self
+            .zones
+            .get(directory)
+            .is_some_and(|entry| !entry.spec.primary);
+        elsewhere && self.waiting.iter().any(|wait| wait.apex == *directory)
     }
 
     /// Looks whether anything that is waited for is served by more sites now, and tells the user when a change is

@@ -200,22 +200,16 @@ pub(crate) async fn unlist_zone(live: &Arc<Live>, apex: &Name) -> Result<Serial,
         }
         Some(_) => {}
     }
-    let before = directory_serial(live, &directory).await;
     let update = request::release_zone(&directory, apex)
         .map_err(|error| ApiError::invalid(error.to_string()))?;
-    match change_directory(live, update).await? {
-        Some(serial) => Ok(serial),
-        None => Ok(before),
+    if let Some(serial) = change_directory(live, update).await? {
+        return Ok(serial);
     }
-}
-
-async fn directory_serial(live: &Arc<Live>, directory: &Name) -> Serial {
-    let directory = directory.clone();
-    let serial = live
-        .core
-        .look(move |core, _| core.head(&directory).map(|zone| zone.serial()))
-        .await;
-    serial.ok().flatten().unwrap_or(Serial(0))
+    let gone = apex.clone();
+    until_directory(live, &directory, move |read| {
+        !read.owners.contains_key(&gone)
+    })
+    .await
 }
 
 fn mesh_and_me(live: &Live) -> Result<(Name, SiteName), ApiError> {
@@ -287,7 +281,13 @@ pub(crate) async fn roll_key(live: &Arc<Live>) -> Result<api::KeyRolled, ApiErro
             .map_err(|error| ApiError::invalid(error.to_string()))?;
         write_key(live, NEXT_KEY, &new)?;
         change_directory(live, update).await?;
-        let serial = wait_for_pin(live, &directory, KeyPin(new.pin())).await?;
+        let (pin, this) = (KeyPin(new.pin()), site.name.clone());
+        let known = move |read: &Directory| {
+            read.sites
+                .get(&this)
+                .is_some_and(|site| site.pins.contains(&pin))
+        };
+        let serial = until_directory(live, &directory, known).await?;
         let receipt = live
             .core
             .wait(directory, serial, Duration::from_secs(5))
@@ -329,20 +329,23 @@ fn write_key(live: &Live, file: &str, key: &SiteKey) -> Result<(), ApiError> {
         .map_err(|error| ApiError::internal(format!("{}: {}", path.display(), chain(&error))))
 }
 
-/// Waits until the directory that is held here has a key of this site.
-async fn wait_for_pin(live: &Arc<Live>, directory: &Name, pin: KeyPin) -> Result<Serial, ApiError> {
-    let (_, me) = mesh_and_me(live)?;
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+/// Waits until the directory that is held here says something; returns its serial.
+async fn until_directory(
+    live: &Arc<Live>,
+    directory: &Name,
+    says: impl Fn(&Directory) -> bool + Clone + Send + 'static,
+) -> Result<Serial, ApiError> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut events = live.watch();
     loop {
-        let (apex, me) = (directory.clone(), me.clone());
+        let (apex, says) = (directory.clone(), says.clone());
         let found = live
             .core
             .look(move |core, _| {
-                let known = core.directory()?.sites.get(&me)?.pins.contains(&pin);
+                let said = says(core.directory()?);
                 core.zone(&apex)?
                     .zone
-                    .filter(|_| known)
+                    .filter(|_| said)
                     .map(|zone| zone.serial())
             })
             .await
@@ -355,7 +358,7 @@ async fn wait_for_pin(live: &Arc<Live>, directory: &Name, pin: KeyPin) -> Result
         if next.await.is_err() && tokio::time::Instant::now() > deadline {
             return Err(ApiError::new(
                 ErrorKind::Timeout,
-                "the new key is published, but the directory with it has not come back; the old key stays in use",
+                "the catalog primary has made the change, but the directory with it has not come back yet",
             ));
         }
     }
