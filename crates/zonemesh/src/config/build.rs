@@ -315,6 +315,7 @@ impl<'c, 'a> Builder<'c, 'a> {
         catalog: Option<Table<'c, 'a>>,
     ) -> Option<Mesh> {
         let mut legacy_txt = false;
+        let (mut directory_import, mut catalog_import) = (None, None);
         let mut directory_name = At {
             value: DEFAULT_DIRECTORY.to_owned(),
             span: 0..0,
@@ -322,11 +323,13 @@ impl<'c, 'a> Builder<'c, 'a> {
         if let Some(table) = directory {
             directory_name = table.string("name").unwrap_or(directory_name);
             legacy_txt = table.boolean("legacy-txt").is_some_and(|value| value.value);
+            directory_import = table.string("import").map(|text| self.path(&text.value));
             table.finish();
         }
         let directory = self.name(&directory_name);
         let catalog_name = catalog.and_then(|table| {
             let name = table.string("name");
+            catalog_import = table.string("import").map(|text| self.path(&text.value));
             table.finish();
             name
         });
@@ -350,6 +353,8 @@ impl<'c, 'a> Builder<'c, 'a> {
             directory: directory?,
             legacy_txt,
             catalog: catalog?,
+            directory_import,
+            catalog_import,
         })
     }
 

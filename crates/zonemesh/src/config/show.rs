@@ -31,8 +31,14 @@ pub fn text(config: &Config) -> String {
         out.table("[directory]");
         out.string("name", &mesh.directory.to_string());
         out.raw("legacy-txt", mesh.legacy_txt);
+        if let Some(file) = &mesh.directory_import {
+            out.string("import", &file.display().to_string());
+        }
         out.table("[catalog]");
         out.string("name", &mesh.catalog.to_string());
+        if let Some(file) = &mesh.catalog_import {
+            out.string("import", &file.display().to_string());
+        }
     }
     out.table("[log]");
     out.string("level", &config.log.level);

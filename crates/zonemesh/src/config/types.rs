@@ -82,6 +82,10 @@ pub struct Mesh {
     pub legacy_txt: bool,
     /// Apex of the catalog zone.
     pub catalog: Name,
+    /// Zone file of a directory that was kept by hand; read once, when the mesh is made.
+    pub directory_import: Option<PathBuf>,
+    /// Zone file of a catalog that was kept by hand, likewise.
+    pub catalog_import: Option<PathBuf>,
 }
 
 /// `[[zone]]`.
