@@ -1,10 +1,13 @@
 //! What goes into the core of a site and what comes out of it. Plain data: no socket, file or clock.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use zonemesh_zone::directory::{KeyPin, SiteName};
 use zonemesh_zone::{Diff, Name, Rcode, Record, Rrset, Rtype, Serial, Zone};
+
+use super::MemberOf;
 
 /// The time, as the shell knows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -287,6 +290,8 @@ pub enum Output {
     },
     /// The mesh has changed: who is trusted, and where they are.
     Members(Vec<zonemesh_zone::directory::Site>),
+    /// Other zones have come from catalogs of foreign servers: all of them, and from where.
+    CatalogMembers(BTreeMap<Name, MemberOf>),
     /// Have the catalog primary publish this site and its zones in the directory.
     Announce {
         /// The catalog primary.

@@ -229,8 +229,18 @@ impl Core {
     fn found_mesh(&mut self) {
         let Some(mesh) = &self.mesh else { return };
         let settings = &mesh.settings;
-        let directory = directory::new_zone(&settings.directory, &settings.me.site, Serial(1));
-        let catalog = catalog::new_zone(&settings.catalog, Serial(1));
+        let founding = std::mem::take(&mut self.settings.founding);
+        let directory = match (&founding.directory, &founding.catalog) {
+            (Some(directory), catalog) => {
+                taken_over(directory, catalog.as_ref(), &settings.me.site)
+            }
+            (None, _) => directory::new_zone(&settings.directory, &settings.me.site, Serial(1))
+                .map_err(|error| error.to_string()),
+        };
+        let catalog = match founding.catalog {
+            Some(catalog) => Ok(catalog),
+            None => catalog::new_zone(&settings.catalog, Serial(1)),
+        };
         match (directory, catalog) {
             (Ok(directory), Ok(catalog)) => {
                 let new = |zone| NewVersion {
@@ -305,6 +315,38 @@ impl Core {
             self.reconcile(now);
         }
     }
+}
+
+/// A directory that was kept by hand, with this site in it and the owners of zones said in whole names.
+fn taken_over(directory: &Zone, catalog: Option<&Zone>, me: &Site) -> Result<Zone, String> {
+    let members = match catalog.map(Catalog::read) {
+        None => BTreeMap::new(),
+        Some(Ok(catalog)) => catalog.members,
+        Some(Err(faults)) => return Err(catalog::Broken(faults).to_string()),
+    };
+    let known: Vec<Name> = members.into_keys().collect();
+    let read = Directory::read_with_legacy(directory, &known);
+    let apex = directory.apex();
+    let publish = || -> Result<Zone, Box<dyn std::error::Error>> {
+        let mut editor = directory.edit();
+        let schema = directory::schema_record(apex)?;
+        editor.remove_rrset(&schema.owner, schema.rtype);
+        editor.add(schema)?;
+        for (zone, site) in &read.owners {
+            directory::set_owner(&mut editor, zone, site)?;
+        }
+        let mut seen = BTreeSet::new();
+        for record in me.records(apex)? {
+            // What the site says of itself takes the place of what was written about it.
+            if seen.insert((record.owner.clone(), record.rtype)) {
+                editor.remove_rrset(&record.owner, record.rtype);
+            }
+            editor.add(record)?;
+        }
+        editor.set_serial(directory.serial().next());
+        Ok(editor.finish()?)
+    };
+    publish().map_err(|error| error.to_string())
 }
 
 /// What a setup means to a zone of this mesh; of a server without one, that it is primary or nothing.
@@ -397,9 +439,11 @@ impl Core {
     /// Compares what should be with what is, and does what the plan says.
     pub(super) fn reconcile(&mut self, now: Now) {
         if self.mesh.is_none() {
-            return self.reconcile_configured(now);
+            self.reconcile_configured(now);
+            self.follow_catalogs(now);
+            return self.follow_foreign();
         }
-        self.follow_foreign();
+        self.add_configured(now);
         self.read_mesh();
         let pace = self.settings.pace.reconcile;
         if let Some(mesh) = &mut self.mesh {
@@ -410,6 +454,8 @@ impl Core {
             }
         }
         self.follow_plan(now);
+        self.follow_catalogs(now);
+        self.follow_foreign();
         self.meet_members(now);
         self.announce(now);
     }
@@ -563,8 +609,9 @@ impl Core {
     /// An operator lets a held removal go on.
     pub(super) fn approve(&mut self, hash: String, now: Now) {
         if let Some(mesh) = &mut self.mesh {
-            mesh.approvals.insert(Fingerprint(hash));
+            mesh.approvals.insert(Fingerprint(hash.clone()));
         }
+        self.approve_catalogs(&hash);
         self.reconcile(now);
     }
 
@@ -579,7 +626,7 @@ impl Core {
         for apex in self
             .zones
             .keys()
-            .filter(|apex| !wanted.contains_key(*apex))
+            .filter(|apex| !wanted.contains_key(*apex) && !self.catalogs.brings(apex))
             .cloned()
             .collect::<Vec<_>>()
         {
@@ -595,16 +642,45 @@ impl Core {
                 Some(_) => {}
             }
         }
-        self.follow_foreign();
+    }
+
+    /// Zones of the configuration that the mesh does not say anything about: added and changed as it says.
+    fn add_configured(&mut self, now: Now) {
+        for spec in self.settings.zones.clone() {
+            match self.zones.get(&spec.apex) {
+                None => {
+                    let apex = spec.apex.clone();
+                    self.add_zone(spec);
+                    self.serve_held(&apex, now);
+                }
+                Some(entry) if !spec.mesh && !entry.spec.mesh && entry.spec != spec => {
+                    self.respecify(spec, now)
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Zones that the configuration no longer names and that are not the mesh's.
+    pub(super) fn drop_unconfigured(&mut self, old: &super::Settings) {
+        let kept: BTreeSet<&Name> = self.settings.zones.iter().map(|spec| &spec.apex).collect();
+        let gone: Vec<Name> = old
+            .zones
+            .iter()
+            .filter(|spec| !spec.mesh && !kept.contains(&spec.apex))
+            .map(|spec| spec.apex.clone())
+            .collect();
+        for apex in gone {
+            self.drop_zone(&apex);
+        }
     }
 
     /// Foreign servers are watched too, by what they answer to transfers and NOTIFYs.
     fn follow_foreign(&mut self) {
         let foreign: Vec<PeerId> = self
-            .settings
             .zones
-            .iter()
-            .flat_map(|spec| spec.sources.iter().chain(&spec.notify))
+            .values()
+            .flat_map(|entry| entry.spec.sources.iter().chain(&entry.spec.notify))
             .filter(|peer| matches!(peer, PeerId::Foreign(_)))
             .cloned()
             .collect();

@@ -12,6 +12,7 @@
 //! Each zone has a *head*, the newest version that was decided, and a *served* version, the newest that is durable.
 //! Changes are made on the head without waiting for the disk; a commit that fails takes the head back to what is served.
 
+mod catalogs;
 mod change;
 mod event;
 mod membership;
@@ -24,6 +25,10 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use self::catalogs::Catalogs;
+pub use self::catalogs::{
+    Admit, CATALOG_MEMBERS, CatalogReport, CatalogSettings, Consumed, MemberOf, Produced, Template,
+};
 pub use self::event::*;
 use self::membership::Mesh;
 pub use self::membership::{Me, MeshSettings, Report};
@@ -66,6 +71,19 @@ pub struct Settings {
     pub mesh: Option<MeshSettings>,
     /// Intervals.
     pub pace: Pace,
+    /// Catalog zones of foreign servers, and for them.
+    pub catalogs: CatalogSettings,
+    /// What the first directory and catalog of a new mesh are made of.
+    pub founding: Founding,
+}
+
+/// Zones that were kept by hand so far, for the first start of a mesh.
+#[derive(Clone, Debug, Default)]
+pub struct Founding {
+    /// The directory, as a rule in the older convention.
+    pub directory: Option<Zone>,
+    /// The catalog.
+    pub catalog: Option<Zone>,
 }
 
 /// The core of one site. See the module's documentation.
@@ -76,6 +94,7 @@ pub struct Core {
     due: BTreeSet<(Duration, Name)>,
     peers: BTreeMap<PeerId, Peer>,
     mesh: Option<Mesh>,
+    catalogs: Catalogs,
     commits: BTreeMap<CommitId, PendingCommit>,
     waiting: Vec<Waiting>,
     next_commit: CommitId,
@@ -104,6 +123,7 @@ impl Core {
             zones: BTreeMap::new(),
             due: BTreeSet::new(),
             peers: BTreeMap::new(),
+            catalogs: Catalogs::default(),
             commits: BTreeMap::new(),
             waiting: Vec::new(),
             next_commit: 1,
@@ -165,7 +185,10 @@ impl Core {
 
     /// Takes another configuration; zones and peers that stay are not disturbed.
     pub fn configure(&mut self, settings: Settings, now: Now) -> Vec<Output> {
-        self.settings = settings;
+        let old = std::mem::replace(&mut self.settings, settings);
+        if self.mesh.is_some() {
+            self.drop_unconfigured(&old);
+        }
         if let (Some(mesh), Some(settings)) = (&mut self.mesh, &self.settings.mesh) {
             mesh.settings = settings.clone();
         }

@@ -151,6 +151,7 @@ impl Core {
         for spec in self.settings.zones.clone() {
             self.add_zone(spec);
         }
+        self.start_catalogs();
         let mut rest = Vec::new();
         for held in held {
             if self.zones.contains_key(held.zone.apex()) {
@@ -273,6 +274,7 @@ impl Core {
             entry.high_water = None;
             entry.shown.clear();
             entry.refresh.at = Some(Duration::ZERO);
+            self.schedule(apex);
         }
     }
 
@@ -492,7 +494,10 @@ impl Core {
         // source has granted for the same version.
         let told = entry.refresh.told_expire.take();
         let granted = now.wall + told.map_or(expire, |told| expire.min(i64::from(told)));
-        let before = entry.refresh.expires_at.filter(|_| !std::mem::take(&mut entry.refresh.renewed));
+        let before = entry
+            .refresh
+            .expires_at
+            .filter(|_| !std::mem::take(&mut entry.refresh.renewed));
         let was_expired = std::mem::take(&mut entry.refresh.expired);
         entry.refresh.errors.remove(&from);
         entry.refresh.failures = 0;
@@ -658,6 +663,7 @@ impl Core {
                     );
                 }
                 self.mesh_zones_changed(&apexes, now);
+                self.catalog_zones_changed(&apexes, now);
             }
             Err(message) => {
                 for apex in &apexes {

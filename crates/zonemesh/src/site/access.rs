@@ -1,12 +1,22 @@
 //! Who may do what with the zones of this site: members of the mesh by the key that they prove, foreign servers by what the
 //! configuration says of them.
 
-use zonemesh_mesh::core::PeerId;
+use std::collections::BTreeMap;
+
+use zonemesh_mesh::core::{MemberOf, PeerId};
 use zonemesh_serve::{Client, Transport};
 use zonemesh_zone::Name;
 use zonemesh_zone::directory::{Directory, KeyPin, SiteName};
 
-use crate::config::{Config, Rule};
+use crate::config::{Config, Group, Rule};
+
+/// Zones that catalogs of foreign servers have brought.
+type Brought = BTreeMap<Name, MemberOf>;
+
+/// The template of the group that a zone of a catalog has.
+fn template<'c>(config: &'c Config, brought: &Brought, apex: &Name) -> Option<&'c Group> {
+    config.group(brought.get(apex)?.group.as_ref()?)
+}
 
 /// Who a client has proven to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +53,7 @@ impl Identity {
 /// Whether a client may transfer a zone.
 pub(crate) fn may_transfer(
     config: &Config,
+    brought: &Brought,
     client: &Client,
     identity: &Identity,
     apex: &Name,
@@ -54,7 +65,11 @@ pub(crate) fn may_transfer(
             Some(zone) if !zone.allow_transfer.is_empty() => {
                 any(&zone.allow_transfer, client, key.as_ref())
             }
-            _ => any(&config.default_transfer_rules(), client, key.as_ref()),
+            Some(_) => any(&config.default_transfer_rules(), client, key.as_ref()),
+            None => match template(config, brought, apex) {
+                Some(group) => any(&group.allow_transfer, client, key.as_ref()),
+                None => any(&config.default_transfer_rules(), client, key.as_ref()),
+            },
         },
     }
 }
@@ -71,6 +86,7 @@ pub(crate) fn is_trusted(config: &Config, client: &Client, identity: &Identity) 
 /// Who a NOTIFY for a zone comes from, if it may come.
 pub(crate) fn notifier(
     config: &Config,
+    brought: &Brought,
     client: &Client,
     identity: &Identity,
     apex: &Name,
@@ -80,9 +96,18 @@ pub(crate) fn notifier(
         Identity::Removed(_) => None,
         Identity::Other { key } => {
             let zone = config.zones.iter().find(|zone| zone.name == *apex);
-            let primary = |name: &str| {
-                zone.is_some_and(|zone| zone.primaries.iter().any(|primary| primary == name))
+            let from_catalog = || {
+                let group =
+                    template(config, brought, apex).filter(|group| !group.primaries.is_empty());
+                let catalog = &brought.get(apex)?.catalog;
+                let of_catalog = || config.zones.iter().find(|zone| zone.name == *catalog);
+                group
+                    .map(|group| &group.primaries)
+                    .or_else(|| Some(&of_catalog()?.primaries))
             };
+            let primaries = zone.map(|zone| &zone.primaries).or_else(from_catalog);
+            let primary =
+                |name: &str| primaries.is_some_and(|all| all.iter().any(|primary| primary == name));
             let peer = config.peers.iter().find(|peer| {
                 (peer.may_notify || primary(&peer.name))
                     && any(&[peer.rule()], client, key.as_ref())

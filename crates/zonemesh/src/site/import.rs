@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use zonemesh_mesh::core::{Change, Input, Reply};
+use zonemesh_mesh::core::{Change, Founding, Input, Reply};
 use zonemesh_store::Batch;
+use zonemesh_zone::catalog::{Broken, Catalog};
 use zonemesh_zone::{Diff, Name, Serial, Zone, check, file};
 
 use super::live::Live;
@@ -167,6 +168,51 @@ fn merge(head: &Zone, changes: &Diff) -> Result<Zone, zonemesh_zone::ZoneError> 
         editor.add(record.clone())?;
     }
     editor.finish()
+}
+
+/// The directory and the catalog that were kept by hand, for a mesh that is made now; nothing where there is one already.
+///
+/// # Errors
+///
+/// When one of the files cannot be used: a mesh must not begin with half of what it takes over.
+pub(crate) fn founding(config: &Config, store: &zonemesh_store::Store) -> anyhow::Result<Founding> {
+    let mut founding = Founding::default();
+    let Some(mesh) = &config.mesh else {
+        return Ok(founding);
+    };
+    let held = store.zones()?;
+    if held.contains(&mesh.directory) || held.contains(&mesh.catalog) {
+        return Ok(founding);
+    }
+    let load = |apex: &Name, path: &std::path::Path| {
+        let shown = path.display().to_string();
+        let loaded = file::read(&mut |path: &str| std::fs::read(path), &shown, Some(apex));
+        let errors: Vec<String> = loaded
+            .findings
+            .iter()
+            .filter(|finding| finding.is_error())
+            .map(ToString::to_string)
+            .collect();
+        match (loaded.zone, errors.is_empty()) {
+            (Some(zone), true) => Ok(zone),
+            _ => anyhow::bail!("{shown} cannot be taken over:\n{}", errors.join("\n")),
+        }
+    };
+    if let Some(path) = &mesh.directory_import {
+        founding.directory = Some(load(&mesh.directory, path)?);
+    }
+    if let Some(path) = &mesh.catalog_import {
+        let zone = load(&mesh.catalog, path)?;
+        if let Err(faults) = Catalog::read(&zone) {
+            anyhow::bail!(
+                "{} is no catalog that can be taken over: {}",
+                path.display(),
+                Broken(faults)
+            );
+        }
+        founding.catalog = Some(zone);
+    }
+    Ok(founding)
 }
 
 #[cfg(test)]

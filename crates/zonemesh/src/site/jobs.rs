@@ -104,6 +104,7 @@ impl Jobs {
             }
             Output::Probe { peer } => self.probe(peer),
             Output::Members(sites) => self.members(&sites),
+            Output::CatalogMembers(members) => self.live.catalog_members.store(Arc::new(members)),
             Output::Announce { to, site, zones } => {
                 let live = self.live.clone();
                 tokio::spawn(async move { membership::announce(&live, &to, &site, &zones).await });
@@ -319,6 +320,10 @@ fn batch(versions: Vec<NewVersion>, also: Vec<(String, String, Vec<u8>)>) -> Res
     for version in versions {
         let origin = match &version.from {
             None => Origin::Local,
+            // The core had nothing to go by: a first copy, or one that is to take the place of what was held whatever its serial.
+            Some(from) if version.base.is_none() => Origin::Forced {
+                from: from.to_string(),
+            },
             Some(from) => Origin::Transfer {
                 from: from.to_string(),
             },

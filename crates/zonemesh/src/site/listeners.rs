@@ -73,13 +73,20 @@ impl Listeners {
     }
 
     /// Shows another key on the TLS listeners. Connections that are open are closed; their clients come again.
-    pub(crate) fn use_key(&self, key: &SiteKey, config: &Config) -> anyhow::Result<()> {
-        let mut slot = self
-            .open
-            .lock()
-            .map_err(|_| anyhow::anyhow!("a thread died while it held the listeners"))?;
+    pub(crate) async fn use_key(&self, key: &SiteKey, config: &Config) -> anyhow::Result<()> {
+        let died = || anyhow::anyhow!("a thread died while it held the listeners");
+        let old = {
+            let mut slot = self.open.lock().map_err(|_| died())?;
+            slot.as_mut()
+                .map(|open| std::mem::take(&mut open.tls))
+                .unwrap_or_default()
+        };
+        // A port is free when the task that listened has ended, not when it was told to.
+        for server in old {
+            server.stop(KEY_GRACE).await;
+        }
+        let mut slot = self.open.lock().map_err(|_| died())?;
         if let Some(open) = slot.as_mut() {
-            open.tls.clear();
             open.tls = open.listen_tls(config, key)?;
         }
         Ok(())
@@ -100,6 +107,9 @@ impl Listeners {
         }
     }
 }
+
+/// What answers under way get when the key changes; nobody is accepted meanwhile.
+const KEY_GRACE: Duration = Duration::from_millis(500);
 
 impl Open {
     fn listen_tls(&self, config: &Config, key: &SiteKey) -> anyhow::Result<Vec<StreamServer>> {

@@ -1,6 +1,6 @@
 //! What the tasks of a running site share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, broadcast};
 use zonemesh_api::types::{Event, What};
+use zonemesh_mesh::core::MemberOf;
 use zonemesh_serve::Shared;
 use zonemesh_store::{ReadError, Store};
 use zonemesh_transfer::tls::SiteKey;
@@ -36,10 +37,10 @@ pub(crate) struct Live {
     pub(crate) mesh: Option<(Name, Name)>,
     /// The directory as the last plan read it.
     pub(crate) directory: ArcSwap<Option<Directory>>,
+    /// Zones that catalogs of foreign servers have brought, and from where.
+    pub(crate) catalog_members: ArcSwap<BTreeMap<Name, MemberOf>>,
     /// Keys of foreign peers and of open invitations.
     pub(crate) keys: ArcSwap<Keys>,
-    /// Sites to ask before the directory is known.
-    bootstrap: Vec<Site>,
     /// Why the configuration is not what its file says.
     pub(crate) loud: ArcSwap<Option<String>>,
     pub(crate) key: ArcSwap<SiteKey>,
@@ -66,7 +67,6 @@ pub(crate) struct Parts {
     pub(crate) key: Arc<SiteKey>,
     pub(crate) keys: Keys,
     pub(crate) mesh: Option<(Name, Name)>,
-    pub(crate) bootstrap: Vec<Site>,
     pub(crate) loud: Option<String>,
 }
 
@@ -85,8 +85,8 @@ impl Live {
             pool,
             mesh: parts.mesh,
             directory: ArcSwap::from_pointee(None),
+            catalog_members: ArcSwap::from_pointee(BTreeMap::new()),
             keys: ArcSwap::from_pointee(parts.keys),
-            bootstrap: parts.bootstrap,
             loud: ArcSwap::from_pointee(parts.loud),
             key: ArcSwap::new(parts.key),
             journal: Journal::default(),
@@ -116,7 +116,13 @@ impl Live {
 
     /// Sites to ask before the directory is known, from the welcome packet.
     pub(crate) fn bootstrap(&self) -> Vec<Site> {
-        self.bootstrap.clone()
+        super::join::bootstrap(&self.store).unwrap_or_else(|error| {
+            tracing::error!(
+                error = super::pool::chain(error.as_ref()),
+                "the sites of the welcome packet cannot be read"
+            );
+            Vec::new()
+        })
     }
 
     /// Adds the key of an invitation.
@@ -141,7 +147,8 @@ impl Live {
     pub(crate) async fn use_key(&self, key: Arc<SiteKey>) -> anyhow::Result<()> {
         self.key.store(key.clone());
         self.pool.set_key(&key);
-        self.listeners.use_key(&key, &self.config.load())?;
+        let config = self.config.load_full();
+        self.listeners.use_key(&key, &config).await?;
         let core = super::settings::core(&self.config.load(), &key, self.bootstrap())?;
         self.core.configure(core).await?;
         Ok(())
@@ -214,6 +221,15 @@ impl Journal {
             return;
         }
         let kept = zones.entry(apex.clone()).or_default();
+        // A version that came whole in between has broken the chain.
+        let end = kept.last().and_then(Diff::serials).map(|(_, end)| end);
+        let start = diffs
+            .first()
+            .and_then(Diff::serials)
+            .map(|(start, _)| start);
+        if end != start {
+            kept.clear();
+        }
         kept.extend_from_slice(diffs);
         let mut octets = 0;
         let keep = kept.iter().rev().take_while(|diff| {

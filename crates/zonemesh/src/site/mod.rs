@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
-use zonemesh_mesh::core::{Core, Held};
+use zonemesh_mesh::core::{CATALOG_MEMBERS, Core, Held};
 use zonemesh_store::Store;
 use zonemesh_transfer::tls::SiteKey;
 
@@ -60,12 +60,6 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
     let data_dir = &config.site.data_dir;
     let store = Store::open(data_dir, &config.site.name)?;
     let key = Arc::new(site_key(data_dir, &config.site.name)?);
-    if let Some(packet) = &options.join {
-        let site = settings::this_site(&config, &key)?;
-        join::join(packet, &site, &key, &store).await?;
-    }
-    let bootstrap = join::bootstrap(&store)?;
-    let settings = settings::core(&config, &key, bootstrap.clone())?;
     let mut keys = settings::keys(&config)?;
     for key in live::invitation_keys(&store)? {
         keys.insert(key);
@@ -83,24 +77,31 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
             .mesh
             .as_ref()
             .map(|mesh| (mesh.directory.clone(), mesh.catalog.clone())),
-        bootstrap,
         loud: options.loud,
     });
     live.pool.set_foreign(&settings::foreign(&config)?, &key);
     live.shared
         .settings
         .store(Arc::new(settings::data_plane(&config)));
-    let held = tokio::task::spawn_blocking(move || held(&store)).await??;
-    let seed = u64::from_le_bytes(random::bytes());
-    let (core, first) = Core::new(settings, held, seed, clock.now());
     let jobs = Jobs::new(live.clone());
-    // The listeners come before the control socket: who can ask for the status can ask for names too.
+    // The listeners come before the control socket: who can ask for the status can ask for names too. And both come before
+    // the welcome packet is used, which works once: a port that is taken must not cost it.
     live.listeners
         .open(&config, &key, &live.shared, requests::handler(live.clone()))?;
-    let driver = tokio::spawn(Driver::new(core, clock, jobs, handle, commands).run(first));
     let control = Arc::new(Control::new(live.clone()));
     let server =
         zonemesh_api::server::serve(&config.socket(), &config.listen.http, control).await?;
+    if let Some(packet) = &options.join {
+        let site = settings::this_site(&config, &key)?;
+        join::join(packet, &site, &key, &store).await?;
+    }
+    let mut settings = settings::core(&config, &key, join::bootstrap(&store)?)?;
+    settings.catalogs.remembered = store.list(CATALOG_MEMBERS)?;
+    settings.founding = import::founding(&config, &store)?;
+    let held = tokio::task::spawn_blocking(move || held(&store)).await??;
+    let seed = u64::from_le_bytes(random::bytes());
+    let (core, first) = Core::new(settings, held, seed, clock.now());
+    let driver = tokio::spawn(Driver::new(core, clock, jobs, handle, commands).run(first));
     let (_, failed) = import::all(&live, &config).await;
     let status = match failed.is_empty() {
         true => format!("{} answers", config.site.name),

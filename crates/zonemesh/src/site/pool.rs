@@ -153,12 +153,18 @@ impl Pool {
     /// The handles of a peer, one for each of its addresses.
     pub(crate) fn get(&self, id: &PeerId) -> Vec<Peer> {
         let peers = self.peers.read();
+        // A site that publishes no TLS of its own, as in a directory that was kept by hand, is met as the configuration says.
+        let foreign = match id {
+            PeerId::Site(name) => Some(PeerId::Foreign(name.to_string())),
+            PeerId::Foreign(_) => None,
+        };
         peers
             .ok()
             .and_then(|peers| {
                 Some(
                     peers
-                        .get(id)?
+                        .get(id)
+                        .or_else(|| peers.get(foreign.as_ref()?))?
                         .iter()
                         .map(|(_, peer)| peer.clone())
                         .collect(),
@@ -220,7 +226,7 @@ impl Pool {
                     let unreachable =
                         matches!(&error, FetchError::Peer(error) if error.is_silence());
                     last = Failure {
-                        message: chain(&error),
+                        message: why(&error),
                         unreachable,
                     };
                     if !unreachable {
@@ -274,7 +280,7 @@ impl Pool {
                 Err(error) => {
                     let unreachable = error.is_silence();
                     last = Failure {
-                        message: chain(&error),
+                        message: why(&error),
                         unreachable,
                     };
                     if !unreachable {
@@ -289,8 +295,22 @@ impl Pool {
 
 fn unknown(id: &PeerId) -> Failure {
     Failure {
-        message: format!("{id} has no address at which it can be reached over TLS"),
+        message: format!(
+            "{id} has no address at which it can be reached over TLS; a [[peer]] of that name says how else"
+        ),
         unreachable: true,
+    }
+}
+
+/// Why a peer did not answer: what happened to it, not that it is left alone for a while since.
+fn why(error: &(dyn Error + 'static)) -> String {
+    let peer = match error.downcast_ref::<FetchError>() {
+        Some(FetchError::Peer(error)) => Some(error),
+        _ => error.downcast_ref::<PeerError>(),
+    };
+    match peer {
+        Some(PeerError::BackingOff { last, .. }) => chain(last.as_ref()),
+        _ => chain(error),
     }
 }
 

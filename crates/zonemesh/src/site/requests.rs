@@ -156,7 +156,13 @@ async fn signed_query(live: &Live, mut asked: Asked) {
 
 async fn notify(live: &Live, mut asked: Asked, zone: &Name, serial: Option<Serial>) {
     let config = live.config.load();
-    match access::notifier(&config, &asked.client, &asked.identity, zone) {
+    match access::notifier(
+        &config,
+        &live.catalog_members.load(),
+        &asked.client,
+        &asked.identity,
+        zone,
+    ) {
         Some(from) => {
             tracing::debug!(zone = %zone, direction = "in", peer = %from, serial = serial.map(Serial::into_int), "NOTIFY");
             live.core.send(Input::Notify {
@@ -189,12 +195,20 @@ async fn transfer_out(live: &Arc<Live>, mut asked: Asked, request: query::Reques
     };
     let config = live.config.load_full();
     if request.question != Question::Soa
-        && !access::may_transfer(&config, &asked.client, &asked.identity, &request.zone)
+        && !access::may_transfer(
+            &config,
+            &live.catalog_members.load(),
+            &asked.client,
+            &asked.identity,
+            &request.zone,
+        )
     {
         tracing::info!(zone = %request.zone, direction = "out", client = %asked.client.addr, "transfer refused");
-        return asked
-            .refuse(Rcode::REFUSED, PROHIBITED, "no right to transfer this zone")
-            .await;
+        let why = match &asked.identity {
+            Identity::Removed(_) => "this site was removed from the mesh",
+            _ => "no right to transfer this zone",
+        };
+        return asked.refuse(Rcode::REFUSED, PROHIBITED, why).await;
     }
     if matches!(request.question, Question::Axfr) && asked.client.transport == Transport::Udp {
         return asked

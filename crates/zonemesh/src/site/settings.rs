@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use zonemesh_mesh::core::{Me, MeshSettings, Pace, PeerId, Settings, ZoneSpec};
+use zonemesh_mesh::core::{
+    Admit, CatalogSettings, Consumed, Me, MeshSettings, Pace, PeerId, Produced, Settings, Template,
+    ZoneSpec,
+};
 use zonemesh_transfer::tls::SiteKey;
 use zonemesh_transfer::tsig::{Algorithm, Key, Keys};
 use zonemesh_zone::directory::{KeyPin, Role, Site, SiteName};
 
 use super::pool::Foreign;
-use crate::config::{self, Config};
+use crate::config::{self, CatalogRole, Config};
 
 /// What the directory should say of this site.
 ///
@@ -89,8 +92,65 @@ pub(crate) fn core(
         zones,
         mesh,
         pace: Pace::default(),
+        catalogs: catalogs(config),
         ..Settings::default()
     })
+}
+
+/// The catalog zones of the configuration.
+fn catalogs(config: &Config) -> CatalogSettings {
+    let peers = |names: &[String]| {
+        names
+            .iter()
+            .cloned()
+            .map(PeerId::Foreign)
+            .collect::<Vec<_>>()
+    };
+    let groups: BTreeMap<String, Template> = config
+        .groups
+        .iter()
+        .map(|group| {
+            let template = Template {
+                sources: peers(&group.primaries),
+                notify: peers(&group.notify),
+            };
+            (group.name.clone(), template)
+        })
+        .collect();
+    let of = |role| {
+        config
+            .zones
+            .iter()
+            .filter(move |zone| zone.catalog == Some(role))
+    };
+    let consumed = of(CatalogRole::Consumer).map(|zone| Consumed {
+        apex: zone.name.clone(),
+        admit: zone.admit.iter().map(admit).collect(),
+        sources: peers(&zone.primaries),
+        groups: groups.clone(),
+    });
+    let grouped = config
+        .zones
+        .iter()
+        .filter_map(|zone| Some((zone.name.clone(), zone.group.clone()?)));
+    let grouped: BTreeMap<_, _> = grouped.collect();
+    let produced = of(CatalogRole::Producer).map(|zone| Produced {
+        apex: zone.name.clone(),
+        groups: grouped.clone(),
+    });
+    CatalogSettings {
+        consumed: consumed.collect(),
+        produced: produced.collect(),
+        remembered: Vec::new(),
+    }
+}
+
+fn admit(pattern: &config::Pattern) -> Admit {
+    match pattern {
+        config::Pattern::Any => Admit::Any,
+        config::Pattern::Below(name) => Admit::Below(name.clone()),
+        config::Pattern::Exactly(name) => Admit::Exactly(name.clone()),
+    }
 }
 
 /// A TSIG key of the configuration.

@@ -2,13 +2,13 @@
 
 use zonemesh_api::ApiError;
 use zonemesh_api::types as api;
-use zonemesh_mesh::core::{Input, Report};
+use zonemesh_mesh::core::{Core, Input};
 
 use super::Control;
 use super::convert::after;
 
-/// What the brake holds: what approves it, and what it is.
-pub(super) fn held(report: &Report) -> Vec<(String, String)> {
+/// What the brake holds, in the mesh and of catalogs: what approves it, and what it is.
+pub(super) fn held(core: &Core) -> Vec<(String, String)> {
     let describe = |held: &zonemesh_mesh::plan::Held| {
         let names = held
             .names
@@ -25,36 +25,44 @@ pub(super) fn held(report: &Report) -> Vec<(String, String)> {
             held.kind
         )
     };
-    report
-        .plan
-        .held
-        .iter()
+    let planned = core
+        .report()
+        .into_iter()
+        .flat_map(|report| &report.plan.held);
+    planned
+        .chain(&core.catalog_report().held)
         .map(|held| (held.fingerprint.to_string(), describe(held)))
         .collect()
 }
 
-fn plan(report: Option<&Report>) -> api::Plan {
-    let Some(report) = report else {
-        return api::Plan::default();
-    };
-    let made_from = report.plan.made_from;
+/// Why foreign catalogs, or some of their members, are not followed.
+pub(super) fn catalog_reasons(core: &Core) -> Vec<String> {
+    let report = core.catalog_report();
+    let faults = report
+        .faults
+        .iter()
+        .map(|(catalog, why)| format!("catalog {}: {why}", catalog.fmt_with_dot()));
+    let refused = report.refused.iter().map(|(zone, (catalog, why))| {
+        let (zone, catalog) = (zone.fmt_with_dot(), catalog.fmt_with_dot());
+        format!("catalog {catalog}: the member {zone} {why}")
+    });
+    faults.chain(refused).collect()
+}
+
+fn plan(core: &Core) -> api::Plan {
+    let report = core.report();
+    let made_from = report.and_then(|report| report.plan.made_from);
+    let actions = report.into_iter().flat_map(|report| &report.plan.actions);
+    let reasons = report
+        .into_iter()
+        .flat_map(|report| report.blocked.iter().chain(&report.plan.reasons).cloned());
     api::Plan {
         directory_serial: made_from.map(|from| from.directory),
         catalog_serial: made_from.and_then(|from| from.catalog),
-        at: Some(after(report.at, 0)),
-        actions: report
-            .plan
-            .actions
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-        reasons: report
-            .blocked
-            .iter()
-            .chain(&report.plan.reasons)
-            .cloned()
-            .collect(),
-        held: held(report)
+        at: report.map(|report| after(report.at, 0)),
+        actions: actions.map(ToString::to_string).collect(),
+        reasons: reasons.chain(catalog_reasons(core)).collect(),
+        held: held(core)
             .into_iter()
             .map(|(id, reason)| api::Held {
                 id,
@@ -69,7 +77,7 @@ impl Control {
     pub(super) async fn last_plan(&self) -> Result<api::Plan, ApiError> {
         self.live
             .core
-            .look(|core, _| plan(core.report()))
+            .look(|core, _| plan(core))
             .await
             .map_err(super::stopped)
     }

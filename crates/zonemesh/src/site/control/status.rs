@@ -38,6 +38,8 @@ struct Snapshot {
     lost: BTreeMap<PeerId, (Duration, String)>,
     blocked: Option<String>,
     held: Vec<(String, String)>,
+    /// Why foreign catalogs, or some of their members, are not followed.
+    catalogs: Vec<String>,
     ready: bool,
 }
 
@@ -210,6 +212,15 @@ impl Control {
                 Some("ask for a welcome packet: `zonemesh invite` on the catalog primary, then `zonemesh join` here"),
             ));
         }
+        if let Some(why) = self.refused_by_all(there) {
+            checks.push(check(
+                "not-a-member",
+                api::CheckState::Critical,
+                Some(self.live.name.clone()),
+                &format!("no other site takes this one for a member: {why}"),
+                Some("if it was removed: stop it, and join again with a new welcome packet"),
+            ));
+        }
         if !snapshot.ready {
             checks.push(check(
                 "not-ready",
@@ -267,6 +278,18 @@ impl Control {
         sites
     }
 
+    /// Why the other sites that answer do not show this one the directory, if none does.
+    fn refused_by_all(&self, there: &BTreeMap<String, There>) -> Option<String> {
+        let (directory, _) = self.live.mesh.as_ref()?;
+        let mut answers = there
+            .values()
+            .filter_map(|zones| zones.get(directory))
+            .filter(|answer| !answer.as_ref().is_err_and(|failure| failure.unreachable))
+            .peekable();
+        let first = answers.peek()?.as_ref().err()?.message.clone();
+        answers.all(|answer| answer.is_err()).then_some(first)
+    }
+
     fn zone_of(
         &self,
         here: &Here,
@@ -307,7 +330,7 @@ impl Control {
                 answer,
                 newest,
                 at_primary,
-                primary.as_deref() == Some(site),
+                (primary.as_deref() == Some(site), here.spec.members_only),
             ));
         }
         for copy in &sites {
@@ -396,6 +419,15 @@ impl Control {
                 Some("`zonemesh plan show` has all reasons"),
             ));
         }
+        for reason in &snapshot.catalogs {
+            checks.push(check(
+                "catalog-not-followed",
+                api::CheckState::Warning,
+                None,
+                reason,
+                Some("mend the catalog at its producer, or the `admit` list here; nothing was changed"),
+            ));
+        }
         for (hash, reason) in &snapshot.held {
             checks.push(check(
                 "held-by-brake",
@@ -443,7 +475,8 @@ fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -> Snapshot 
         directory: core.directory().cloned(),
         lost,
         blocked: report.and_then(|report| report.blocked.clone()),
-        held: report.map(super::plan::held).unwrap_or_default(),
+        held: super::plan::held(core),
+        catalogs: super::plan::catalog_reasons(core),
         ready: core.ready(),
     }
 }
@@ -492,11 +525,12 @@ fn copy_there(
     answer: &Result<SoaAnswer, Failure>,
     newest: Option<Serial>,
     at_primary: Option<Serial>,
-    is_primary: bool,
+    (is_primary, members_only): (bool, bool),
 ) -> api::ZoneAtSite {
     let serial = answer.as_ref().ok().map(|answer| answer.soa.serial);
     let state = match (answer, newest) {
-        (Err(failure), _) if failure.unreachable => api::CopyState::Unknown,
+        // A site that does not take us for a member says nothing about what it holds.
+        (Err(failure), _) if failure.unreachable || members_only => api::CopyState::Unknown,
         (Err(_), _) => api::CopyState::Missing,
         (Ok(answer), _)
             if at_primary.is_some_and(|primary| answer.soa.serial.is_after(primary)) =>
@@ -520,7 +554,12 @@ fn copy_there(
             .map(u64::from),
         transport: Some(if is_primary { "local" } else { "tls" }.to_owned()),
         from: None,
-        last_error: answer.as_ref().err().map(|failure| failure.message.clone()),
+        // Why a site does not answer at all stands with the site.
+        last_error: answer
+            .as_ref()
+            .err()
+            .filter(|failure| !failure.unreachable)
+            .map(|failure| failure.message.clone()),
     }
 }
 

@@ -1,0 +1,629 @@
+//! Catalog zones that are not the mesh's own (RFC 9432): those of foreign servers that this site follows, and those that it
+//! writes for them.
+//!
+//! Consumed, a catalog brings secondary zones, and takes away again what it brought: never a zone of the configuration or of
+//! the mesh, and nothing that the admission list does not name. What a catalog has brought is kept on disk with the member
+//! nodes, so that a restart neither forgets a removal that waits for approval nor a member that was reset meanwhile.
+//! Produced, a catalog names every zone that this site is primary for.
+//!
+//! Not here: the mesh's own catalog, which follows from the directory (`membership`), and who may transfer a member.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use zonemesh_zone::catalog::{self, Catalog};
+use zonemesh_zone::record::parse_name;
+use zonemesh_zone::{Name, Serial, SerialExt, Zone};
+
+use super::{Core, Happening, Now, Output, PeerId, ZoneSpec};
+use crate::brake::{Approvals, Fingerprint, too_many};
+use crate::plan;
+
+/// Where the store keeps what catalogs have brought.
+pub const CATALOG_MEMBERS: &str = "catalog-members";
+
+/// The catalogs of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct CatalogSettings {
+    /// Those that are followed.
+    pub consumed: Vec<Consumed>,
+    /// Those that are written here.
+    pub produced: Vec<Produced>,
+    /// What the store has in [`CATALOG_MEMBERS`], key and value; looked at once, at the start.
+    pub remembered: Vec<(String, Vec<u8>)>,
+}
+
+/// A catalog that is followed.
+#[derive(Clone, Debug)]
+pub struct Consumed {
+    /// The catalog zone.
+    pub apex: Name,
+    /// Which zones it may bring; none at all if empty.
+    pub admit: Vec<Admit>,
+    /// Where its members come from when no group says otherwise.
+    pub sources: Vec<PeerId>,
+    /// What members of a group get.
+    pub groups: BTreeMap<String, Template>,
+}
+
+/// A rule of an admission list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admit {
+    /// Every zone.
+    Any,
+    /// Every zone below this name, but not the name itself.
+    Below(Name),
+    /// This zone.
+    Exactly(Name),
+}
+
+/// What members of a group get.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Template {
+    /// Where they come from; empty takes the catalog's.
+    pub sources: Vec<PeerId>,
+    /// Who is told of changes.
+    pub notify: Vec<PeerId>,
+}
+
+/// A catalog that is written here.
+#[derive(Clone, Debug)]
+pub struct Produced {
+    /// The catalog zone.
+    pub apex: Name,
+    /// The groups of this site's zones.
+    pub groups: BTreeMap<Name, String>,
+}
+
+/// From where a zone came to be here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberOf {
+    /// The catalog zone.
+    pub catalog: Name,
+    /// The group whose template it has.
+    pub group: Option<String>,
+}
+
+/// How the catalogs stand, for those who ask.
+#[derive(Clone, Debug, Default)]
+pub struct CatalogReport {
+    /// Removals that wait for approval.
+    pub held: Vec<plan::Held>,
+    /// Catalogs that are not followed at the moment, and why.
+    pub faults: BTreeMap<Name, String>,
+    /// Members that are not served: which catalog wanted them, and why not.
+    pub refused: BTreeMap<Name, (Name, String)>,
+}
+
+/// What the catalogs have come to so far.
+#[derive(Default)]
+pub(super) struct Catalogs {
+    brought: BTreeMap<Name, Members>,
+    approvals: Approvals,
+    report: CatalogReport,
+    /// The members of all produced catalogs.
+    listed: BTreeSet<Name>,
+}
+
+/// What one catalog has brought.
+type Members = BTreeMap<Name, Brought>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Brought {
+    /// The label of the member node: another one means that the zone starts anew (RFC 9432 §5.4).
+    node: String,
+    group: Option<String>,
+}
+
+/// How it is written to disk; a list, because names are no good keys of JSON objects.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    members: Vec<(String, String, Option<String>)>,
+}
+
+impl Admit {
+    fn admits(&self, zone: &Name) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Below(name) => zone.ends_with(name) && zone != name,
+            Self::Exactly(name) => zone == name,
+        }
+    }
+}
+
+/// What a new version of a catalog comes to.
+struct Step {
+    next: Members,
+    removed: Vec<Name>,
+    reset: Vec<Name>,
+    held: Option<plan::Held>,
+    refused: BTreeMap<Name, String>,
+}
+
+/// Compares what a catalog wants with what it has brought.
+fn follow(
+    have: &Members,
+    wanted: &Catalog,
+    groups: &BTreeMap<String, Template>,
+    refuse: &dyn Fn(&Name) -> Option<String>,
+    approvals: &Approvals,
+) -> Step {
+    let mut next = Members::new();
+    let mut refused = BTreeMap::new();
+    for (zone, member) in &wanted.members {
+        if let Some(why) = refuse(zone) {
+            refused.insert(zone.clone(), why);
+            continue;
+        }
+        let group = member
+            .groups
+            .iter()
+            .find(|group| groups.contains_key(*group));
+        let brought = Brought {
+            node: member.node.first().to_string().to_ascii_lowercase(),
+            group: group.cloned(),
+        };
+        next.insert(zone.clone(), brought);
+    }
+    let mut removed: Vec<Name> = have
+        .keys()
+        .filter(|zone| !next.contains_key(*zone))
+        .cloned()
+        .collect();
+    let reset = next
+        .iter()
+        .filter(|(zone, new)| have.get(*zone).is_some_and(|old| old.node != new.node))
+        .map(|(zone, _)| zone.clone())
+        .collect();
+    let held = brake(&wanted.apex, &removed, have.len(), approvals);
+    if held.is_some() {
+        for zone in std::mem::take(&mut removed) {
+            if let Some(brought) = have.get(&zone) {
+                next.insert(zone, brought.clone());
+            }
+        }
+    }
+    Step {
+        next,
+        removed,
+        reset,
+        held,
+        refused,
+    }
+}
+
+/// Holds removals that are too many at once and not approved.
+fn brake(catalog: &Name, removed: &[Name], of: usize, approvals: &Approvals) -> Option<plan::Held> {
+    let kind = format!("members of {}", catalog.fmt_with_dot());
+    let fingerprint = Fingerprint::of(&kind, removed);
+    let hold = too_many(removed.len(), of) && !approvals.contains(&fingerprint);
+    hold.then(|| plan::Held {
+        names: removed.iter().map(ToString::to_string).collect(),
+        kind,
+        of,
+        fingerprint,
+    })
+}
+
+fn store_key(catalog: &Name) -> String {
+    catalog.fmt_with_dot().to_string().to_ascii_lowercase()
+}
+
+fn decode(key: &str, value: &[u8]) -> Result<(Name, Members), String> {
+    let stored: Stored = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+    if stored.version != 1 {
+        return Err(format!("version {} is not known here", stored.version));
+    }
+    let members = stored
+        .members
+        .into_iter()
+        .map(|(zone, node, group)| Ok((parse_name(&zone)?, Brought { node, group })));
+    Ok((parse_name(key)?, members.collect::<Result<_, String>>()?))
+}
+
+fn encode(members: &Members) -> Option<Vec<u8>> {
+    let members = members.iter().map(|(zone, brought)| {
+        let name = zone.fmt_with_dot().to_string();
+        (name, brought.node.clone(), brought.group.clone())
+    });
+    let stored = Stored {
+        version: 1,
+        members: members.collect(),
+    };
+    serde_json::to_vec(&stored).ok()
+}
+
+impl Catalogs {
+    /// Whether a catalog has brought this zone.
+    pub(super) fn brings(&self, zone: &Name) -> bool {
+        self.brought
+            .values()
+            .any(|members| members.contains_key(zone))
+    }
+}
+
+/// # Consuming
+impl Core {
+    /// Takes over what catalogs had brought before the start.
+    pub(super) fn start_catalogs(&mut self) {
+        for (key, value) in std::mem::take(&mut self.settings.catalogs.remembered) {
+            match decode(&key, &value) {
+                Ok((catalog, members)) => {
+                    for (zone, brought) in &members {
+                        let spec = self.member_spec(&catalog, zone, brought);
+                        self.add_zone(spec);
+                    }
+                    self.catalogs.brought.insert(catalog, members);
+                }
+                Err(error) => self.happened(Happening::Blocked(format!(
+                    "what the catalog {key} has brought cannot be read: {error}"
+                ))),
+            }
+        }
+        self.tell_members();
+    }
+
+    fn member_spec(&self, catalog: &Name, zone: &Name, brought: &Brought) -> ZoneSpec {
+        let consumed = self
+            .settings
+            .catalogs
+            .consumed
+            .iter()
+            .find(|consumed| consumed.apex == *catalog);
+        let template = consumed
+            .zip(brought.group.as_ref())
+            .and_then(|(consumed, group)| consumed.groups.get(group).cloned())
+            .unwrap_or_default();
+        let sources = match template.sources.is_empty() {
+            false => template.sources,
+            true => consumed
+                .map(|consumed| consumed.sources.clone())
+                .unwrap_or_default(),
+        };
+        ZoneSpec {
+            apex: zone.clone(),
+            sources,
+            primary: false,
+            notify: template.notify,
+            members_only: false,
+            mesh: false,
+        }
+    }
+
+    /// Zones have become durable; where that concerns a catalog, it is followed or written.
+    pub(super) fn catalog_zones_changed(&mut self, apexes: &[Name], now: Now) {
+        let catalogs = &self.settings.catalogs;
+        let followed = |apex: &Name| catalogs.consumed.iter().any(|one| one.apex == *apex);
+        let unlisted = |apex: &Name| !self.catalogs.listed.contains(apex) && self.is_listable(apex);
+        if apexes.iter().any(followed)
+            || !catalogs.produced.is_empty() && apexes.iter().any(unlisted)
+        {
+            self.follow_catalogs(now);
+        }
+    }
+
+    /// Follows what is consumed, and writes what is produced.
+    pub(super) fn follow_catalogs(&mut self, now: Now) {
+        let settings = self.settings.catalogs.clone();
+        if settings.consumed.is_empty()
+            && settings.produced.is_empty()
+            && self.catalogs.brought.is_empty()
+        {
+            return;
+        }
+        let before = std::mem::take(&mut self.catalogs.report);
+        let old = self.catalogs.brought.clone();
+        let configured: BTreeSet<Name> = self
+            .settings
+            .zones
+            .iter()
+            .map(|spec| spec.apex.clone())
+            .collect();
+        // Whoever names a zone in the configuration means it, whatever a catalog said before.
+        for members in self.catalogs.brought.values_mut() {
+            members.retain(|zone, _| !configured.contains(zone));
+        }
+        let gone: Vec<Name> = old
+            .keys()
+            .filter(|apex| !settings.consumed.iter().any(|one| one.apex == **apex))
+            .cloned()
+            .collect();
+        for catalog in gone {
+            // Taken out of the configuration: its members go with it, and can be brought back for 30 days.
+            for zone in self
+                .catalogs
+                .brought
+                .remove(&catalog)
+                .unwrap_or_default()
+                .into_keys()
+            {
+                self.drop_zone(&zone);
+            }
+            self.remember(&catalog, &Members::new());
+        }
+        for consumed in &settings.consumed {
+            self.consume(consumed, &old, now);
+        }
+        for produced in &settings.produced {
+            self.produce(produced);
+        }
+        self.tell_report(&before);
+        if self.catalogs.brought != old {
+            self.tell_members();
+        }
+    }
+
+    fn consume(&mut self, consumed: &Consumed, old: &BTreeMap<Name, Members>, now: Now) {
+        let catalog = match self.read_consumed(&consumed.apex) {
+            Ok(Some(catalog)) => catalog,
+            Ok(None) => return,
+            Err(why) => {
+                self.catalogs
+                    .report
+                    .faults
+                    .insert(consumed.apex.clone(), why);
+                return;
+            }
+        };
+        self.take_owned(&catalog);
+        let have = self
+            .catalogs
+            .brought
+            .remove(&consumed.apex)
+            .unwrap_or_default();
+        let refuse = |zone: &Name| match self.zones.contains_key(zone) && !have.contains_key(zone) {
+            true => Some("is served here already, and not because of this catalog".to_owned()),
+            false if consumed.admit.iter().any(|rule| rule.admits(zone)) => None,
+            false => Some("is not on the admission list".to_owned()),
+        };
+        let step = follow(
+            &have,
+            &catalog,
+            &consumed.groups,
+            &refuse,
+            &self.catalogs.approvals,
+        );
+        let apex = consumed.apex.clone();
+        self.catalogs.report.refused.extend(
+            step.refused
+                .into_iter()
+                .map(|(zone, why)| (zone, (apex.clone(), why))),
+        );
+        if !step.removed.is_empty() {
+            // An approval is for one removal.
+            let kind = format!("members of {}", apex.fmt_with_dot());
+            self.catalogs
+                .approvals
+                .remove(&Fingerprint::of(&kind, &step.removed));
+        }
+        self.catalogs.report.held.extend(step.held);
+        for zone in &step.removed {
+            self.drop_zone(zone);
+        }
+        for zone in &step.reset {
+            self.reset_zone(zone);
+        }
+        for (zone, brought) in &step.next {
+            let spec = self.member_spec(&apex, zone, brought);
+            match self.zones.get(zone) {
+                None => {
+                    self.add_zone(spec);
+                    self.serve_held(zone, now);
+                }
+                Some(entry) if entry.spec != spec => self.respecify(spec, now),
+                Some(_) => self.schedule(zone),
+            }
+        }
+        if old.get(&apex) != Some(&step.next) {
+            self.remember(&apex, &step.next);
+        }
+        self.catalogs.brought.insert(apex, step.next);
+    }
+
+    /// A catalog as it is served; none where nothing is held of it.
+    fn read_consumed(&self, apex: &Name) -> Result<Option<Catalog>, String> {
+        let Some(view) = self.zone(apex) else {
+            return Ok(None);
+        };
+        let Some(zone) = view.zone else {
+            return Ok(None);
+        };
+        if view.expired {
+            return Err("it has expired; its members stay as they are".to_owned());
+        }
+        Catalog::read(zone).map(Some).map_err(|faults| {
+            format!(
+                "it is broken, and its members stay as they are: {}",
+                catalog::Broken(faults)
+            )
+        })
+    }
+
+    /// RFC 9432 §4.3.1: a member whose old catalog says so moves here, with its state if the member node is the same.
+    fn take_owned(&mut self, new: &Catalog) {
+        let others: Vec<Name> = self
+            .catalogs
+            .brought
+            .keys()
+            .filter(|apex| **apex != new.apex)
+            .cloned()
+            .collect();
+        for other in others {
+            let Ok(Some(read)) = self.read_consumed(&other) else {
+                continue;
+            };
+            let moving: Vec<Name> = read
+                .members
+                .iter()
+                .filter(|(zone, member)| {
+                    member.coo.as_ref() == Some(&new.apex) && new.members.contains_key(*zone)
+                })
+                .map(|(zone, _)| zone.clone())
+                .collect();
+            let mut taken = Members::new();
+            if let Some(members) = self.catalogs.brought.get_mut(&other) {
+                taken.extend(moving.iter().filter_map(|zone| members.remove_entry(zone)));
+            }
+            if !taken.is_empty() {
+                self.catalogs
+                    .brought
+                    .entry(new.apex.clone())
+                    .or_default()
+                    .extend(taken);
+                let rest = self
+                    .catalogs
+                    .brought
+                    .get(&other)
+                    .cloned()
+                    .unwrap_or_default();
+                self.remember(&other, &rest);
+            }
+        }
+    }
+
+    fn remember(&mut self, catalog: &Name, members: &Members) {
+        if let Some(value) = encode(members) {
+            let note = (CATALOG_MEMBERS.to_owned(), store_key(catalog), value);
+            self.commit(Vec::new(), vec![note], None, None);
+        }
+    }
+
+    /// Says who brought which zone, for those who decide about transfers.
+    fn tell_members(&mut self) {
+        let members = self.catalogs.brought.iter().flat_map(|(catalog, members)| {
+            members.iter().map(|(zone, brought)| {
+                let member = MemberOf {
+                    catalog: catalog.clone(),
+                    group: brought.group.clone(),
+                };
+                (zone.clone(), member)
+            })
+        });
+        let members = members.collect();
+        self.out.push(Output::CatalogMembers(members));
+    }
+
+    /// Tells what an operator should know and has not been told.
+    fn tell_report(&mut self, before: &CatalogReport) {
+        let report = self.catalogs.report.clone();
+        for held in report
+            .held
+            .iter()
+            .filter(|held| !before.held.contains(held))
+        {
+            let message = format!(
+                "{} of {} {} would be removed at once",
+                held.names.len(),
+                held.of,
+                held.kind
+            );
+            let hash = held.fingerprint.to_string();
+            self.happened(Happening::Held { hash, message });
+        }
+        for (catalog, why) in &report.faults {
+            if before.faults.get(catalog) != Some(why) {
+                let catalog = catalog.fmt_with_dot();
+                self.happened(Happening::Blocked(format!("catalog {catalog}: {why}")));
+            }
+        }
+        for (zone, (catalog, why)) in &report.refused {
+            if !before.refused.contains_key(zone) {
+                let (zone, catalog) = (zone.fmt_with_dot(), catalog.fmt_with_dot());
+                let message =
+                    format!("catalog {catalog}: the member {zone} {why}; it is not taken in");
+                self.happened(Happening::Blocked(message));
+            }
+        }
+    }
+
+    /// An operator lets a held removal go on.
+    pub(super) fn approve_catalogs(&mut self, hash: &str) {
+        self.catalogs.approvals.insert(Fingerprint(hash.to_owned()));
+    }
+
+    /// How the catalogs stand.
+    pub fn catalog_report(&self) -> &CatalogReport {
+        &self.catalogs.report
+    }
+}
+
+/// # Producing
+impl Core {
+    /// Whether a zone belongs into the catalogs that are written here.
+    fn is_listable(&self, apex: &Name) -> bool {
+        let catalogs = &self.settings.catalogs;
+        self.zones.get(apex).is_some_and(|entry| entry.spec.primary)
+            && !catalogs.produced.iter().any(|one| one.apex == *apex)
+            && !catalogs.consumed.iter().any(|one| one.apex == *apex)
+            && self.mesh.as_ref().is_none_or(|mesh| {
+                mesh.settings.directory != *apex && mesh.settings.catalog != *apex
+            })
+    }
+
+    fn produce(&mut self, produced: &Produced) {
+        match self.produced_zone(produced) {
+            Ok(Some(zone)) => match self.next_version(&zone) {
+                Ok(Some(version)) => self.commit(vec![version], Vec::new(), None, None),
+                Ok(None) => {}
+                Err(error) => {
+                    let why = error.to_string();
+                    self.catalogs
+                        .report
+                        .faults
+                        .insert(produced.apex.clone(), why);
+                }
+            },
+            Ok(None) => {}
+            Err(why) => {
+                self.catalogs
+                    .report
+                    .faults
+                    .insert(produced.apex.clone(), why);
+            }
+        }
+    }
+
+    /// The catalog as it should be, if that is not how it is.
+    fn produced_zone(&mut self, produced: &Produced) -> Result<Option<Zone>, String> {
+        let apex = &produced.apex;
+        let Some(entry) = self.zones.get(apex).filter(|entry| entry.spec.primary) else {
+            return Ok(None);
+        };
+        let serial = entry.floor().map_or(Serial(1), SerialExt::next);
+        let (head, is_new) = match &entry.head {
+            Some(head) => (head.clone(), false),
+            None => {
+                let new = catalog::new_zone(apex, serial).map_err(|error| error.to_string())?;
+                (new, true)
+            }
+        };
+        let have = Catalog::read(&head)
+            .map_err(|faults| catalog::Broken(faults).to_string())?
+            .members;
+        // A zone that is the site's and not held is no reason to take it out: it may be coming back.
+        let mut wanted: BTreeMap<Name, Option<String>> = self
+            .zones
+            .iter()
+            .filter(|(zone, entry)| {
+                self.is_listable(zone) && (entry.served.is_some() || have.contains_key(*zone))
+            })
+            .map(|(zone, _)| (zone.clone(), produced.groups.get(zone).cloned()))
+            .collect();
+        let removed: Vec<Name> = have
+            .keys()
+            .filter(|zone| !wanted.contains_key(*zone))
+            .cloned()
+            .collect();
+        if let Some(held) = brake(apex, &removed, have.len(), &self.catalogs.approvals) {
+            wanted.extend(removed.into_iter().map(|zone| (zone, None)));
+            self.catalogs.report.held.push(held);
+        }
+        self.catalogs.listed = wanted.keys().cloned().collect();
+        let changed = catalog::follow(&head, &wanted, serial).map_err(|error| error.to_string())?;
+        Ok(changed.or(is_new.then_some(head)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

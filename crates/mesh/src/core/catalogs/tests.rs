@@ -1,0 +1,447 @@
+use std::time::Duration;
+
+use zonemesh_zone::{Editor, Record};
+
+use super::*;
+use crate::core::{Got, Held, Input, NewVersion, Settings};
+
+fn name(text: &str) -> Name {
+    parse_name(text).unwrap()
+}
+
+fn now(secs: u64) -> Now {
+    Now {
+        mono: Duration::from_secs(secs),
+        wall: 1_700_000_000 + secs as i64,
+    }
+}
+
+fn data(apex: &str, serial: u32) -> Zone {
+    let apex = name(apex);
+    let mut editor = Editor::new(apex.clone());
+    for line in [
+        format!("@ 60 IN SOA ns root {serial} 60 60 600 60"),
+        "@ 60 IN NS ns".to_owned(),
+    ] {
+        editor
+            .add(Record::from_text(&line, &apex).unwrap())
+            .unwrap();
+    }
+    editor.finish().unwrap()
+}
+
+/// A catalog with these members and their groups.
+fn catalog_of(serial: u32, members: &[(&str, Option<&str>)]) -> Zone {
+    let empty = catalog::new_zone(&name("catalog.example"), Serial(serial)).unwrap();
+    next_catalog(&empty, serial, members)
+}
+
+fn next_catalog(before: &Zone, serial: u32, members: &[(&str, Option<&str>)]) -> Zone {
+    let wanted = members
+        .iter()
+        .map(|(zone, group)| (name(zone), group.map(str::to_owned)))
+        .collect();
+    let after = catalog::follow(before, &wanted, Serial(serial)).unwrap();
+    after.unwrap_or_else(|| before.clone())
+}
+
+fn consumer() -> Settings {
+    let catalog = name("catalog.example");
+    let peer = |name: &str| vec![PeerId::Foreign(name.to_owned())];
+    let special = Template {
+        sources: peer("special"),
+        notify: peer("downstream"),
+    };
+    Settings {
+        zones: vec![ZoneSpec {
+            apex: catalog.clone(),
+            sources: peer("producer"),
+            primary: false,
+            notify: Vec::new(),
+            members_only: false,
+            mesh: false,
+        }],
+        catalogs: CatalogSettings {
+            consumed: vec![Consumed {
+                apex: catalog,
+                admit: vec![
+                    Admit::Below(name("example")),
+                    Admit::Exactly(name("corp.test")),
+                ],
+                sources: peer("producer"),
+                groups: BTreeMap::from([("special".to_owned(), special)]),
+            }],
+            ..CatalogSettings::default()
+        },
+        ..Settings::default()
+    }
+}
+
+/// A core, its last outputs, and what its store keeps of catalogs.
+struct Site {
+    core: Core,
+    out: Vec<Output>,
+    stored: BTreeMap<String, Vec<u8>>,
+    secs: u64,
+}
+
+impl Site {
+    fn new(settings: Settings, held: Vec<Zone>) -> Self {
+        let held = held.into_iter().map(|zone| Held {
+            high_water: zone.serial(),
+            zone,
+            expires_at: None,
+            last_refresh: None,
+        });
+        let (core, out) = Core::new(settings, held.collect(), 7, now(0));
+        let mut site = Self {
+            core,
+            out: Vec::new(),
+            stored: BTreeMap::new(),
+            secs: 0,
+        };
+        site.settle(out);
+        site
+    }
+
+    /// Says that all commits succeeded, until there are no more.
+    fn settle(&mut self, mut new: Vec<Output>) {
+        self.out.clear();
+        while !new.is_empty() {
+            let mut next = Vec::new();
+            for output in &new {
+                if let Output::Commit { commit, also, .. } = output {
+                    for (table, key, value) in also {
+                        assert_eq!(table, CATALOG_MEMBERS);
+                        self.stored.insert(key.clone(), value.clone());
+                    }
+                    let done = Input::Committed {
+                        commit: *commit,
+                        result: Ok(()),
+                    };
+                    next.extend(self.core.handle(done, now(self.secs)));
+                }
+            }
+            self.out.append(&mut new);
+            new = next;
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.secs += 1;
+        let out = self.core.handle(input, now(self.secs));
+        self.settle(out);
+    }
+
+    /// Makes a source give a zone.
+    fn gets(&mut self, zone: Zone) {
+        let apex = zone.apex().clone();
+        self.handle(Input::Refresh { apex: apex.clone() });
+        let from = self.core.zone(&apex).unwrap().spec.sources[0].clone();
+        self.handle(Input::Transferred {
+            apex,
+            from,
+            result: Ok(Got::Full(zone)),
+            expire: None,
+        });
+    }
+
+    fn zones(&self) -> Vec<String> {
+        self.core
+            .zones()
+            .map(|view| view.spec.apex.to_string())
+            .collect()
+    }
+
+    fn withdrawn(&self) -> Vec<String> {
+        let gone = self.out.iter().filter_map(|output| match output {
+            Output::Withdraw { apex } => Some(apex.to_string()),
+            _ => None,
+        });
+        gone.collect()
+    }
+
+    /// The same site after a restart that lost nothing.
+    fn restarted(&self, settings: Settings) -> Self {
+        let held = self
+            .core
+            .zones()
+            .filter_map(|view| view.zone.cloned())
+            .collect();
+        let mut settings = settings;
+        settings.catalogs.remembered = self
+            .stored
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        let mut new = Self::new(settings, held);
+        new.stored.extend(self.stored.clone());
+        new
+    }
+}
+
+#[test]
+fn members_come_with_the_sources_of_their_group_or_of_the_catalog() {
+    let mut site = Site::new(consumer(), Vec::new());
+    site.gets(catalog_of(
+        1,
+        &[("a.example", None), ("b.example", Some("special"))],
+    ));
+    assert_eq!(site.zones(), ["a.example", "b.example", "catalog.example"]);
+    let spec = |zone: &str| site.core.zone(&name(zone)).unwrap().spec.clone();
+    assert_eq!(
+        spec("a.example").sources,
+        [PeerId::Foreign("producer".into())]
+    );
+    assert_eq!(
+        spec("b.example").sources,
+        [PeerId::Foreign("special".into())]
+    );
+    assert_eq!(
+        spec("b.example").notify,
+        [PeerId::Foreign("downstream".into())]
+    );
+    let asked = site
+        .out
+        .iter()
+        .filter(|output| matches!(output, Output::Transfer { .. }));
+    assert_eq!(asked.count(), 2);
+    let told = site.out.iter().any(|output| matches!(
+        output,
+        Output::CatalogMembers(members) if members[&name("b.example")].group.as_deref() == Some("special")
+    ));
+    assert!(told);
+}
+
+#[test]
+fn a_member_that_is_not_admitted_is_refused_and_told_once() {
+    let mut site = Site::new(consumer(), Vec::new());
+    let first = catalog_of(
+        1,
+        &[
+            ("a.example", None),
+            ("evil.test", None),
+            ("corp.test", None),
+        ],
+    );
+    site.gets(first.clone());
+    assert_eq!(site.zones(), ["a.example", "catalog.example", "corp.test"]);
+    let told = |site: &Site| {
+        site.out
+            .iter()
+            .filter(|output| matches!(output, Output::Happened(Happening::Blocked(why)) if why.contains("evil.test")))
+            .count()
+    };
+    assert_eq!(told(&site), 1);
+    site.gets(next_catalog(
+        &first,
+        2,
+        &[("evil.test", None), ("a.example", None)],
+    ));
+    assert_eq!(told(&site), 0);
+    assert_eq!(site.core.catalog_report().refused.len(), 1);
+}
+
+#[test]
+fn a_member_leaves_with_the_catalog_and_many_only_when_approved() {
+    let mut site = Site::new(consumer(), Vec::new());
+    let first = catalog_of(
+        1,
+        &[
+            ("a.example", None),
+            ("b.example", None),
+            ("c.example", None),
+        ],
+    );
+    site.gets(first.clone());
+    let second = next_catalog(&first, 2, &[("a.example", None), ("b.example", None)]);
+    site.gets(second.clone());
+    assert_eq!(site.withdrawn(), ["c.example"]);
+
+    site.gets(next_catalog(&second, 3, &[]));
+    assert!(site.withdrawn().is_empty());
+    assert_eq!(site.zones().len(), 3);
+    // A restart does not forget what is held.
+    let mut site = site.restarted(consumer());
+    assert!(site.withdrawn().is_empty(), "{:?}", site.withdrawn());
+    let hash = site.core.catalog_report().held[0].fingerprint.to_string();
+    site.handle(Input::Approve { hash });
+    assert_eq!(site.withdrawn(), ["a.example", "b.example"]);
+    assert!(site.core.catalog_report().held.is_empty());
+}
+
+#[test]
+fn a_broken_catalog_changes_nothing_and_says_why() {
+    let mut site = Site::new(consumer(), Vec::new());
+    let first = catalog_of(1, &[("a.example", None)]);
+    site.gets(first.clone());
+    let mut editor = first.edit();
+    editor.remove_rrset(&name("version.catalog.example"), zonemesh_zone::Rtype::TXT);
+    editor.set_serial(Serial(2));
+    site.gets(editor.finish().unwrap());
+    assert_eq!(site.zones(), ["a.example", "catalog.example"]);
+    let why = &site.core.catalog_report().faults[&name("catalog.example")];
+    assert!(why.contains("has no version"), "{why}");
+}
+
+#[test]
+fn another_member_node_resets_the_zone_also_across_a_restart() {
+    let mut site = Site::new(consumer(), Vec::new());
+    let first = catalog_of(1, &[("a.example", None)]);
+    site.gets(first.clone());
+    site.gets(data("a.example", 100));
+    let mut editor = first.edit();
+    editor.set_serial(Serial(2));
+    catalog::reset_member(&mut editor, &name("a.example")).unwrap();
+    site.gets(editor.finish().unwrap());
+    let mut site = site.restarted(consumer());
+    assert_eq!(
+        site.core
+            .zone(&name("a.example"))
+            .unwrap()
+            .zone
+            .unwrap()
+            .serial(),
+        Serial(100)
+    );
+    let mut settings = consumer();
+    settings.catalogs.remembered = vec![(
+        "catalog.example.".into(),
+        encode(&BTreeMap::from([(
+            name("a.example"),
+            Brought {
+                node: "another".into(),
+                group: None,
+            },
+        )]))
+        .unwrap(),
+    )];
+    site.stored.clear();
+    let restarted = Site::new(
+        settings,
+        vec![
+            data("a.example", 100),
+            site.core
+                .zone(&name("catalog.example"))
+                .unwrap()
+                .zone
+                .unwrap()
+                .clone(),
+        ],
+    );
+    // The old copy serves until the new one is there, and its serial binds nobody.
+    let mut site = restarted;
+    site.gets(data("a.example", 5));
+    assert_eq!(
+        site.core
+            .zone(&name("a.example"))
+            .unwrap()
+            .zone
+            .unwrap()
+            .serial(),
+        Serial(5)
+    );
+}
+
+#[test]
+fn a_reset_member_takes_a_lower_serial() {
+    let mut site = Site::new(consumer(), Vec::new());
+    let first = catalog_of(1, &[("a.example", None)]);
+    site.gets(first.clone());
+    site.gets(data("a.example", 100));
+    let mut editor = first.edit();
+    editor.set_serial(Serial(2));
+    catalog::reset_member(&mut editor, &name("a.example")).unwrap();
+    site.gets(editor.finish().unwrap());
+    site.gets(data("a.example", 5));
+    let version = site.out.iter().find_map(|output| match output {
+        Output::Commit { versions, .. } => versions.first(),
+        _ => None,
+    });
+    assert!(matches!(version, Some(NewVersion { base: None, .. })));
+    assert_eq!(
+        site.core
+            .zone(&name("a.example"))
+            .unwrap()
+            .zone
+            .unwrap()
+            .serial(),
+        Serial(5)
+    );
+}
+
+#[test]
+fn zones_of_the_configuration_are_not_touched_by_a_catalog() {
+    let mut settings = consumer();
+    let own = ZoneSpec {
+        apex: name("own.example"),
+        sources: Vec::new(),
+        primary: true,
+        notify: Vec::new(),
+        members_only: false,
+        mesh: false,
+    };
+    settings.zones.push(own.clone());
+    let mut site = Site::new(settings, vec![data("own.example", 1)]);
+    let first = catalog_of(1, &[("own.example", None), ("a.example", None)]);
+    site.gets(first.clone());
+    assert_eq!(*site.core.zone(&own.apex).unwrap().spec, own);
+    site.gets(next_catalog(&first, 2, &[("a.example", None)]));
+    assert!(site.withdrawn().is_empty());
+}
+
+#[test]
+fn a_produced_catalog_follows_the_zones_in_one_version() {
+    let primary = |apex: &str| ZoneSpec {
+        apex: name(apex),
+        sources: Vec::new(),
+        primary: true,
+        notify: Vec::new(),
+        members_only: false,
+        mesh: false,
+    };
+    let settings = |zones: &[&str]| Settings {
+        zones: zones
+            .iter()
+            .chain(&["catalog.own"])
+            .map(|zone| primary(zone))
+            .collect(),
+        catalogs: CatalogSettings {
+            produced: vec![Produced {
+                apex: name("catalog.own"),
+                groups: BTreeMap::from([(name("b.example"), "special".to_owned())]),
+            }],
+            ..CatalogSettings::default()
+        },
+        ..Settings::default()
+    };
+    let names = ["a.example", "b.example", "c.example"];
+    let mut site = Site::new(settings(&names), names.map(|zone| data(zone, 1)).to_vec());
+    let members = |site: &Site| {
+        let zone = site
+            .core
+            .zone(&name("catalog.own"))
+            .unwrap()
+            .zone
+            .unwrap()
+            .clone();
+        (zone.serial(), Catalog::read(&zone).unwrap().members)
+    };
+    let (serial, listed) = members(&site);
+    assert_eq!((serial, listed.len()), (Serial(1), 3));
+    assert_eq!(listed[&name("b.example")].groups, ["special"]);
+
+    site.secs += 1;
+    let out = site.core.configure(
+        settings(&["a.example", "b.example", "d.example"]),
+        now(site.secs),
+    );
+    site.settle(out);
+    let (serial, listed) = members(&site);
+    // Nothing is held of the new zone, so it is not announced; that the other is gone is.
+    assert_eq!((serial, listed.len()), (Serial(2), 2));
+    let out = site.core.configure(settings(&[]), now(site.secs));
+    site.settle(out);
+    assert_eq!(members(&site).1.len(), 2, "the brake holds");
+    assert_eq!(site.core.catalog_report().held.len(), 1);
+}
