@@ -407,8 +407,8 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        match entry.refresh.asking.take() {
-            Some((asked, _)) if asked != from => return,
+        // The answer to a question of before the zone was given another role is no answer to the one that is open now.
+        match entry.refresh.asking.take_if(|(asked, _)| *asked == from) {
             None => return,
             Some((_, rest)) => match result {
                 Err(failure) => {
@@ -434,6 +434,10 @@ impl Core {
             return;
         };
         let (zone, diffs) = match got {
+            Got::UpToDate | Got::Diffs(..) if entry.head.is_none() => {
+                // The zone was reset while the source was asked: what this confirms or builds on counts no longer.
+                return self.refresh(apex, Some(from), now);
+            }
             Got::UpToDate => {
                 if let Some(head) = &entry.head {
                     entry.shown.insert(from.clone(), head.serial());
@@ -870,7 +874,7 @@ impl Core {
         } else if result.is_ok() {
             entry.tell.remove(to);
         } else {
-            let wait = (pace.floor * 2u32.pow(tell.attempts.min(10) - 1)).min(pace.cap);
+            let wait = (pace.floor * 2u32.pow(tell.attempts.saturating_sub(1).min(9))).min(pace.cap);
             tell.due = now.mono + wait + wait * jitter as u32 / 1000;
         }
         self.schedule(apex);
