@@ -46,6 +46,8 @@ pub(crate) struct Live {
     pub(crate) key: ArcSwap<SiteKey>,
     pub(crate) journal: Journal,
     pub(crate) listeners: Listeners,
+    /// Held while a newcomer is let in.
+    pub(crate) joins: tokio::sync::Mutex<()>,
     /// Requests that were dropped because too many were under way.
     pub(crate) refused_busy: AtomicU64,
     /// Transfers out that run at the same time; the others wait their turn.
@@ -91,6 +93,7 @@ impl Live {
             key: ArcSwap::new(parts.key),
             journal: Journal::default(),
             listeners: Listeners::default(),
+            joins: tokio::sync::Mutex::new(()),
             refused_busy: AtomicU64::new(0),
             transfers_out: Arc::new(Semaphore::new(TRANSFERS_OUT)),
             events,

@@ -347,6 +347,11 @@ async fn update_directory(live: &Arc<Live>, asked: &Asked, update: Update) -> (R
             "the directory is updated over TLS only".to_owned(),
         );
     }
+    // One newcomer after the other, until its token is spent durably: of two with the same packet the second must see that.
+    let _turn = match (&asked.identity, &asked.key) {
+        (Identity::Site(_), _) | (_, None) => None,
+        (_, Some(_)) => Some(live.joins.lock().await),
+    };
     let identity = match (&asked.identity, &asked.key) {
         (Identity::Site(site), _) => membership::Who::Member(site.clone()),
         (Identity::Removed(site), None) => {
