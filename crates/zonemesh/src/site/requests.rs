@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use zonemesh_mesh::core::{Input, PeerId, Reply};
-use zonemesh_serve::{Client, Handler, Request, Responder, Served, Transport};
+use zonemesh_serve::{Access, Client, Handler, Request, Responder, Served, Transport};
 use zonemesh_transfer::outbound::Response;
 use zonemesh_transfer::query::{self, ExtendedError, Question, RequestError};
 use zonemesh_transfer::tsig::{Signer, TsigRefusal, Verified};
@@ -194,15 +194,20 @@ async fn transfer_out(live: &Arc<Live>, mut asked: Asked, request: query::Reques
             .await;
     };
     let config = live.config.load_full();
-    if request.question != Question::Soa
-        && !access::may_transfer(
+    let (client, identity) = (&asked.client, &asked.identity);
+    let allowed = match (&request.question, served.access) {
+        (Question::Soa, Access::Public) => true,
+        // A signature alone does not make a member: anybody's key may be known here, that of a spent invitation too.
+        (Question::Soa, Access::Members) => access::is_trusted(&config, client, identity),
+        _ => access::may_transfer(
             &config,
             &live.catalog_members.load(),
-            &asked.client,
-            &asked.identity,
+            client,
+            identity,
             &request.zone,
-        )
-    {
+        ),
+    };
+    if !allowed {
         tracing::info!(zone = %request.zone, direction = "out", client = %asked.client.addr, "transfer refused");
         let why = match &asked.identity {
             Identity::Removed(_) => "this site was removed from the mesh",
