@@ -276,18 +276,17 @@ pub(crate) async fn roll_key(live: &Arc<Live>) -> Result<api::KeyRolled, ApiErro
             })?;
         // Both keys are published first, so that nobody meets one that it does not know.
         let mut both = site.clone();
-        both.pins = vec![KeyPin(old.pin()), KeyPin(new.pin())];
-        let update = request::publish(&directory, &both, Some(&site))
-            .map_err(|error| ApiError::invalid(error.to_string()))?;
+        both.pins.push(KeyPin(new.pin()));
         write_key(live, NEXT_KEY, &new)?;
-        change_directory(live, update).await?;
-        let (pin, this) = (KeyPin(new.pin()), site.name.clone());
-        let known = move |read: &Directory| {
-            read.sites
-                .get(&this)
-                .is_some_and(|site| site.pins.contains(&pin))
+        // This site says so itself from now on: else its next pass would take the new key out of the directory again.
+        also_publish(live, Some(KeyPin(new.pin()))).await?;
+        let serial = match publish_pins(live, &directory, &site, &both).await {
+            Ok(serial) => serial,
+            Err(error) => {
+                also_publish(live, None).await?;
+                return Err(error);
+            }
         };
-        let serial = until_directory(live, &directory, known).await?;
         let receipt = live
             .core
             .wait(directory, serial, Duration::from_secs(5))
@@ -316,6 +315,37 @@ pub(crate) async fn roll_key(live: &Arc<Live>) -> Result<api::KeyRolled, ApiErro
         new_pin: KeyPin(new.pin()).to_string(),
         notes,
     })
+}
+
+/// Has this site publish another key beside those that it shows, or those alone.
+async fn also_publish(live: &Arc<Live>, pin: Option<KeyPin>) -> Result<(), ApiError> {
+    let made = super::settings::core(&live.config.load(), &live.key.load(), live.bootstrap());
+    let mut settings = made.map_err(|error| ApiError::internal(format!("{error:#}")))?;
+    if let Some(mesh) = &mut settings.mesh {
+        mesh.me.site.pins.extend(pin);
+        // As the directory gives them back.
+        mesh.me.site.pins.sort_unstable();
+    }
+    let taken = live.core.configure(settings).await;
+    taken.map_err(|stopped| ApiError::unavailable(stopped.to_string()))
+}
+
+/// Has a site's keys published, and waits until the directory that is held here has them.
+async fn publish_pins(
+    live: &Arc<Live>,
+    directory: &Name,
+    before: &Site,
+    after: &Site,
+) -> Result<Serial, ApiError> {
+    let update = request::publish(directory, after, Some(before))
+        .map_err(|error| ApiError::invalid(error.to_string()))?;
+    change_directory(live, update).await?;
+    let after = after.clone();
+    let known = move |read: &Directory| {
+        let site = read.sites.get(&after.name);
+        site.is_some_and(|site| after.pins.iter().all(|pin| site.pins.contains(pin)))
+    };
+    until_directory(live, directory, known).await
 }
 
 /// The file of the site's key.
