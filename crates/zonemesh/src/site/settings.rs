@@ -22,7 +22,7 @@ pub(crate) fn this_site(config: &Config, key: &SiteKey) -> anyhow::Result<Site> 
     let dns = config.listen.dns.first().map(|address| address.port());
     Ok(Site {
         name: SiteName::new(&config.site.name)?,
-        addresses: config.site.addresses.clone(),
+        addresses: in_order(config.site.addresses.clone()),
         dot: config.listen.tls.first().map(|address| address.port()),
         doq: None,
         dns: dns.filter(|port| *port != 53),
@@ -35,6 +35,13 @@ pub(crate) fn this_site(config: &Config, key: &SiteKey) -> anyhow::Result<Site> 
         engine: format!("zonemesh/{}", env!("CARGO_PKG_VERSION")),
         failure_domain: config.site.failure_domain.clone(),
     })
+}
+
+/// As the directory gives them back: in any other order the site would look changed, and publish itself for ever.
+fn in_order<T: Ord>(mut all: Vec<T>) -> Vec<T> {
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// What the core wants to know.
