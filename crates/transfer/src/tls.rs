@@ -10,11 +10,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, OtherError,
     ServerConfig, SignatureScheme,
@@ -189,7 +192,55 @@ impl fmt::Debug for GivenCertificate {
     }
 }
 
-/// The configuration of a listener. With `given` it shows that certificate instead of the site's own.
+/// What a listener shows to its clients. It can be changed while the listener runs; connections that are open keep what
+/// they were shown.
+pub struct Credentials {
+    current: ArcSwap<CertifiedKey>,
+}
+
+impl Credentials {
+    /// The site's own key, or the certificate that the operator gave.
+    ///
+    /// # Errors
+    ///
+    /// When key and certificate do not belong together.
+    pub fn new(key: &SiteKey, given: Option<&GivenCertificate>) -> Result<Self, TlsError> {
+        let current = ArcSwap::from_pointee(certified(key, given)?);
+        Ok(Self { current })
+    }
+
+    /// Shows another key from the next handshake on.
+    ///
+    /// # Errors
+    ///
+    /// When key and certificate do not belong together; nothing has changed then.
+    pub fn set(&self, key: &SiteKey, given: Option<&GivenCertificate>) -> Result<(), TlsError> {
+        self.current.store(Arc::new(certified(key, given)?));
+        Ok(())
+    }
+}
+
+fn certified(key: &SiteKey, given: Option<&GivenCertificate>) -> Result<CertifiedKey, TlsError> {
+    let (chain, private) = match given {
+        Some(given) => (given.chain.clone(), given.key.clone_key()),
+        None => key.chain_and_key(),
+    };
+    Ok(CertifiedKey::from_der(chain, private, &provider())?)
+}
+
+impl ResolvesServerCert for Credentials {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load_full())
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(…)")
+    }
+}
+
+/// The configuration of a listener.
 ///
 /// Clients are asked for a certificate and may go without. Any is taken whose key signs the handshake; who that is, the
 /// caller judges by [`peer_pin`] once the handshake is done, each time it matters, so that a pin that is taken away
@@ -197,23 +248,16 @@ impl fmt::Debug for GivenCertificate {
 ///
 /// # Errors
 ///
-/// When key and certificate do not belong together.
-pub fn server_config(
-    key: &SiteKey,
-    given: Option<&GivenCertificate>,
-) -> Result<ServerConfig, TlsError> {
+/// When the TLS library refuses it.
+pub fn server_config(credentials: &Arc<Credentials>) -> Result<ServerConfig, TlsError> {
     let provider = provider();
     let verifier = Arc::new(AnyClient {
         algorithms: provider.signature_verification_algorithms,
     });
-    let (chain, private) = match given {
-        Some(given) => (given.chain.clone(), given.key.clone_key()),
-        None => key.chain_and_key(),
-    };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, private)?;
+        .with_cert_resolver(credentials.clone());
     config.alpn_protocols = vec![ALPN_DOT.to_vec()];
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

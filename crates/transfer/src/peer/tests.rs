@@ -31,7 +31,8 @@ impl Server {
         let addr = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let tls = key.map(|key| {
-            let config = tls::server_config(key, None).unwrap();
+            let credentials = Arc::new(tls::Credentials::new(key, None).unwrap());
+            let config = tls::server_config(&credentials).unwrap();
             tokio_rustls::TlsAcceptor::from(Arc::new(config))
         });
         let counter = connections.clone();

@@ -49,7 +49,7 @@ fn key(name: &str) -> SiteKey {
 fn both_sides_prove_their_keys() {
     let (a, b) = (key("site-a.dns.internal"), key("site-b.dns.internal"));
     let client = client_config(Some(&a), &[[0; 32], b.pin()]).unwrap();
-    let (client, server) = handshake(client, server_config(&b, None).unwrap()).unwrap();
+    let (client, server) = handshake(client, shown(&b, None)).unwrap();
     assert_eq!(peer_pin(server.peer_certificates()), Some(a.pin()));
     assert_eq!(peer_pin(client.peer_certificates()), Some(b.pin()));
     assert_eq!(client.alpn_protocol(), Some(ALPN_DOT));
@@ -63,7 +63,7 @@ fn both_sides_prove_their_keys() {
 fn a_client_without_a_key_is_served_but_has_no_identity() {
     let b = key("b");
     let client = client_config(None, &[b.pin()]).unwrap();
-    let (_, server) = handshake(client, server_config(&b, None).unwrap()).unwrap();
+    let (_, server) = handshake(client, shown(&b, None)).unwrap();
     assert_eq!(peer_pin(server.peer_certificates()), None);
 }
 
@@ -72,9 +72,7 @@ fn a_server_with_another_key_is_refused_and_both_pins_are_named() {
     let (a, b) = (key("a"), key("b"));
     for expected in [vec![a.pin()], vec![]] {
         let client = client_config(None, &expected).unwrap();
-        let error = handshake(client, server_config(&b, None).unwrap())
-            .err()
-            .unwrap();
+        let error = handshake(client, shown(&b, None)).err().unwrap();
         let wrong = WrongPin::find(&error).unwrap();
         assert_eq!(
             wrong,
@@ -124,14 +122,14 @@ fn a_certificate_without_its_key_proves_nothing() {
     }
     let certified = Arc::new(rustls::sign::CertifiedKey::new(chain, signing));
 
-    let mut server = server_config(&b, None).unwrap();
+    let mut server = shown(&b, None);
     server.cert_resolver = Arc::new(Fixed(certified.clone()));
     let client = client_config(None, &[b.pin()]).unwrap();
     assert!(handshake(client, server).is_err(), "as server");
 
     let mut client = client_config(None, &[b.pin()]).unwrap();
     client.client_auth_cert_resolver = Arc::new(Fixed(certified));
-    let server = server_config(&b, None).unwrap();
+    let server = shown(&b, None);
     assert!(handshake(client, server).is_err(), "as client");
 }
 
@@ -139,7 +137,7 @@ fn a_certificate_without_its_key_proves_nothing() {
 fn no_session_is_resumed_so_that_each_handshake_checks_the_pin() {
     let (a, b) = (key("a"), key("b"));
     let client = Arc::new(client_config(Some(&a), &[b.pin()]).unwrap());
-    let server = Arc::new(server_config(&b, None).unwrap());
+    let server = Arc::new(shown(&b, None));
     for _ in 0..3 {
         let (client, _) = handshake_shared(&client, &server).unwrap();
         assert_eq!(client.handshake_kind(), Some(rustls::HandshakeKind::Full));
@@ -153,7 +151,7 @@ fn no_session_is_resumed_so_that_each_handshake_checks_the_pin() {
         assert_eq!(client.handshake_kind(), Some(rustls::HandshakeKind::Full));
     }
     // And a client of ours does not resume with a server that offers it.
-    let mut generous = server_config(&b, None).unwrap();
+    let mut generous = shown(&b, None);
     generous.session_storage = rustls::server::ServerSessionMemoryCache::new(8);
     generous.send_tls13_tickets = 2;
     let generous = Arc::new(generous);
@@ -168,7 +166,7 @@ fn other_protocols_are_refused() {
     let b = key("b");
     let mut client = client_config(None, &[b.pin()]).unwrap();
     client.alpn_protocols = vec![b"h2".to_vec()];
-    assert!(handshake(client, server_config(&b, None).unwrap()).is_err());
+    assert!(handshake(client, shown(&b, None)).is_err());
 }
 
 #[test]
@@ -192,9 +190,28 @@ fn a_given_certificate_is_shown_instead_of_our_own() {
     let given = GivenCertificate::from_pem(&given.certificate_pem(), &given.to_pem()).unwrap();
     let pin = given.pin().unwrap();
     let client = client_config(None, &[pin]).unwrap();
-    handshake(client, server_config(&ours, Some(&given)).unwrap()).unwrap();
+    handshake(client, shown(&ours, Some(&given))).unwrap();
     let other = key("other");
     let mixed = GivenCertificate::from_pem(&other.certificate_pem(), &ours.to_pem()).unwrap();
-    assert!(server_config(&ours, Some(&mixed)).is_err());
+    assert!(Credentials::new(&ours, Some(&mixed)).is_err());
     assert!(GivenCertificate::from_pem("", &ours.to_pem()).is_err());
+}
+
+/// The configuration of a listener that shows a key.
+fn shown(key: &SiteKey, given: Option<&GivenCertificate>) -> ServerConfig {
+    server_config(&Arc::new(Credentials::new(key, given).unwrap())).unwrap()
+}
+
+#[test]
+fn a_listener_shows_another_key_from_the_next_handshake_on() {
+    let (old, new) = (
+        SiteKey::generate("b").unwrap(),
+        SiteKey::generate("b").unwrap(),
+    );
+    let credentials = Arc::new(Credentials::new(&old, None).unwrap());
+    let server = server_config(&credentials).unwrap();
+    handshake(client_config(None, &[old.pin()]).unwrap(), server.clone()).unwrap();
+    credentials.set(&new, None).unwrap();
+    handshake(client_config(None, &[new.pin()]).unwrap(), server.clone()).unwrap();
+    assert!(handshake(client_config(None, &[old.pin()]).unwrap(), server).is_err());
 }

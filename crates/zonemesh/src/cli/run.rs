@@ -205,7 +205,7 @@ fn joined_config(join: &Join, welcome: &Welcome) -> String {
     let mut text = format!(
         "# Made by `zonemesh join`; yours to change.\n[site]\nname = \"{}\"\nrole = \"{}\"\naddresses = {}\ndata-dir = \".\"\n",
         welcome.site,
-        role(welcome),
+        welcome.role,
         list(join.addresses.iter().map(ToString::to_string).collect()),
     );
     let listen = [
@@ -225,13 +225,4 @@ fn joined_config(join: &Join, welcome: &Welcome) -> String {
         welcome.directory, welcome.catalog
     ));
     text
-}
-
-fn role(welcome: &Welcome) -> config::Role {
-    use zonemesh_zone::directory::Role;
-    match welcome.role {
-        Role::CatalogPrimary => config::Role::CatalogPrimary,
-        Role::CatalogSecondary => config::Role::CatalogSecondary,
-        Role::Standard => config::Role::Standard,
-    }
 }

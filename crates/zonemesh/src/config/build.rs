@@ -166,15 +166,13 @@ impl<'c, 'a> Builder<'c, 'a> {
     }
 
     fn role(&self, role: &At<String>) -> Option<Role> {
-        match role.value.as_str() {
-            "catalog-primary" => Some(Role::CatalogPrimary),
-            "catalog-secondary" => Some(Role::CatalogSecondary),
-            "standard" => Some(Role::Standard),
-            other => {
-                self.unknown_word(&role.span, "role", other, &Role::NAMES);
-                None
-            }
+        let known = [Role::CatalogPrimary, Role::CatalogSecondary, Role::Standard];
+        let found = known.into_iter().find(|known| known.as_str() == role.value);
+        if found.is_none() {
+            let names = known.map(Role::as_str);
+            self.unknown_word(&role.span, "role", &role.value, &names);
         }
+        found
     }
 
     fn site_addresses(&self, texts: Vec<At<String>>) -> Vec<IpAddr> {
@@ -239,6 +237,7 @@ impl<'c, 'a> Builder<'c, 'a> {
                 dns: everywhere(53),
                 tls: everywhere(853),
                 http: loopback(),
+                certificate: None,
             };
         };
         let mut seen: Vec<(SocketAddr, &'static str)> = Vec::new();
@@ -277,8 +276,39 @@ impl<'c, 'a> Builder<'c, 'a> {
         let dns = read("dns", 53, everywhere(53));
         let tls = read("tls", 853, everywhere(853));
         let http = read("http", 8053, loopback());
+        let certificate = self.certificate(&table);
         table.finish();
-        Listen { dns, tls, http }
+        Listen {
+            dns,
+            tls,
+            http,
+            certificate,
+        }
+    }
+
+    /// The certificate that the TLS listeners show, read once to see that it can be.
+    fn certificate(&self, table: &Table<'c, 'a>) -> Option<CertificateFiles> {
+        let chain = table.string("tls-certificate");
+        let key = table.string("tls-key");
+        let (chain, key) = match (chain, key) {
+            (Some(chain), Some(key)) => (chain, key),
+            (Some(alone), None) | (None, Some(alone)) => {
+                self.context.fault(
+                    &alone.span,
+                    "`tls-certificate` and `tls-key` belong together; give both or neither",
+                );
+                return None;
+            }
+            (None, None) => return None,
+        };
+        let files = CertificateFiles {
+            chain: self.path(&chain.value),
+            key: self.path(&key.value),
+        };
+        if let Err(error) = files.read() {
+            self.context.fault(&chain.span, format!("{error:#}"));
+        }
+        Some(files)
     }
 
     /// `ADDRESS:PORT`, or an address with the port that is usual for the purpose.

@@ -5,7 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use zonemesh_transfer::tls::GivenCertificate;
 use zonemesh_zone::Name;
+pub use zonemesh_zone::directory::Role;
 use zonemesh_zone::domain::tsig::Algorithm;
 
 /// A checked configuration.
@@ -50,18 +53,6 @@ pub struct SiteConfig {
     pub failure_domain: Option<String>,
 }
 
-/// What a site does in its mesh.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
-    /// Holds directory and catalog and accepts joins.
-    CatalogPrimary,
-    /// Can be promoted to catalog primary.
-    CatalogSecondary,
-    /// Everything else.
-    #[default]
-    Standard,
-}
-
 /// `[listen]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
@@ -71,6 +62,17 @@ pub struct Listen {
     pub tls: Vec<SocketAddr>,
     /// Metrics, health and status.
     pub http: Vec<SocketAddr>,
+    /// What the TLS listeners show in place of the site's own key.
+    pub certificate: Option<CertificateFiles>,
+}
+
+/// A certificate that the operator gave, for clients that want to see a certain name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// PEM, the server's own certificate first.
+    pub chain: PathBuf,
+    /// PEM, the private key.
+    pub key: PathBuf,
 }
 
 /// `[directory]` and `[catalog]`.
@@ -243,6 +245,28 @@ pub enum Pattern {
     Exactly(Name),
 }
 
+impl CertificateFiles {
+    /// Reads both files.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read, the key is readable by others, or the two do not belong together.
+    pub fn read(&self) -> anyhow::Result<GivenCertificate> {
+        let chain = std::fs::read_to_string(&self.chain)
+            .with_context(|| format!("cannot read {}", self.chain.display()))?;
+        let key = zonemesh_store::file::read_secret(&self.key)?;
+        let key =
+            String::from_utf8(key).with_context(|| format!("{} is not PEM", self.key.display()))?;
+        GivenCertificate::from_pem(&chain, &key).with_context(|| {
+            format!(
+                "{} and {} cannot be used for TLS",
+                self.chain.display(),
+                self.key.display()
+            )
+        })
+    }
+}
+
 impl Config {
     /// The control socket.
     pub fn socket(&self) -> PathBuf {
@@ -391,26 +415,6 @@ impl fmt::Display for Pattern {
             Self::Below(name) => write!(f, "*.{name}"),
             Self::Exactly(name) => write!(f, "{name}"),
         }
-    }
-}
-
-impl Role {
-    /// Every role, as written.
-    pub const NAMES: [&'static str; 3] = ["catalog-primary", "catalog-secondary", "standard"];
-
-    /// As it is written in files and in the directory.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CatalogPrimary => "catalog-primary",
-            Self::CatalogSecondary => "catalog-secondary",
-            Self::Standard => "standard",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

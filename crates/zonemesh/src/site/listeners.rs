@@ -7,9 +7,9 @@ use anyhow::Context as _;
 use zonemesh_serve::stream::{Connections, StreamLimits, StreamServer};
 use zonemesh_serve::udp::UdpServer;
 use zonemesh_serve::{Handler, Shared, bind};
-use zonemesh_transfer::tls::{self, SiteKey};
+use zonemesh_transfer::tls::{self, Credentials, GivenCertificate, SiteKey};
 
-use crate::config::Config;
+use crate::config::{CertificateFiles, Config};
 
 /// The listeners of a site.
 #[derive(Default)]
@@ -24,6 +24,7 @@ struct Open {
     shared: Arc<Shared>,
     handler: Handler,
     connections: Arc<Connections>,
+    credentials: Arc<Credentials>,
 }
 
 impl Listeners {
@@ -41,6 +42,10 @@ impl Listeners {
             ..StreamLimits::default()
         };
         let connections = Connections::new(limits);
+        let credentials = Arc::new(
+            Credentials::new(key, given(config)?.as_ref())
+                .context("the key cannot be used for TLS")?,
+        );
         let mut open = Open {
             udp: vec![],
             tcp: vec![],
@@ -48,6 +53,7 @@ impl Listeners {
             shared: shared.clone(),
             handler,
             connections,
+            credentials,
         };
         for &addr in &config.listen.dns {
             open.udp.push(zonemesh_serve::udp::listen(
@@ -65,31 +71,22 @@ impl Listeners {
                 &open.connections,
             )?);
         }
-        open.tls = open.listen_tls(config, key)?;
+        open.tls = open.listen_tls(config)?;
         if let Ok(mut slot) = self.open.lock() {
             *slot = Some(open);
         }
         Ok(())
     }
 
-    /// Shows another key on the TLS listeners. Connections that are open are closed; their clients come again.
-    pub(crate) async fn use_key(&self, key: &SiteKey, config: &Config) -> anyhow::Result<()> {
-        let died = || anyhow::anyhow!("a thread died while it held the listeners");
-        let old = {
-            let mut slot = self.open.lock().map_err(|_| died())?;
-            slot.as_mut()
-                .map(|open| std::mem::take(&mut open.tls))
-                .unwrap_or_default()
-        };
-        // A port is free when the task that listened has ended, not when it was told to.
-        for server in old {
-            server.stop(KEY_GRACE).await;
+    /// Shows another key on the TLS listeners, to those who connect from now on.
+    pub(crate) fn use_key(&self, key: &SiteKey, config: &Config) -> anyhow::Result<()> {
+        let slot = self.open.lock();
+        let slot =
+            slot.map_err(|_| anyhow::anyhow!("a thread died while it held the listeners"))?;
+        match slot.as_ref() {
+            Some(open) => Ok(open.credentials.set(key, given(config)?.as_ref())?),
+            None => Ok(()),
         }
-        let mut slot = self.open.lock().map_err(|_| died())?;
-        if let Some(open) = slot.as_mut() {
-            open.tls = open.listen_tls(config, key)?;
-        }
-        Ok(())
     }
 
     /// Closes all, after the answers that are due.
@@ -108,14 +105,19 @@ impl Listeners {
     }
 }
 
-/// What answers under way get when the key changes; nobody is accepted meanwhile.
-const KEY_GRACE: Duration = Duration::from_millis(500);
+/// The certificate that the operator gave, if any.
+pub(crate) fn given(config: &Config) -> anyhow::Result<Option<GivenCertificate>> {
+    config
+        .listen
+        .certificate
+        .as_ref()
+        .map(CertificateFiles::read)
+        .transpose()
+}
 
 impl Open {
-    fn listen_tls(&self, config: &Config, key: &SiteKey) -> anyhow::Result<Vec<StreamServer>> {
-        let tls = Arc::new(
-            tls::server_config(key, None).context("the site's key cannot be used for TLS")?,
-        );
+    fn listen_tls(&self, config: &Config) -> anyhow::Result<Vec<StreamServer>> {
+        let tls = Arc::new(tls::server_config(&self.credentials)?);
         let mut servers = Vec::new();
         for &addr in &config.listen.tls {
             let listener = bind::tcp(addr)?;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, broadcast};
 use zonemesh_api::types::{Event, What};
 use zonemesh_mesh::core::MemberOf;
-use zonemesh_serve::Shared;
+use zonemesh_serve::{CookieSecrets, Shared};
 use zonemesh_store::{ReadError, Store};
 use zonemesh_transfer::tls::SiteKey;
 use zonemesh_transfer::tsig::{Key, Keys};
@@ -46,6 +46,8 @@ pub(crate) struct Live {
     pub(crate) key: ArcSwap<SiteKey>,
     pub(crate) journal: Journal,
     pub(crate) listeners: Listeners,
+    /// Made anew at each start: a cookie of before is replaced by the next answer.
+    pub(crate) cookies: CookieSecrets,
     /// Held while a newcomer is let in.
     pub(crate) joins: tokio::sync::Mutex<()>,
     /// Requests that were dropped because too many were under way.
@@ -93,6 +95,10 @@ impl Live {
             key: ArcSwap::new(parts.key),
             journal: Journal::default(),
             listeners: Listeners::default(),
+            cookies: CookieSecrets {
+                current: super::random::bytes(),
+                previous: None,
+            },
             joins: tokio::sync::Mutex::new(()),
             refused_busy: AtomicU64::new(0),
             transfers_out: Arc::new(Semaphore::new(TRANSFERS_OUT)),
@@ -151,7 +157,7 @@ impl Live {
         self.key.store(key.clone());
         self.pool.set_key(&key);
         let config = self.config.load_full();
-        self.listeners.use_key(&key, &config).await?;
+        self.listeners.use_key(&key, &config)?;
         let core = super::settings::core(&self.config.load(), &key, self.bootstrap())?;
         self.core.configure(core).await?;
         Ok(())

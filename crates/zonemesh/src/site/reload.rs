@@ -38,10 +38,12 @@ pub(crate) async fn reload(live: &Arc<Live>) -> Result<api::Reloaded, ApiError> 
     live.set_keys(keys)
         .await
         .map_err(|error| ApiError::internal(chain(&error)))?;
+    // A certificate that was renewed in place is read again too.
+    live.listeners.use_key(&key, &new).map_err(broken)?;
     live.pool.set_foreign(&foreign, &key);
     live.shared
         .settings
-        .store(Arc::new(settings::data_plane(&new)));
+        .store(Arc::new(settings::data_plane(&new, &live.cookies)));
     let new = Arc::new(new);
     live.config.store(new.clone());
     live.loud.store(Arc::new(None));

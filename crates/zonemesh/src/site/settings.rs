@@ -6,9 +6,10 @@ use zonemesh_mesh::core::{
     Admit, CatalogSettings, Consumed, Me, MeshSettings, Pace, PeerId, Produced, Settings, Template,
     ZoneSpec,
 };
+use zonemesh_serve::CookieSecrets;
 use zonemesh_transfer::tls::SiteKey;
 use zonemesh_transfer::tsig::{Algorithm, Key, Keys};
-use zonemesh_zone::directory::{KeyPin, Role, Site, SiteName};
+use zonemesh_zone::directory::{KeyPin, Site, SiteName};
 
 use super::pool::Foreign;
 use crate::config::{self, CatalogRole, Config};
@@ -20,18 +21,22 @@ use crate::config::{self, CatalogRole, Config};
 /// When its name cannot be a site's.
 pub(crate) fn this_site(config: &Config, key: &SiteKey) -> anyhow::Result<Site> {
     let dns = config.listen.dns.first().map(|address| address.port());
+    // Peers meet the site's own key when it calls, and the given certificate when they do.
+    let given = super::listeners::given(config)?;
+    let given = given.map(|given| given.pin()).transpose()?;
     Ok(Site {
         name: SiteName::new(&config.site.name)?,
         addresses: in_order(config.site.addresses.clone()),
         dot: config.listen.tls.first().map(|address| address.port()),
         doq: None,
         dns: dns.filter(|port| *port != 53),
-        pins: vec![KeyPin(key.pin())],
-        role: match config.site.role {
-            config::Role::CatalogPrimary => Role::CatalogPrimary,
-            config::Role::CatalogSecondary => Role::CatalogSecondary,
-            config::Role::Standard => Role::Standard,
-        },
+        pins: in_order(
+            std::iter::once(key.pin())
+                .chain(given)
+                .map(KeyPin)
+                .collect(),
+        ),
+        role: config.site.role,
         engine: format!("zonemesh/{}", env!("CARGO_PKG_VERSION")),
         failure_domain: config.site.failure_domain.clone(),
     })
@@ -204,11 +209,12 @@ pub(crate) fn foreign(config: &Config) -> anyhow::Result<Vec<Foreign>> {
 }
 
 /// What the data plane wants to know.
-pub(crate) fn data_plane(config: &Config) -> zonemesh_serve::Settings {
+pub(crate) fn data_plane(config: &Config, cookies: &CookieSecrets) -> zonemesh_serve::Settings {
     zonemesh_serve::Settings {
         udp_payload: config.limits.udp_payload,
         nsid: config.nsid.as_ref().map(|nsid| nsid.as_bytes().to_vec()),
         idle_timeout: config.limits.idle_timeout,
+        cookies: Some(cookies.clone()),
         ..zonemesh_serve::Settings::default()
     }
 }
