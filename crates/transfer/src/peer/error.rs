@@ -120,7 +120,8 @@ pub enum PeerError {
 }
 
 impl PeerError {
-    /// Whether the peer has not been heard at all, so that nothing is known about its zones.
+    /// Whether the peer has not been heard at all, so that nothing is known about its zones. Who answers at its address
+    /// with another key, or not in TLS, is somebody else.
     pub fn is_silence(&self) -> bool {
         matches!(
             self,
@@ -129,6 +130,8 @@ impl PeerError {
                 | Self::BackingOff { .. }
                 | Self::Timeout { .. }
                 | Self::Closed { .. }
+                | Self::WrongPin { .. }
+                | Self::Tls { .. }
         )
     }
 }

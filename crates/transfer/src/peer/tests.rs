@@ -288,6 +288,7 @@ async fn tls_works_with_the_right_pin_and_names_both_with_the_wrong_one() {
     );
     for pins in [vec![ours.pin()], vec![]] {
         let error = tls(pins.clone()).soa(&apex(), LONG).await.unwrap_err();
+        assert!(error.is_silence(), "that was not the peer: {error}");
         let PeerError::WrongPin { source, .. } = error else {
             panic!("{error:?}");
         };
