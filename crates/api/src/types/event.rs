@@ -39,6 +39,12 @@ pub enum What {
         /// The removed member.
         name: String,
     },
+    /// A site has other addresses or keys, and is followed.
+    #[serde(rename_all = "kebab-case")]
+    SiteChanged {
+        /// The member.
+        name: String,
+    },
     /// A zone appeared in the catalog and is served.
     #[serde(rename_all = "kebab-case")]
     ZoneLearnt {
@@ -118,6 +124,12 @@ impl std::fmt::Display for What {
             Self::Ready { zones } => write!(f, "ready, serves {zones} zones"),
             Self::SiteJoined { name } => write!(f, "site {name} joined"),
             Self::SiteLeft { name } => write!(f, "site {name} left"),
+            Self::SiteChanged { name } => {
+                write!(
+                    f,
+                    "site {name} has other addresses or keys, and is followed"
+                )
+            }
             Self::ZoneLearnt {
                 zone,
                 primary,

@@ -216,7 +216,7 @@ impl Pool {
             match peer.transfer(apex, have.cloned()).await {
                 Ok(fetched) => {
                     let got = match &fetched.incoming {
-                        Incoming::UpToDate { .. } => Got::UpToDate,
+                        Incoming::UpToDate { serial } => Got::UpToDate { serial: *serial },
                         Incoming::Full(zone) => Got::Full(zone.clone()),
                         Incoming::Diffs { zone, diffs } => Got::Diffs(zone.clone(), diffs.clone()),
                     };

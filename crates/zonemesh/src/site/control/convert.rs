@@ -149,9 +149,9 @@ pub(crate) fn event(happening: &core::Happening) -> api::What {
         H::SiteLeft(name) => api::What::SiteLeft {
             name: name.to_string(),
         },
-        H::SiteChanged(name) => warning(format!(
-            "site {name} has other addresses or keys, and is followed"
-        )),
+        H::SiteChanged(name) => api::What::SiteChanged {
+            name: name.to_string(),
+        },
         H::ZoneLearnt { apex, serial, from } => api::What::ZoneLearnt {
             zone: name_text(apex),
             primary: Some(from.to_string()),

@@ -43,8 +43,14 @@ struct Snapshot {
     ready: bool,
 }
 
-/// What another site says of all zones.
-type There = BTreeMap<Name, Result<SoaAnswer, Failure>>;
+/// What another site says.
+#[derive(Default)]
+struct There {
+    /// Of each zone.
+    zones: BTreeMap<Name, Result<SoaAnswer, Failure>>,
+    /// How long the first answer took.
+    rtt: Option<Duration>,
+}
 
 impl Control {
     async fn snapshot(&self) -> Result<Snapshot, ApiError> {
@@ -154,27 +160,32 @@ impl Control {
     /// Asks one site for its serial of each zone, all at once over the one connection. A site that does not answer the
     /// first question is not asked the others.
     async fn ask(&self, peer: PeerId, zones: &[Name]) -> There {
-        let mut answers = There::new();
+        let mut there = There::default();
         let Some((first, rest)) = zones.split_first() else {
-            return answers;
+            return there;
         };
+        let asked_at = std::time::Instant::now();
         let answer = self.live.pool.soa(&peer, first).await;
         let silent = answer
             .as_ref()
             .err()
             .filter(|failure| failure.unreachable)
             .cloned();
-        answers.insert(first.clone(), answer);
+        there.zones.insert(first.clone(), answer);
         match silent {
             Some(failure) => {
-                answers.extend(rest.iter().map(|zone| (zone.clone(), Err(failure.clone()))));
+                let same = rest.iter().map(|zone| (zone.clone(), Err(failure.clone())));
+                there.zones.extend(same);
             }
             None => {
+                there.rtt = Some(asked_at.elapsed());
                 let asked = rest.iter().map(|zone| self.live.pool.soa(&peer, zone));
-                answers.extend(rest.iter().cloned().zip(join_all(asked).await));
+                there
+                    .zones
+                    .extend(rest.iter().cloned().zip(join_all(asked).await));
             }
         }
-        answers
+        there
     }
 
     fn sites_of(
@@ -247,10 +258,18 @@ impl Control {
             let answers = there.get(&name);
             let failure = answers.and_then(|answers| {
                 answers
+                    .zones
                     .values()
                     .find_map(|answer| answer.as_ref().err().filter(|failure| failure.unreachable))
             });
             status.reachable = Some(failure.is_none());
+            status.rtt_ms = answers
+                .and_then(|answers| answers.rtt)
+                .map(|rtt| rtt.as_millis() as u64);
+            // It answers members also while it is not ready: for what it holds.
+            status.ready = answers
+                .filter(|_| failure.is_none())
+                .map(|answers| answers.zones.values().all(Result::is_ok));
             status.error = failure.map(|failure| failure.message.clone());
             if let Some(failure) = failure {
                 let since =
@@ -283,7 +302,7 @@ impl Control {
         let (directory, _) = self.live.mesh.as_ref()?;
         let mut answers = there
             .values()
-            .filter_map(|zones| zones.get(directory))
+            .filter_map(|there| there.zones.get(directory))
             .filter(|answer| !answer.as_ref().is_err_and(|failure| failure.unreachable))
             .peekable();
         let first = answers.peek()?.as_ref().err()?.message.clone();
@@ -303,7 +322,7 @@ impl Control {
         let answers: Vec<(&String, &Result<SoaAnswer, Failure>)> = there
             .iter()
             .filter(|_| here.spec.mesh)
-            .filter_map(|(site, answers)| Some((site, answers.get(apex)?)))
+            .filter_map(|(site, answers)| Some((site, answers.zones.get(apex)?)))
             .collect();
         let seen = answers
             .iter()
