@@ -355,7 +355,7 @@ fn tail(log: &Path) -> Vec<String> {
 /// Whether another site tells the same: the first site says who is a member, and a primary when all serve a change.
 fn is_echo(event: &Event, from_first: bool) -> bool {
     match event.what {
-        What::SiteJoined { .. } | What::SiteLeft { .. } => !from_first,
+        What::SiteJoined { .. } | What::SiteLeft { .. } | What::SiteChanged { .. } => !from_first,
         What::Published { ref from, .. } => from.is_some(),
         _ => false,
     }

@@ -11,15 +11,18 @@ use zonemesh_mesh::core::{Core, Input, Now, Output, Receipt, Reply, RequestId};
 use super::clock::Clock;
 use super::jobs::Jobs;
 
+/// Makes a request of the core as it is, or the answer at once.
+type Make = Box<dyn FnOnce(&Core, RequestId) -> Result<Input, Reply> + Send>;
+
+/// Takes something out of the core.
+type Look = Box<dyn FnOnce(&Core, Now) + Send>;
+
 /// What other tasks send to the core.
 pub(crate) enum Command {
     /// An event.
     Input(Input),
     /// A request, made of the core as it is at that moment, and where its answer goes.
-    Request(
-        Box<dyn FnOnce(&Core, RequestId) -> Result<Input, Reply> + Send>,
-        oneshot::Sender<Reply>,
-    ),
+    Request(Make, oneshot::Sender<Reply>),
     /// Wait until a serial is served everywhere, or as long as this.
     Wait(
         zonemesh_zone::Name,
@@ -28,7 +31,7 @@ pub(crate) enum Command {
         oneshot::Sender<Receipt>,
     ),
     /// Look at the core.
-    Look(Box<dyn FnOnce(&Core, Now) + Send>),
+    Look(Look),
     /// Take another configuration.
     Configure(Box<zonemesh_mesh::core::Settings>, oneshot::Sender<()>),
     /// Nobody waits for this any longer.

@@ -31,13 +31,16 @@ pub(crate) enum Who {
     Newcomer(Box<Token>),
 }
 
+/// A value of the store: its table, key and octets.
+type Stored = (String, String, Vec<u8>);
+
 /// What a token's holder may change, and the token as it is to be stored in the same commit.
 pub(crate) fn spend(
     token: &Token,
     now: i64,
     from: IpAddr,
     directory: &Directory,
-) -> Result<(SiteIdentity, (String, String, Vec<u8>)), String> {
+) -> Result<(SiteIdentity, Stored), String> {
     let spent = token
         .spend(now, &token.site, from)
         .map_err(|refusal| refusal.to_string())?;
