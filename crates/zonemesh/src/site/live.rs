@@ -107,13 +107,14 @@ impl Live {
         })
     }
 
-    /// Tells those who watch.
+    /// Tells those who watch, and the log.
     pub(crate) fn tell(&self, what: What) {
+        let Subject { zone, peer, serial } = Subject::of(&what);
         match &what {
             What::Warning { .. } | What::PeerLost { .. } | What::Held { .. } => {
-                tracing::warn!("{what}")
+                tracing::warn!(zone, peer, serial, "{what}")
             }
-            _ => tracing::info!("{what}"),
+            _ => tracing::info!(zone, peer, serial, "{what}"),
         }
         // Nobody may be watching; the log has it all the same.
         let _ = self.events.send(Event {
@@ -185,6 +186,59 @@ impl Live {
         self.tell(What::Warning {
             message: format!("the removed site {site} is knocking with its old key, and is refused; destroy its disk, or invite it anew"),
         });
+    }
+}
+
+/// What an event is about, for the log.
+#[derive(Default)]
+struct Subject<'w> {
+    zone: Option<&'w str>,
+    peer: Option<&'w str>,
+    serial: Option<u32>,
+}
+
+impl<'w> Subject<'w> {
+    fn of(what: &'w What) -> Self {
+        let zone = |zone: &'w str| Self {
+            zone: Some(zone),
+            ..Self::default()
+        };
+        let peer = |peer: &'w str| Self {
+            peer: Some(peer),
+            ..Self::default()
+        };
+        match what {
+            What::ZoneLearnt {
+                zone: name,
+                primary,
+                serial,
+            } => Self {
+                peer: primary.as_deref(),
+                serial: *serial,
+                ..zone(name)
+            },
+            What::Published {
+                zone: name,
+                serial,
+                from,
+            } => Self {
+                peer: from.as_deref(),
+                serial: Some(*serial),
+                ..zone(name)
+            },
+            What::ServedEverywhere {
+                zone: name, serial, ..
+            } => Self {
+                serial: Some(*serial),
+                ..zone(name)
+            },
+            What::ZoneRemoved { zone: name } => zone(name),
+            What::SiteJoined { name } | What::SiteLeft { name } | What::SiteChanged { name } => {
+                peer(name)
+            }
+            What::PeerLost { peer: name, .. } => peer(name),
+            _ => Self::default(),
+        }
     }
 }
 
