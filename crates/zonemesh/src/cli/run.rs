@@ -78,7 +78,7 @@ async fn run(path: &Path, data_dir: Option<&Path>, join: Option<String>) -> Outc
     let path =
         std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
     let (config, loud) = config::load_or_last_good(&path, data_dir)?;
-    logging::init(&config.log);
+    let _written = logging::init(&config.log);
     if let Some(loud) = &loud {
         tracing::error!(
             config = %path.display(),
