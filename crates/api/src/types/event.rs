@@ -115,6 +115,12 @@ pub enum What {
     Warning {
         /// In a sentence.
         message: String,
+        /// The zone that it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        zone: Option<String>,
+        /// The peer that it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peer: Option<String>,
     },
 }
 
@@ -174,7 +180,7 @@ impl std::fmt::Display for What {
                     "held by the brake: {reason}; `zonemesh plan approve {id}` lets it go on"
                 )
             }
-            Self::Warning { message } => write!(f, "warning: {message}"),
+            Self::Warning { message, .. } => write!(f, "warning: {message}"),
         }
     }
 }

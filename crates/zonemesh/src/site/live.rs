@@ -184,6 +184,8 @@ impl Live {
         knocks.insert(site.to_owned(), now);
         drop(knocks);
         self.tell(What::Warning {
+            zone: None,
+            peer: Some(site.to_owned()),
             message: format!("the removed site {site} is knocking with its old key, and is refused; destroy its disk, or invite it anew"),
         });
     }
@@ -237,6 +239,11 @@ impl<'w> Subject<'w> {
                 peer(name)
             }
             What::PeerLost { peer: name, .. } => peer(name),
+            What::Warning { zone, peer, .. } => Self {
+                zone: zone.as_deref(),
+                peer: peer.as_deref(),
+                serial: None,
+            },
             _ => Self::default(),
         }
     }

@@ -141,7 +141,12 @@ pub(super) fn finding(finding: &zonemesh_zone::finding::Finding) -> api::Finding
 /// What the core tells the user, in the API's words; none for what has no place there.
 pub(crate) fn event(happening: &core::Happening) -> api::What {
     use core::Happening as H;
-    let warning = |message: String| api::What::Warning { message };
+    let warning =
+        |apex: Option<&Name>, peer: Option<&core::PeerId>, message: String| api::What::Warning {
+            message,
+            zone: apex.map(name_text),
+            peer: peer.map(ToString::to_string),
+        };
     match happening {
         H::SiteJoined(name) => api::What::SiteJoined {
             name: name.to_string(),
@@ -187,9 +192,11 @@ pub(crate) fn event(happening: &core::Happening) -> api::What {
             apex,
             from,
             message,
-        } => warning(format!(
-            "{apex} could not be had from any source; {from} said last: {message}"
-        )),
+        } => warning(
+            Some(apex),
+            Some(from),
+            format!("{apex} could not be had from any source; {from} said last: {message}"),
+        ),
         H::PeerLost { peer, message } => api::What::PeerLost {
             peer: peer.to_string(),
             reason: message.clone(),
@@ -203,15 +210,25 @@ pub(crate) fn event(happening: &core::Happening) -> api::What {
             peer,
             theirs,
             ours,
-        } => warning(format!(
-            "{peer} has serial {theirs} of {apex}, this site, its primary, only {ours}: publishing a greater one"
-        )),
-        H::Expired(apex) => warning(format!(
-            "{apex} has expired: no source could be reached for as long as its SOA allows; it is not answered"
-        )),
-        H::HalfExpired(apex) => warning(format!(
-            "{apex} could not be refreshed for half of its expire time"
-        )),
+        } => warning(
+            Some(apex),
+            Some(peer),
+            format!(
+                "{peer} has serial {theirs} of {apex}, this site, its primary, only {ours}: publishing a greater one"
+            ),
+        ),
+        H::Expired(apex) => warning(
+            Some(apex),
+            None,
+            format!(
+                "{apex} has expired: no source could be reached for as long as its SOA allows; it is not answered"
+            ),
+        ),
+        H::HalfExpired(apex) => warning(
+            Some(apex),
+            None,
+            format!("{apex} could not be refreshed for half of its expire time"),
+        ),
         H::Healed(apex) => api::What::Healed {
             subject: format!("zone {apex}"),
             after_secs: 0,
@@ -220,13 +237,17 @@ pub(crate) fn event(happening: &core::Happening) -> api::What {
             id: hash.clone(),
             reason: message.clone(),
         },
-        H::Blocked(message) => warning(message.clone()),
+        H::Blocked(message) => warning(None, None, message.clone()),
         H::CommitFailed { zones, message } => {
             let zones: Vec<String> = zones.iter().map(name_text).collect();
-            warning(format!(
-                "a change of {} is not durable and was not made: {message}",
-                zones.join(", ")
-            ))
+            warning(
+                None,
+                None,
+                format!(
+                    "a change of {} is not durable and was not made: {message}",
+                    zones.join(", ")
+                ),
+            )
         }
     }
 }
