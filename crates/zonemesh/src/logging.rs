@@ -133,10 +133,11 @@ fn write_all(mut out: impl Write, json: bool, jobs: &Receiver<Job>, lost: &Atomi
         }
         let lost = lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            let _lost = writeln!(
-                out,
-                "{{\"level\":\"WARN\",\"message\":\"{lost} log lines were lost: they were not read fast enough\"}}"
-            );
+            let note = format!("{lost} log lines were lost: they were not read fast enough");
+            let _lost = match json {
+                true => writeln!(out, "{{\"level\":\"WARN\",\"message\":\"{note}\"}}"),
+                false => writeln!(out, "WARN {note}"),
+            };
         }
     }
 }
