@@ -402,7 +402,7 @@ impl Core {
             self.drop_zone(zone);
         }
         for zone in &step.reset {
-            self.reset_zone(zone);
+            self.reset_zone(zone, now);
         }
         for (zone, brought) in &step.next {
             let spec = self.member_spec(&apex, zone, brought);
@@ -485,7 +485,7 @@ impl Core {
     fn remember(&mut self, catalog: &Name, members: &Members) {
         if let Some(value) = encode(members) {
             let note = (CATALOG_MEMBERS.to_owned(), store_key(catalog), value);
-            self.commit(Vec::new(), vec![note], None, None);
+            self.commit(Vec::new(), vec![note], None);
         }
     }
 
@@ -564,7 +564,7 @@ impl Core {
     fn produce(&mut self, produced: &Produced) {
         match self.produced_zone(produced) {
             Ok(Some(zone)) => match self.next_version(&zone) {
-                Ok(Some(version)) => self.commit(vec![version], Vec::new(), None, None),
+                Ok(Some(version)) => self.commit(vec![version], Vec::new(), None),
                 Ok(None) => {}
                 Err(error) => {
                     let why = error.to_string();

@@ -2,31 +2,47 @@
 
 use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
 
-use super::{Change, Core, Happening, NewVersion, Now, Output, PeerId, Reply, RequestId};
+use super::{Answer, Change, Core, Happening, NewVersion, Now, Output, PeerId, Reply, RequestId};
 
 impl Core {
     /// Makes a change to a zone, and answers when it is durable.
     pub(super) fn change(&mut self, request: RequestId, change: Change, _now: Now) {
         match self.changed_zone(&change) {
             Err((rcode, reason)) => self.reply(Some(request), Reply::Refused { rcode, reason }),
-            Ok(None) => {
-                let serial = self
-                    .zones
-                    .get(change.apex())
-                    .and_then(|entry| entry.head.as_ref())
-                    .map(Zone::serial);
-                self.reply(
-                    Some(request),
-                    Reply::Done {
-                        serial: serial.unwrap_or(Serial(0)),
-                        changed: false,
-                    },
-                );
-            }
+            Ok(None) => self.unchanged(Some(request), change.apex()),
             Ok(Some(version)) => {
-                let answer = (version.zone.apex().clone(), version.zone.serial());
-                self.commit(vec![version], Vec::new(), Some(request), Some(answer));
+                let answer = Answer {
+                    request,
+                    serial: version.zone.serial(),
+                    changed: true,
+                };
+                self.commit(vec![version], Vec::new(), Some(answer));
             }
+        }
+    }
+
+    /// Answers a request that changes nothing: at once when what it wants is durable, else together with the commit that
+    /// makes it so.
+    pub(super) fn unchanged(&mut self, request: Option<RequestId>, apex: &Name) {
+        let Some(request) = request else { return };
+        let head = self.zones.get(apex).and_then(|entry| entry.head.as_ref());
+        let answer = Answer {
+            request,
+            serial: head.map_or(Serial(0), Zone::serial),
+            changed: false,
+        };
+        let pending = self.commits.values_mut().rev().find(|pending| {
+            !pending.doomed && pending.zones.iter().any(|new| new.zone.apex() == apex)
+        });
+        match pending {
+            Some(pending) => pending.answers.push(answer),
+            None => self.reply(
+                Some(request),
+                Reply::Done {
+                    serial: answer.serial,
+                    changed: false,
+                },
+            ),
         }
     }
 
@@ -86,12 +102,10 @@ impl Core {
                 Some(floor) if !edited.serial().is_after(floor) => floor.next(),
                 _ => edited.serial(),
             };
-            return Ok(Some(NewVersion {
-                zone: with_serial(edited, serial)?,
-                diffs: Vec::new(),
-                from: None,
-                base: None,
-            }));
+            return Ok(Some(NewVersion::made(
+                with_serial(edited, serial)?,
+                Vec::new(),
+            )));
         };
         let same_soa = with_serial(edited, head.serial())?;
         if same_soa.same_contents(head) {
@@ -108,12 +122,7 @@ impl Core {
         let diff = head.diff(&zone);
         // Made from the head, the new version shares with it what did not change, also when `edited` was read from a file.
         let zone = head.apply(&diff).unwrap_or(zone);
-        Ok(Some(NewVersion {
-            zone,
-            diffs: vec![diff],
-            from: None,
-            base: None,
-        }))
+        Ok(Some(NewVersion::made(zone, vec![diff])))
     }
 
     /// A peer has a greater serial than we, who are the primary: go above it, or nobody will take our changes.
@@ -145,17 +154,7 @@ impl Core {
         match with_serial(&head, serial) {
             Ok(zone) => {
                 let diffs = vec![head.diff(&zone)];
-                self.commit(
-                    vec![NewVersion {
-                        zone,
-                        diffs,
-                        from: None,
-                        base: None,
-                    }],
-                    Vec::new(),
-                    None,
-                    None,
-                );
+                self.commit(vec![NewVersion::made(zone, diffs)], Vec::new(), None);
             }
             Err(error) => self.happened(Happening::Blocked(format!("{apex}: {error}"))),
         }

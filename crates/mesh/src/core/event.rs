@@ -62,8 +62,11 @@ pub struct ZoneSpec {
 /// What a transfer brought.
 #[derive(Clone, Debug)]
 pub enum Got {
-    /// The source has what we have.
-    UpToDate,
+    /// The source has nothing newer than what we have.
+    UpToDate {
+        /// What it has; may be older than ours.
+        serial: Serial,
+    },
     /// A whole zone.
     Full(Zone),
     /// The zone that the differences lead to, and they.
@@ -90,6 +93,17 @@ pub struct Held {
     pub expires_at: Option<i64>,
     /// Unix time of the last success with a source.
     pub last_refresh: Option<i64>,
+    /// Whether this site was made its primary by command, and the directory may not say so yet: see [`HOSTED`].
+    pub hosted: bool,
+}
+
+/// The table of the store in which zones are kept that this site was made primary of by command, until the directory says
+/// so: by [`hosted_key`], with a value that is empty when that is over.
+pub const HOSTED: &str = "hosted";
+
+/// Under which key of [`HOSTED`] a zone is kept.
+pub fn hosted_key(apex: &Name) -> String {
+    apex.fmt_with_dot().to_string().to_ascii_lowercase()
 }
 
 /// A change that an operator or a program asks for.
@@ -321,8 +335,23 @@ pub struct NewVersion {
     pub diffs: Vec<Diff>,
     /// Who it was transferred from; none when it was made here.
     pub from: Option<PeerId>,
-    /// The version before, filled in when the commit is asked for.
+    /// The version before, filled in when the commit is asked for; none where this one may have any serial.
     pub base: Option<Zone>,
+    /// Whether it takes the place of what is held whatever its serial: its member node in a catalog is another (RFC 9432 §5.4).
+    pub forced: bool,
+}
+
+impl NewVersion {
+    /// A version that was made here, and the differences that lead to it.
+    pub(super) fn made(zone: Zone, diffs: Vec<Diff>) -> Self {
+        Self {
+            zone,
+            diffs,
+            from: None,
+            base: None,
+            forced: false,
+        }
+    }
 }
 
 /// The answer to a request.

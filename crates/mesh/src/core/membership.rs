@@ -11,7 +11,8 @@ use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
 use super::change::with_serial;
 use super::peers::Peer;
 use super::{
-    Core, Entry, Happening, Held, NewVersion, Now, Output, PeerId, Reply, RequestId, ZoneSpec,
+    Answer, Core, Entry, HOSTED, Happening, Held, NewVersion, Now, Output, PeerId, Reply,
+    RequestId, ZoneSpec, hosted_key,
 };
 use crate::brake::{Approvals, Breaker, Fingerprint};
 use crate::desired::{self, Local, Source, ZoneRole, ZoneSetup, desired};
@@ -55,7 +56,10 @@ pub(super) struct Mesh {
     observed: Observed,
     /// Zones that this site was made primary of by command, until the directory has them.
     hosted: BTreeSet<Name>,
-    announced_at: Option<Duration>,
+    /// Those of them that were there at the start: whoever wanted them listed may be gone.
+    unlisted: BTreeSet<Name>,
+    /// What was last announced, and when.
+    announced: Option<(Duration, (Site, Vec<Name>))>,
     approvals: Approvals,
     breaker: Breaker,
     last: Option<Report>,
@@ -93,7 +97,8 @@ impl Mesh {
                 ..Observed::default()
             },
             hosted: BTreeSet::new(),
-            announced_at: None,
+            unlisted: BTreeSet::new(),
+            announced: None,
             approvals: Approvals::default(),
             breaker: Breaker::default(),
             last: None,
@@ -194,8 +199,10 @@ impl Core {
             node: None,
             members_only: false,
         };
+        let mut hosted = Vec::new();
         for held in held {
             let apex = held.zone.apex().clone();
+            hosted.extend(held.hosted.then(|| apex.clone()));
             let spec = mesh_spec(&self.mesh, &apex, &unknown);
             if let (Some(mesh), false) = (&mut self.mesh, own.contains(&apex)) {
                 mesh.observed.zones.insert(apex.clone(), unknown.clone());
@@ -214,6 +221,20 @@ impl Core {
                 .entry(apex.clone())
                 .or_insert_with(|| Entry::new(spec.clone()));
             entry.spec = spec;
+        }
+        // What was acknowledged before a crash stays, also where the directory that is held here is older than that.
+        let listed = |apex: &Name| {
+            let owners = mesh.directory.value().map(|directory| &directory.owners);
+            owners.is_some_and(|owners| owners.contains_key(apex))
+        };
+        hosted.retain(|apex| !listed(apex));
+        for apex in hosted {
+            mesh.observed.zones.remove(&apex);
+            if let Some(entry) = self.zones.get_mut(&apex) {
+                entry.spec = mesh.spec(&apex, &made_primary());
+            }
+            mesh.unlisted.insert(apex.clone());
+            mesh.hosted.insert(apex);
         }
         let empty = own.iter().all(|apex| {
             self.zones
@@ -243,13 +264,8 @@ impl Core {
         };
         match (directory, catalog) {
             (Ok(directory), Ok(catalog)) => {
-                let new = |zone| NewVersion {
-                    zone,
-                    diffs: Vec::new(),
-                    from: None,
-                    base: None,
-                };
-                self.commit(vec![new(directory), new(catalog)], Vec::new(), None, None);
+                let new = |zone| NewVersion::made(zone, Vec::new());
+                self.commit(vec![new(directory), new(catalog)], Vec::new(), None);
             }
             (Err(error), _) => self.happened(Happening::Blocked(format!(
                 "the directory cannot be made: {error}"
@@ -261,13 +277,7 @@ impl Core {
     }
 
     /// Makes this site the primary of a zone, ahead of the directory.
-    pub(super) fn host(
-        &mut self,
-        request: RequestId,
-        zone: Zone,
-        high_water: Option<Serial>,
-        now: Now,
-    ) {
+    pub(super) fn host(&mut self, request: RequestId, zone: Zone, high_water: Option<Serial>) {
         let apex = zone.apex().clone();
         if self.zones.contains_key(&apex) {
             let reason = format!("{apex} is served here already");
@@ -279,26 +289,62 @@ impl Core {
                 },
             );
         }
-        let setup = ZoneSetup {
-            role: ZoneRole::Primary,
-            node: None,
-            members_only: false,
-        };
-        let spec = mesh_spec(&self.mesh, &apex, &setup);
+        let spec = mesh_spec(&self.mesh, &apex, &made_primary());
         let mut entry = Entry::new(spec);
         entry.high_water = high_water;
         self.zones.insert(apex.clone(), entry);
+        let mut also = Vec::new();
         if let Some(mesh) = &mut self.mesh {
-            mesh.hosted.insert(apex);
+            also.push((HOSTED.to_owned(), hosted_key(&apex), b"1".to_vec()));
+            mesh.hosted.insert(apex.clone());
         }
-        self.change(request, super::Change::Replace(zone), now);
+        match self.next_version(&zone) {
+            Ok(Some(version)) => {
+                let answer = Answer {
+                    request,
+                    serial: version.zone.serial(),
+                    changed: true,
+                };
+                self.commit(vec![version], also, Some(answer));
+            }
+            // Nothing is held of it, so that any contents are new.
+            Ok(None) => self.unchanged(Some(request), &apex),
+            Err(error) => {
+                self.give_up_hosting(&apex);
+                let reason = error.to_string();
+                let rcode = Rcode::REFUSED;
+                self.reply(Some(request), Reply::Refused { rcode, reason });
+            }
+        }
     }
 
     /// Takes that back.
     pub(super) fn unhost(&mut self, apex: &Name) {
         let Some(mesh) = &mut self.mesh else { return };
         if mesh.hosted.remove(apex) {
+            mesh.unlisted.remove(apex);
             self.drop_zone(apex);
+            self.forget_hosted(vec![apex.clone()]);
+        }
+    }
+
+    /// Takes that back where the first version could not be stored.
+    pub(super) fn give_up_hosting(&mut self, apex: &Name) {
+        let empty = self
+            .zones
+            .get(apex)
+            .is_some_and(|entry| entry.head.is_none());
+        let hosted = |mesh: &Mesh| mesh.hosted.contains(apex);
+        if empty && self.mesh.as_ref().is_some_and(hosted) {
+            self.unhost(apex);
+        }
+    }
+
+    /// The directory says what had to be remembered until then, or nobody wants it any longer.
+    fn forget_hosted(&mut self, zones: Vec<Name>) {
+        let none = |apex: &Name| (HOSTED.to_owned(), hosted_key(apex), Vec::new());
+        if !zones.is_empty() {
+            self.commit(Vec::new(), zones.iter().map(none).collect(), None);
         }
     }
 
@@ -347,6 +393,15 @@ fn taken_over(directory: &Zone, catalog: Option<&Zone>, me: &Site) -> Result<Zon
         Ok(editor.finish()?)
     };
     publish().map_err(|error| error.to_string())
+}
+
+/// What a zone is to the site that was made its primary here, ahead of the directory.
+fn made_primary() -> ZoneSetup {
+    ZoneSetup {
+        role: ZoneRole::Primary,
+        node: None,
+        members_only: false,
+    }
 }
 
 /// What a setup means to a zone of this mesh; of a server without one, that it is primary or nothing.
@@ -449,8 +504,14 @@ impl Core {
         if let Some(mesh) = &mut self.mesh {
             mesh.next_reconcile = now.mono + pace;
             if let Some(directory) = mesh.directory.value() {
-                mesh.hosted
-                    .retain(|zone| !directory.owners.contains_key(zone));
+                let owners = &directory.owners;
+                let listed = mesh.hosted.iter().filter(|zone| owners.contains_key(*zone));
+                let listed: Vec<Name> = listed.cloned().collect();
+                for zone in &listed {
+                    mesh.hosted.remove(zone);
+                    mesh.unlisted.remove(zone);
+                }
+                self.forget_hosted(listed);
             }
         }
         self.follow_plan(now);
@@ -524,6 +585,12 @@ impl Core {
             });
         }
         self.carry_out(&plan, now);
+        if let Some(mesh) = &mut self.mesh
+            && !plan.actions.is_empty()
+        {
+            // Once more, to see that nothing is left to do; or why there is.
+            mesh.next_reconcile = now.mono;
+        }
     }
 
     /// Does what a plan says. No choice is left to make here.
@@ -555,7 +622,7 @@ impl Core {
                         && from.node.is_some()
                         && from.node != to.node
                     {
-                        self.reset_zone(zone);
+                        self.reset_zone(zone, now);
                     }
                 }
                 Action::RemoveZone { zone, .. } => self.drop_zone(zone),
@@ -589,13 +656,19 @@ impl Core {
     /// Runs a zone as its setup says.
     fn run_zone(&mut self, apex: &Name, now: Now) {
         let Some(mesh) = &self.mesh else { return };
-        let hosted = ZoneSetup {
-            role: ZoneRole::Primary,
-            node: None,
-            members_only: false,
-        };
+        let hosted = made_primary();
         let setup = mesh.observed.zones.get(apex).unwrap_or(&hosted);
-        let spec = mesh.spec(apex, setup);
+        let mut spec = mesh.spec(apex, setup);
+        if spec.primary {
+            // Foreign secondaries of the configuration are told by the primary, whatever the mesh says besides.
+            let configured = self.settings.zones.iter().filter(|own| own.apex == *apex);
+            spec.notify.extend(
+                configured
+                    .flat_map(|own| &own.notify)
+                    .filter(|peer| matches!(peer, PeerId::Foreign(_)))
+                    .cloned(),
+            );
+        }
         match self.zones.get(apex) {
             None => {
                 self.add_zone(spec);
@@ -703,6 +776,10 @@ impl Core {
             });
         }
         self.out.push(Output::Members(members));
+        // Who has left is waited for no longer.
+        for apex in self.waited_for() {
+            self.count_receipts(&apex, now);
+        }
     }
 
     /// Publishes this site and its zones in the directory where they are not, or not as they are.
@@ -720,24 +797,37 @@ impl Core {
         // The role is given and taken in the directory, not by the site itself.
         let mut site = me.site.clone();
         site.role = published.map_or(site.role, |published| published.role);
-        let zones: Vec<Name> = self
-            .settings
-            .zones
-            .iter()
-            .filter(|spec| spec.primary && spec.mesh && !directory.owners.contains_key(&spec.apex))
-            .filter(|spec| {
-                self.zones
-                    .get(&spec.apex)
-                    .is_some_and(|entry| entry.served.is_some())
-            })
-            .map(|spec| spec.apex.clone())
+        // As it will be read.
+        site.addresses.sort_unstable();
+        site.addresses.dedup();
+        site.pins.sort_unstable();
+        site.pins.dedup();
+        let own = self.settings.zones.iter();
+        let own = own
+            .filter(|spec| spec.primary && spec.mesh)
+            .map(|spec| &spec.apex);
+        let held = |apex: &&Name| {
+            let entry = self.zones.get(*apex);
+            entry.is_some_and(|entry| entry.served.is_some())
+        };
+        let zones: BTreeSet<Name> = own
+            .chain(&mesh.unlisted)
+            .filter(|apex| !directory.owners.contains_key(*apex))
+            .filter(held)
+            .cloned()
             .collect();
+        let zones: Vec<Name> = zones.into_iter().collect();
         if published == Some(&site) && zones.is_empty() {
             return;
         }
+        // What was said already gets time to come back before it is said again.
         let wait = self.settings.pace.floor * 5;
-        if mesh.announced_at.is_some_and(|at| now.mono < at + wait) {
-            let due = mesh.announced_at.map(|at| at + wait).unwrap_or(now.mono);
+        let said = (site.clone(), zones.clone());
+        if let Some((at, before)) = &mesh.announced
+            && *before == said
+            && now.mono < *at + wait
+        {
+            let due = *at + wait;
             if let Some(mesh) = &mut self.mesh {
                 mesh.next_reconcile = mesh.next_reconcile.min(due);
             }
@@ -756,7 +846,7 @@ impl Core {
             });
         }
         if let Some(mesh) = &mut self.mesh {
-            mesh.announced_at = Some(now.mono);
+            mesh.announced = Some((now.mono, said));
             mesh.next_reconcile = mesh.next_reconcile.min(now.mono + wait);
         }
     }
@@ -796,34 +886,23 @@ impl Core {
     ) {
         match self.directory_versions(edited) {
             Err((rcode, reason)) => self.reply(request, Reply::Refused { rcode, reason }),
-            Ok(versions) if versions.is_empty() && also.is_empty() => {
-                let serial = self
-                    .mesh
-                    .as_ref()
-                    .and_then(|mesh| self.head(&mesh.settings.directory))
-                    .map(Zone::serial);
-                self.reply(
-                    request,
-                    Reply::Done {
-                        serial: serial.unwrap_or(Serial(0)),
-                        changed: false,
-                    },
-                );
-            }
             Ok(versions) => {
-                let directory = self
-                    .mesh
-                    .as_ref()
-                    .map(|mesh| mesh.settings.directory.clone());
-                let answer = directory.and_then(|apex| {
-                    let new = versions
-                        .iter()
-                        .find(|version| *version.zone.apex() == apex)
-                        .map(|version| &version.zone);
-                    let serial = new.or(self.head(&apex))?.serial();
-                    Some((apex, serial))
+                let Some(mesh) = &self.mesh else { return };
+                let apex = mesh.settings.directory.clone();
+                if versions.is_empty() && also.is_empty() {
+                    return self.unchanged(request, &apex);
+                }
+                let new = versions
+                    .iter()
+                    .find(|version| *version.zone.apex() == apex)
+                    .map(|version| &version.zone);
+                let serial = new.or(self.head(&apex)).map_or(Serial(0), Zone::serial);
+                let answer = request.map(|request| Answer {
+                    request,
+                    serial,
+                    changed: true,
                 });
-                self.commit(versions, also, request, answer);
+                self.commit(versions, also, answer);
             }
         }
     }
@@ -867,12 +946,7 @@ impl Core {
         {
             let zone = with_serial(&zone, serial).map_err(|error| fail(error.to_string()))?;
             let diffs = vec![catalog.diff(&zone)];
-            versions.push(NewVersion {
-                zone,
-                diffs,
-                from: None,
-                base: None,
-            });
+            versions.push(NewVersion::made(zone, diffs));
         }
         Ok(versions)
     }

@@ -108,9 +108,18 @@ pub struct Core {
 /// A commit that the store has not answered yet.
 struct PendingCommit {
     zones: Vec<NewVersion>,
-    request: Option<RequestId>,
-    /// The zone whose serial the request is answered with.
-    answer: Option<(Name, Serial)>,
+    /// Who waits for it.
+    answers: Vec<Answer>,
+    /// Whether it was made from a version that could not be stored, and so cannot be either.
+    doomed: bool,
+}
+
+/// What a request is answered with when what it depends on is durable.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    request: RequestId,
+    serial: Serial,
+    changed: bool,
 }
 
 /// # Running
@@ -172,7 +181,7 @@ impl Core {
                 request,
                 zone,
                 high_water,
-            } => self.host(request, zone, high_water, now),
+            } => self.host(request, zone, high_water),
             Input::Unhost { apex } => self.unhost(&apex),
             Input::Forget { request } => self.waiting.retain(|waiting| waiting.request != request),
             Input::Refresh { apex } => self.refresh(&apex, None, now),

@@ -48,6 +48,14 @@ impl Core {
         elsewhere && self.waiting.iter().any(|wait| wait.apex == *directory)
     }
 
+    /// The zones that somebody waits for.
+    pub(super) fn waited_for(&self) -> Vec<Name> {
+        let mut zones: Vec<Name> = self.waiting.iter().map(|wait| wait.apex.clone()).collect();
+        zones.sort();
+        zones.dedup();
+        zones
+    }
+
     /// Looks whether anything that is waited for is served by more sites now, and tells the user when a change is
     /// served by all.
     pub(super) fn count_receipts(&mut self, apex: &Name, now: Now) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Soa, Zone};
 
 use super::{
-    CommitId, Core, Failure, Got, Happening, Held, NewVersion, Now, Output, PeerId, PendingCommit,
-    RequestId, ZoneSpec, ZoneView,
+    Answer, CommitId, Core, Failure, Got, Happening, Held, NewVersion, Now, Output, PeerId,
+    PendingCommit, ZoneSpec, ZoneView,
 };
 
 /// One zone at this site.
@@ -49,6 +49,12 @@ struct Refresh {
     renewed: bool,
     expired: bool,
     half_told: bool,
+    /// When to look whether it has expired.
+    look: Option<Duration>,
+    /// A source other than the primary that had nothing newer, while others were still to be asked; and what it told of expiry.
+    confirmed: Option<(PeerId, Option<u32>)>,
+    /// Whether the whole zone is wanted, whatever is held.
+    whole: bool,
 }
 
 /// A NOTIFY that is owed to a peer.
@@ -104,7 +110,13 @@ impl Entry {
             .filter(|tell| !tell.under_way)
             .map(|tell| tell.due)
             .min();
-        refresh.into_iter().chain(tell).min()
+        let look = self.refresh.look.filter(|_| !self.spec.primary);
+        refresh.into_iter().chain(tell).chain(look).min()
+    }
+
+    /// What a source is asked for the difference to.
+    fn have(&self) -> Option<Zone> {
+        self.head.clone().filter(|_| !self.refresh.whole)
     }
 
     /// The serial that the next version must exceed.
@@ -204,6 +216,7 @@ impl Core {
                 held && entry.refresh.expires_at.is_some_and(|at| at <= now.wall);
         }
         self.publish(apex, Vec::new());
+        self.check_expiry(apex, now);
         if self
             .zones
             .get(apex)
@@ -235,8 +248,10 @@ impl Core {
             .retain(|peer, _| spec.notify.contains(peer) || spec.sources.contains(peer));
         entry.spec = spec;
         if was_primary != entry.spec.primary {
+            // What was never to expire does from now on.
+            let expire = entry.served.is_some().then(|| now.wall + entry.times().2);
             entry.refresh = Refresh {
-                expires_at: entry.refresh.expires_at,
+                expires_at: entry.refresh.expires_at.or(expire),
                 ..Refresh::default()
             };
             return self.serve_held(&apex, now);
@@ -265,17 +280,20 @@ impl Core {
         self.happened(Happening::ZoneRemoved(apex.clone()));
     }
 
-    /// Forgets the difference to what its source has, so that the whole zone is transferred; the old copy serves until then.
-    pub(super) fn reset_zone(&mut self, apex: &Name) {
-        if let Some(entry) = self.zones.get_mut(apex)
-            && !entry.spec.primary
-        {
-            entry.head = None;
-            entry.high_water = None;
-            entry.shown.clear();
-            entry.refresh.at = Some(Duration::ZERO);
-            self.schedule(apex);
+    /// Has the whole zone transferred, whatever is held; the old copy serves until then.
+    pub(super) fn reset_zone(&mut self, apex: &Name, now: Now) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        if entry.spec.primary {
+            return;
         }
+        entry.refresh.whole = true;
+        entry.refresh.at = Some(now.mono);
+        if entry.refresh.asking.is_some() || entry.commits > 0 {
+            entry.refresh.again = Some(None);
+        }
+        self.schedule(apex);
     }
 
     fn publish(&mut self, apex: &Name, diffs: Vec<Diff>) {
@@ -313,7 +331,16 @@ impl Core {
             .map(|(peer, _)| peer.clone())
             .collect();
         for peer in due {
-            self.send_notify(apex, &peer, now);
+            if !self.is_lost_site(&peer) {
+                self.send_notify(apex, &peer, now);
+            } else if let Some(tell) = self
+                .zones
+                .get_mut(apex)
+                .and_then(|entry| entry.tell.get_mut(&peer))
+            {
+                // A probe finds out for all zones at once when it is back; see `tell_now`.
+                tell.due = now.mono + self.settings.pace.cap;
+            }
         }
     }
 
@@ -350,11 +377,20 @@ impl Core {
         }
         let from = sources.remove(0);
         entry.refresh.again = None;
-        entry.refresh.asking = Some((from.clone(), sources));
+        entry.refresh.confirmed = None;
+        self.ask(apex, from, sources);
+    }
+
+    /// Asks one source, and those that come after it if need be.
+    fn ask(&mut self, apex: &Name, from: PeerId, rest: Vec<PeerId>) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        entry.refresh.asking = Some((from.clone(), rest));
         self.out.push(Output::Transfer {
             apex: apex.clone(),
             from,
-            have: entry.head.clone(),
+            have: entry.have(),
         });
         self.schedule(apex);
     }
@@ -391,7 +427,13 @@ impl Core {
             _ => true,
         };
         if news || entry.refresh.expired {
-            self.refresh(apex, Some(from), now);
+            // Whoever may tell of a change need not be one who has it.
+            let first = entry.spec.sources.contains(&from).then_some(from);
+            return self.refresh(apex, first, now);
+        }
+        // Its primary has lost track of what is served here, or has an older version than it once published.
+        if entry.spec.sources.first() == Some(&from) {
+            self.tell_back(apex, now);
         }
     }
 
@@ -410,19 +452,20 @@ impl Core {
         // The answer to a question of before the zone was given another role is no answer to the one that is open now.
         match entry.refresh.asking.take_if(|(asked, _)| *asked == from) {
             None => return,
+            // Whether the peer is back comes last: that asks again whatever it could not give before.
             Some((_, rest)) => match result {
                 Err(failure) => {
+                    self.try_next(apex, from.clone(), rest, failure.message.clone(), now);
                     if failure.unreachable {
                         self.peer_failed(&from, &failure.message, now);
                     } else {
                         self.peer_answered(&from, now);
                     }
-                    self.try_next(apex, from, rest, failure.message, now);
                 }
                 Ok(got) => {
                     entry.refresh.told_expire = expire;
+                    self.take_transfer(apex, from.clone(), rest, got, now);
                     self.peer_answered(&from, now);
-                    self.take_transfer(apex, from, rest, got, now);
                 }
             },
         }
@@ -433,16 +476,19 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        let (zone, diffs) = match got {
-            Got::UpToDate | Got::Diffs(..) if entry.head.is_none() => {
-                // The zone was reset while the source was asked: what this confirms or builds on counts no longer.
-                return self.refresh(apex, Some(from), now);
-            }
-            Got::UpToDate => {
-                if let Some(head) = &entry.head {
-                    entry.shown.insert(from.clone(), head.serial());
-                }
-                return self.refreshed(apex, from, now);
+        let (zone, mut diffs) = match got {
+            Got::UpToDate { serial } => {
+                entry.shown.insert(from.clone(), serial);
+                return match entry.have().map(|head| head.serial()) {
+                    Some(ours) if ours.is_after(serial) => {
+                        self.behind(apex, from, rest, serial, ours, now)
+                    }
+                    Some(_) => self.confirmed(apex, from, rest, now),
+                    None => {
+                        let message = "asked for the whole zone, and got none".to_owned();
+                        self.try_next(apex, from, rest, message, now)
+                    }
+                };
             }
             Got::Full(zone) => (zone, Vec::new()),
             Got::Diffs(zone, diffs) => (zone, diffs),
@@ -452,38 +498,76 @@ impl Core {
             return self.try_next(apex, from, rest, message, now);
         }
         entry.shown.insert(from.clone(), zone.serial());
-        if let Some(head) = &entry.head {
-            let (ours, theirs) = (head.serial(), zone.serial());
-            if theirs == ours {
-                return self.refreshed(apex, from, now);
-            }
-            if !theirs.is_after(ours) {
-                let message = format!(
-                    "serial {theirs} is behind {ours}, which is held here: the source was set back, or is itself out of date"
-                );
-                return self.try_next(apex, from, rest, message, now);
-            }
-            let start = diffs
-                .first()
-                .and_then(Diff::serials)
-                .map(|(start, _)| start);
-            if start.is_some_and(|start| start != ours) {
-                // Something else was taken in between: these differences are for a version that is no longer ours.
-                return self.refresh(apex, Some(from), now);
+        let mut forced = false;
+        match &entry.head {
+            // Without the version that they start from differences are of no use, but what they lead to is.
+            None => diffs.clear(),
+            Some(head) => {
+                let (ours, theirs) = (head.serial(), zone.serial());
+                let whole = entry.refresh.whole && diffs.is_empty();
+                if theirs == ours && (!whole || head.same_contents(&zone)) {
+                    entry.refresh.whole &= !whole;
+                    return self.confirmed(apex, from, rest, now);
+                }
+                // Sites never go back: the primary hears that it is behind, and goes above. A catalog of another's may want it.
+                forced = whole && (theirs == ours || !entry.spec.mesh);
+                if !theirs.is_after(ours) && !forced {
+                    return self.behind(apex, from, rest, theirs, ours, now);
+                }
+                let start = diffs
+                    .first()
+                    .and_then(Diff::serials)
+                    .map(|(start, _)| start);
+                if start.is_some_and(|start| start != ours) {
+                    // Something else was taken in between: these differences are for a version that is no longer ours.
+                    return self.refresh(apex, Some(from), now);
+                }
             }
         }
         entry.refresh.last_source = Some(from.clone());
-        self.commit(
-            vec![NewVersion {
-                zone,
-                diffs,
-                from: Some(from),
-                base: None,
-            }],
-            Vec::new(),
-            None,
-            None,
+        let version = NewVersion {
+            from: Some(from),
+            forced,
+            ..NewVersion::made(zone, diffs)
+        };
+        self.commit(vec![version], Vec::new(), None);
+    }
+
+    /// A source has an older version than is held here: it is told, so that it can do something about it.
+    fn behind(
+        &mut self,
+        apex: &Name,
+        from: PeerId,
+        rest: Vec<PeerId>,
+        theirs: Serial,
+        ours: Serial,
+        now: Now,
+    ) {
+        let message = format!(
+            "serial {theirs} is behind {ours}, which is held here: the source was set back, or is itself out of date"
         );
+        if self.zones.get(apex).is_some_and(|entry| entry.spec.mesh) {
+            self.tell(apex, from.clone(), now);
+        }
+        self.try_next(apex, from, rest, message, now);
+    }
+
+    /// A source has nothing newer. Only the primary's word is the last one: of the others, one may have a version that it
+    /// published just before it was lost.
+    fn confirmed(&mut self, apex: &Name, from: PeerId, mut rest: Vec<PeerId>, now: Now) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        if entry.spec.sources.first() == Some(&from) || rest.is_empty() {
+            return self.refreshed(apex, from, now);
+        }
+        let told = entry.refresh.told_expire.take();
+        let better = |(_, before): &(PeerId, Option<u32>)| *before < told;
+        if entry.refresh.confirmed.as_ref().is_none_or(better) {
+            entry.refresh.confirmed = Some((from, told));
+        }
+        let next = rest.remove(0);
+        self.ask(apex, next, rest);
     }
 
     /// A source confirmed or renewed what is held.
@@ -505,10 +589,12 @@ impl Core {
         let was_expired = std::mem::take(&mut entry.refresh.expired);
         entry.refresh.errors.remove(&from);
         entry.refresh.failures = 0;
-        entry.refresh.half_told = false;
         entry.refresh.last_success = Some(now.wall);
         entry.refresh.expires_at = Some(before.map_or(granted, |before| before.max(granted)));
-        entry.refresh.expired = entry.refresh.expires_at.is_some_and(|at| at <= now.wall);
+        let left = entry.refresh.expires_at.map_or(0, |at| at - now.wall);
+        entry.refresh.expired = left <= 0;
+        // Half-time is news again only after there was more.
+        entry.refresh.half_told &= left <= expire / 2;
         entry.refresh.last_source = Some(from.clone());
         // Up to a tenth earlier, so that a thousand zones that came together do not ask together ever after.
         let refresh = refresh.max(self.settings.pace.floor);
@@ -522,6 +608,7 @@ impl Core {
             self.publish(apex, Vec::new());
             self.happened(Happening::Healed(apex.clone()));
         }
+        self.check_expiry(apex, now);
         self.tell_back(apex, now);
         self.ask_again(apex, now);
         self.schedule(apex);
@@ -543,13 +630,11 @@ impl Core {
         entry.refresh.errors.insert(from.clone(), message.clone());
         if !rest.is_empty() {
             let next = rest.remove(0);
-            entry.refresh.asking = Some((next.clone(), rest));
-            self.out.push(Output::Transfer {
-                apex: apex.clone(),
-                from: next,
-                have: entry.head.clone(),
-            });
-            return;
+            return self.ask(apex, next, rest);
+        }
+        if let Some((peer, told)) = entry.refresh.confirmed.take() {
+            entry.refresh.told_expire = told;
+            return self.refreshed(apex, peer, now);
         }
         let (_, retry, _) = entry.times();
         let pace = &self.settings.pace;
@@ -557,7 +642,8 @@ impl Core {
         let wait = backoff.min(retry).clamp(pace.floor, pace.cap.max(retry));
         entry.refresh.failures += 1;
         entry.refresh.at = Some(now.mono + wait + wait * jitter as u32 / 1000);
-        if entry.refresh.failures == 1 {
+        // One round without success is a source that starts; two are worth a line.
+        if entry.refresh.failures == 2 {
             self.happened(Happening::TransferFailed {
                 apex: apex.clone(),
                 from,
@@ -578,27 +664,26 @@ impl Core {
         }
     }
 
+    /// Looks whether a zone has expired, or will have in half of its time, and when to look again.
     fn check_expiry(&mut self, apex: &Name, now: Now) {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        let (_, _, expire) = entry.times();
-        let Some(at) = entry
-            .refresh
-            .expires_at
-            .filter(|_| !entry.spec.primary && entry.served.is_some())
-        else {
+        let half = entry.times().2 / 2;
+        entry.refresh.look = None;
+        let held = !entry.spec.primary && entry.served.is_some() && !entry.refresh.expired;
+        let Some(at) = entry.refresh.expires_at.filter(|_| held) else {
             return;
         };
-        if at <= now.wall && !entry.refresh.expired {
+        let left = at.saturating_sub(now.wall);
+        if left <= 0 {
             entry.refresh.expired = true;
             self.publish(apex, Vec::new());
-            self.happened(Happening::Expired(apex.clone()));
-        } else if at - now.wall <= expire / 2
-            && !entry.refresh.half_told
-            && entry.refresh.failures > 0
-        {
-            entry.refresh.half_told = true;
+            return self.happened(Happening::Expired(apex.clone()));
+        }
+        let wait = if left > half { left - half } else { left };
+        entry.refresh.look = Some(now.mono + Duration::from_secs(wait.unsigned_abs()));
+        if left <= half && !std::mem::replace(&mut entry.refresh.half_told, true) {
             self.happened(Happening::HalfExpired(apex.clone()));
         }
     }
@@ -611,14 +696,14 @@ impl Core {
         &mut self,
         mut versions: Vec<NewVersion>,
         also: Vec<(String, String, Vec<u8>)>,
-        request: Option<RequestId>,
-        answer: Option<(Name, Serial)>,
+        answer: Option<Answer>,
     ) {
         let commit = self.next_commit;
         self.next_commit += 1;
         for version in &mut versions {
             if let Some(entry) = self.zones.get_mut(version.zone.apex()) {
-                version.base = entry.head.replace(version.zone.clone());
+                let base = entry.head.replace(version.zone.clone());
+                version.base = base.filter(|_| !version.forced);
                 entry.commits += 1;
             }
         }
@@ -626,8 +711,8 @@ impl Core {
             commit,
             PendingCommit {
                 zones: versions.clone(),
-                request,
-                answer,
+                answers: answer.into_iter().collect(),
+                doomed: false,
             },
         );
         self.out.push(Output::Commit {
@@ -652,54 +737,94 @@ impl Core {
                 entry.commits -= 1;
             }
         }
-        match result {
-            Ok(()) => {
-                for version in pending.zones {
-                    self.install(version, now);
-                }
-                if let Some((_, serial)) = pending.answer {
-                    self.reply(
-                        pending.request,
-                        super::Reply::Done {
-                            serial,
-                            changed: true,
-                        },
-                    );
-                }
-                self.mesh_zones_changed(&apexes, now);
-                self.catalog_zones_changed(&apexes, now);
-            }
-            Err(message) => {
-                for apex in &apexes {
-                    if let Some(entry) = self.zones.get_mut(apex) {
-                        entry.head = entry.served.clone();
-                    }
-                    if let Some(from) = pending
+        if let Err(message) = result {
+            return self.not_committed(commit, pending, apexes, message, now);
+        }
+        for version in pending.zones {
+            self.install(version, now);
+        }
+        for Answer {
+            request,
+            serial,
+            changed,
+        } in pending.answers
+        {
+            self.reply(Some(request), super::Reply::Done { serial, changed });
+        }
+        self.find_heads(&apexes);
+        self.mesh_zones_changed(&apexes, now);
+        self.catalog_zones_changed(&apexes, now);
+    }
+
+    /// Takes back what is not durable, and what was made of it.
+    fn not_committed(
+        &mut self,
+        commit: CommitId,
+        pending: PendingCommit,
+        mut apexes: Vec<Name>,
+        message: String,
+        now: Now,
+    ) {
+        let failed = apexes.clone();
+        // A commit is whole or nothing: what was made from one of its versions fails with it, and so on.
+        // Where it was known to fail, its own have been told by then, and nothing was made of it since.
+        let later = self.commits.range_mut(commit..).filter(|_| !pending.doomed);
+        for (_, later) in later {
+            if later
+                .zones
+                .iter()
+                .any(|version| apexes.contains(version.zone.apex()))
+            {
+                later.doomed = true;
+                apexes.extend(
+                    later
                         .zones
                         .iter()
-                        .find_map(|version| version.from.clone())
-                    {
-                        self.try_next(
-                            apex,
-                            from,
-                            Vec::new(),
-                            format!("could not be stored: {message}"),
-                            now,
-                        );
-                    }
-                }
-                self.reply(
-                    pending.request,
-                    super::Reply::Refused {
-                        rcode: zonemesh_zone::Rcode::SERVFAIL,
-                        reason: message.clone(),
-                    },
+                        .map(|version| version.zone.apex().clone()),
                 );
-                self.happened(Happening::CommitFailed {
-                    zones: apexes,
-                    message,
-                });
             }
+        }
+        self.find_heads(&apexes);
+        for version in pending.zones {
+            let apex = version.zone.apex().clone();
+            match version.from {
+                Some(from) => {
+                    let why = format!("could not be stored: {message}");
+                    self.try_next(&apex, from, Vec::new(), why, now);
+                }
+                None => self.give_up_hosting(&apex),
+            }
+            self.schedule(&apex);
+        }
+        for answer in pending.answers {
+            self.reply(
+                Some(answer.request),
+                super::Reply::Refused {
+                    rcode: zonemesh_zone::Rcode::SERVFAIL,
+                    reason: message.clone(),
+                },
+            );
+        }
+        self.happened(Happening::CommitFailed {
+            zones: failed,
+            message,
+        });
+    }
+
+    /// The newest version of each zone that may still become durable, or else what is served.
+    fn find_heads(&mut self, apexes: &[Name]) {
+        for apex in apexes {
+            let Some(entry) = self.zones.get_mut(apex) else {
+                continue;
+            };
+            let pending = self.commits.values().rev().filter(|commit| !commit.doomed);
+            let newest = pending
+                .flat_map(|commit| &commit.zones)
+                .find(|version| version.zone.apex() == apex);
+            entry.head = match newest {
+                Some(version) => Some(version.zone.clone()),
+                None => entry.served.clone(),
+            };
         }
     }
 
@@ -712,6 +837,9 @@ impl Core {
         let before = entry.served.replace(version.zone).map(|zone| zone.serial());
         entry.see(serial);
         entry.published = Some((now.mono, entry.spec.mesh));
+        if version.from.is_some() && version.diffs.is_empty() {
+            entry.refresh.whole = false;
+        }
         let happening = match version.from {
             None => Happening::ZoneChanged {
                 apex: apex.clone(),
@@ -790,10 +918,11 @@ impl Core {
 
     /// Owes a NOTIFY to one peer; one that is owed already is replaced.
     pub(super) fn tell(&mut self, apex: &Name, peer: PeerId, now: Now) {
-        let lost = self
-            .peers
-            .get(&peer)
-            .is_some_and(|peer| peer.lost_since.is_some());
+        let lost = self.is_lost_site(&peer);
+        let due = match lost {
+            true => now.mono + self.settings.pace.cap,
+            false => now.mono,
+        };
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
@@ -805,14 +934,14 @@ impl Core {
             Some(tell) => {
                 tell.serial = serial;
                 tell.attempts = 0;
-                tell.due = now.mono;
+                tell.due = due;
             }
             None => {
                 entry.tell.insert(
                     peer.clone(),
                     Tell {
                         serial,
-                        due: now.mono,
+                        due,
                         attempts: 0,
                         under_way: false,
                     },
@@ -824,6 +953,12 @@ impl Core {
             self.send_notify(apex, &peer, now);
         }
         self.schedule(apex);
+    }
+
+    /// Whether a peer does not answer and is probed: then nothing else need be sent to it.
+    fn is_lost_site(&self, peer: &PeerId) -> bool {
+        let lost = |state: &super::peers::Peer| state.lost_since.is_some();
+        matches!(peer, PeerId::Site(_)) && self.peers.get(peer).is_some_and(lost)
     }
 
     fn send_notify(&mut self, apex: &Name, peer: &PeerId, now: Now) {
@@ -874,7 +1009,8 @@ impl Core {
         } else if result.is_ok() {
             entry.tell.remove(to);
         } else {
-            let wait = (pace.floor * 2u32.pow(tell.attempts.saturating_sub(1).min(9))).min(pace.cap);
+            let wait =
+                (pace.floor * 2u32.pow(tell.attempts.saturating_sub(1).min(9))).min(pace.cap);
             tell.due = now.mono + wait + wait * jitter as u32 / 1000;
         }
         self.schedule(apex);

@@ -269,7 +269,7 @@ fn log_transfer(
     started: Instant,
 ) {
     let (kind, serial) = match got {
-        Got::UpToDate => ("up-to-date", held),
+        Got::UpToDate { serial } => ("up-to-date", Some(serial.into_int())),
         Got::Full(zone) => ("axfr", Some(zone.serial().into_int())),
         Got::Diffs(zone, _) => ("ixfr", Some(zone.serial().into_int())),
     };

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
-use zonemesh_mesh::core::{CATALOG_MEMBERS, Core, Held};
+use zonemesh_mesh::core::{CATALOG_MEMBERS, Core, HOSTED, Held, hosted_key};
 use zonemesh_store::Store;
 use zonemesh_transfer::tls::SiteKey;
 
@@ -147,8 +147,10 @@ fn site_key(data_dir: &Path, name: &str) -> anyhow::Result<SiteKey> {
 fn held(store: &Store) -> anyhow::Result<Vec<Held>> {
     let mut all = Vec::new();
     for apex in store.zones()? {
+        let hosted = store.get(HOSTED, &hosted_key(&apex))?;
         match store.load(&apex) {
             Ok(Some(stored)) => all.push(Held {
+                hosted: hosted.is_some_and(|value| !value.is_empty()),
                 zone: stored.zone,
                 high_water: stored.high_water,
                 expires_at: stored.state.expires_at.map(|at| at.as_second()),

@@ -92,6 +92,7 @@ impl Site {
             zone,
             expires_at: None,
             last_refresh: None,
+            hosted: false,
         });
         let (core, out) = Core::new(settings, held.collect(), 7, now(0));
         let mut site = Self {

@@ -1,0 +1,509 @@
+//! Zones and sites come, change and go.
+
+use super::sim::*;
+use crate::core::*;
+use std::net::{IpAddr, Ipv4Addr};
+use zonemesh_zone::directory::{Departure, KeyPin, SiteName};
+use zonemesh_zone::{Record, Rtype};
+
+fn with_zones(seed: u64, sites: usize, zones: usize) -> World {
+    let mut world = World::mesh(seed, sites);
+    for number in 0..zones {
+        world
+            .add_zone("site-b", zone(&format!("z{number}.example"), 1, &[]))
+            .unwrap();
+    }
+    world.settle(60);
+    world
+}
+
+#[test]
+fn a_removed_zone_is_withdrawn_everywhere_and_comes_back_above_its_old_serial() {
+    let mut world = with_zones(31, 3, 2);
+    world.changed("site-b", put("z0.example", "www", 1));
+    world.settle(60);
+    world.remove_zone("site-b", "z0.example").unwrap();
+    world.settle(60);
+    for (host, state) in &world.hosts {
+        assert!(!state.served.contains_key(&name("z0.example")), "{host}");
+        assert!(
+            !state.disk.zones.contains_key(&name("z0.example")),
+            "{host}"
+        );
+    }
+    world
+        .add_zone("site-b", zone("z0.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    assert_eq!(world.serial("site-c", "z0.example"), Some(3));
+}
+
+#[test]
+fn a_zone_that_leaves_and_comes_back_before_anyone_looked_is_transferred_whole() {
+    let mut world = with_zones(32, 3, 2);
+    world.kill("site-c");
+    world.remove_zone("site-b", "z0.example").unwrap();
+    world.run_for(5);
+    world
+        .add_zone("site-b", zone("z0.example", 1, &["new 60 IN A 192.0.2.4"]))
+        .unwrap();
+    world.run_for(5);
+    world.start("site-c");
+    world.settle(60);
+    assert!(has(world.zone("site-c", "z0.example").unwrap(), "new", 4));
+}
+
+#[test]
+fn a_member_whose_node_changes_is_transferred_whole_and_serves_on_meanwhile() {
+    let mut world = with_zones(33, 3, 1);
+    let head = world.core("site-a").head(&catalog()).unwrap().clone();
+    let mut editor = head.edit();
+    zonemesh_zone::catalog::reset_member(&mut editor, &name("z0.example")).unwrap();
+    let edited = editor.finish().unwrap();
+    let before = world.hosts["site-c"].transfers.len();
+    world.changed("site-a", Change::Edited(edited));
+    let again = move |world: &World| {
+        world.hosts["site-c"].transfers[before..]
+            .iter()
+            .any(|(_, apex, _)| *apex == name("z0.example"))
+    };
+    world.run_until(3, "it is asked for again at once", again);
+    world.settle(60);
+    assert_eq!(world.serial("site-c", "z0.example"), Some(1));
+    assert!(
+        world
+            .core("site-c")
+            .zone(&name("z0.example"))
+            .unwrap()
+            .errors
+            .is_empty()
+    );
+    assert!(!world.saw("site-c", |what| matches!(
+        what,
+        Happening::CommitFailed { .. }
+    )));
+}
+
+#[test]
+fn a_zone_that_the_directory_refuses_is_hosted_no_longer() {
+    let mut world = with_zones(34, 3, 1);
+    assert!(
+        world
+            .add_zone("site-c", zone("z0.example", 1, &[]))
+            .unwrap_err()
+            .contains("served here already")
+    );
+    // It belongs to somebody else by the time the directory is asked.
+    world.cut_both("site-a", "site-c");
+    world.cut_both("site-b", "site-c");
+    world
+        .add_zone("site-b", zone("late.example", 1, &[]))
+        .unwrap();
+    let request = world.request("site-c", |request| Input::Host {
+        request,
+        zone: zone("late.example", 1, &[]),
+        high_water: None,
+    });
+    world.done("site-c", request).unwrap();
+    world.input(
+        "site-c",
+        Input::Unhost {
+            apex: name("late.example"),
+        },
+    );
+    assert_eq!(world.serial("site-c", "late.example"), None);
+    world.net.cut.clear();
+    world.settle(60);
+    assert!(
+        !world
+            .core("site-c")
+            .zone(&name("late.example"))
+            .unwrap()
+            .spec
+            .primary
+    );
+}
+
+#[test]
+fn a_zone_whose_first_version_cannot_be_stored_can_be_added_again() {
+    let mut world = with_zones(35, 3, 0);
+    world.host("site-b").failing_commits = 1;
+    let why = world
+        .add_zone("site-b", zone("new.example", 1, &[]))
+        .unwrap_err();
+    assert!(why.contains("no space left"), "{why}");
+    assert!(world.core("site-b").zone(&name("new.example")).is_none());
+    world
+        .add_zone("site-b", zone("new.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    assert_eq!(world.serial("site-c", "new.example"), Some(1));
+}
+
+#[test]
+fn an_added_zone_survives_a_crash_before_the_directory_has_come_back() {
+    let mut world = with_zones(36, 3, 1);
+    // The catalog primary acknowledges, but site-b does not hear of it.
+    world.cut("site-a", "site-b");
+    world
+        .add_zone("site-b", zone("new.example", 1, &["www 60 IN A 192.0.2.1"]))
+        .unwrap();
+    world.restart("site-b");
+    world.run_for(20);
+    assert!(world.zone("site-b", "new.example").is_some());
+    world.net.cut.clear();
+    world.settle(90);
+    assert!(has(world.zone("site-c", "new.example").unwrap(), "www", 1));
+    world.remove_zone("site-b", "new.example").unwrap();
+    world.settle(60);
+    world.restart("site-b");
+    world.settle(60);
+    assert!(
+        world.zone("site-b", "new.example").is_none(),
+        "what was removed stays removed"
+    );
+}
+
+#[test]
+fn a_mass_removal_is_held_until_it_is_approved() {
+    let mut world = with_zones(37, 3, 12);
+    world
+        .edit_directory(|editor, _| {
+            for number in 0..6 {
+                zonemesh_zone::directory::remove_owner(
+                    editor,
+                    &name(&format!("z{number}.example")),
+                )
+                .unwrap();
+            }
+        })
+        .unwrap();
+    world.run_for(90);
+    for host in ["site-a", "site-b", "site-c"] {
+        assert!(world.zone(host, "z0.example").is_some(), "{host}");
+        let held =
+            |what: &&(std::time::Duration, Happening)| matches!(what.1, Happening::Held { .. });
+        assert_eq!(
+            world.hosts[host].happened.iter().filter(held).count(),
+            1,
+            "{host} says so, and once"
+        );
+    }
+    for host in ["site-a", "site-b", "site-c"] {
+        let hash = world.core(host).report().unwrap().plan.held[0]
+            .fingerprint
+            .to_string();
+        world.input(host, Input::Approve { hash });
+        assert!(world.zone(host, "z0.example").is_none(), "{host}");
+        assert!(world.zone(host, "z6.example").is_some(), "{host}");
+    }
+    world.settle(60);
+}
+
+#[test]
+fn a_broken_catalog_and_an_empty_directory_remove_nothing() {
+    let mut world = with_zones(38, 3, 3);
+    let head = world.core("site-a").head(&catalog()).unwrap().clone();
+    let mut editor = head.edit();
+    let version = Record::from_text("version 0 IN TXT \"2\"", &catalog())
+        .unwrap()
+        .owner;
+    editor.remove_rrset(&version, Rtype::TXT);
+    let edited = editor.finish().unwrap();
+    world.changed("site-a", Change::Edited(edited));
+    world.run_for(70);
+    let all_there = |world: &World| {
+        let hosts = ["site-a", "site-b", "site-c"];
+        hosts.iter().all(|host| {
+            (0..3).all(|number| world.zone(host, &format!("z{number}.example")).is_some())
+        })
+    };
+    assert!(all_there(&world));
+    world.changed("site-a", Change::Edited(head));
+    world.settle(60);
+    let head = world.core("site-a").head(&directory()).unwrap().clone();
+    let mut editor = head.edit();
+    for owner in editor
+        .names_below(&directory())
+        .into_iter()
+        .filter(|owner| *owner != directory())
+    {
+        editor.remove_name(&owner);
+    }
+    let edited = editor.finish().unwrap();
+    world.changed("site-a", Change::Edited(edited));
+    world.run_for(70);
+    assert!(all_there(&world));
+    assert_eq!(
+        world.hosts["site-b"].members.len(),
+        2,
+        "nor is anybody forgotten"
+    );
+}
+
+#[test]
+fn a_removed_site_is_trusted_nowhere_and_its_zones_go_with_it() {
+    let mut world = with_zones(39, 3, 1);
+    world
+        .add_zone("site-c", zone("stays.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    let old = world.hosts["site-b"].site.clone();
+    remove_site(&mut world, "site-b", Departure::Remove);
+    world.run_until(10, "site-c has dropped it", |world| {
+        world.hosts["site-c"].members.len() == 1
+    });
+    world.run_for(5);
+    for host in ["site-a", "site-c"] {
+        assert!(
+            world.hosts[host]
+                .members
+                .iter()
+                .all(|member| !member.pins.contains(&old.pins[0]))
+        );
+        assert!(world.zone(host, "z0.example").is_none(), "{host}");
+        assert!(world.saw(host, |what| matches!(what, Happening::SiteLeft(_))));
+    }
+    let record = zonemesh_update::request::publish(&directory(), &old, None).unwrap();
+    assert!(
+        world.update("site-b", record).is_err(),
+        "its key opens nothing"
+    );
+    world.restart("site-b");
+    world.run_for(100);
+    assert!(
+        world
+            .core("site-a")
+            .directory()
+            .unwrap()
+            .is_removed(&old.name)
+    );
+    world.kill("site-b");
+    world.settle(60);
+}
+
+#[test]
+fn zones_of_a_removed_site_are_adopted_with_all_that_was_acknowledged() {
+    let mut world = with_zones(40, 3, 2);
+    world.changed("site-b", put("z0.example", "www", 1));
+    world.settle(60);
+    remove_site(
+        &mut world,
+        "site-b",
+        Departure::Adopt(SiteName::new("site-c").unwrap()),
+    );
+    world.run_until(10, "site-c is its primary", |world| {
+        world.hosts["site-c"].specs[&name("z0.example")].primary
+    });
+    world.kill("site-b");
+    world.changed("site-c", put("z0.example", "mail", 2));
+    world.settle(60);
+    let served = world.zone("site-a", "z0.example").unwrap();
+    assert!(has(served, "www", 1) && has(served, "mail", 2));
+}
+
+#[test]
+fn a_tombstone_keeps_an_old_disk_out_until_the_site_is_invited_again() {
+    let mut world = with_zones(41, 3, 1);
+    world.kill("site-c");
+    remove_site(&mut world, "site-c", Departure::Remove);
+    world.settle(60);
+    world.run_for(30 * 86_400 / 100);
+    world.start("site-c");
+    world.run_for(120);
+    assert_eq!(
+        world.hosts["site-a"].members.len(),
+        1,
+        "it does not announce itself back in"
+    );
+    // With a new key and a welcome packet it may come again.
+    world.kill("site-c");
+    let state = world.host("site-c");
+    state.site.pins = vec![KeyPin([200; 32])];
+    state.settings.mesh.as_mut().unwrap().me.site.pins = vec![KeyPin([200; 32])];
+    world.join("site-c").unwrap();
+    world.start("site-c");
+    world.settle(120);
+}
+
+#[test]
+fn a_changed_address_is_announced_by_the_site_and_followed_by_all() {
+    let mut world = with_zones(42, 3, 1);
+    let address = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
+    world.host("site-b").site.addresses = vec![address];
+    world.configure("site-b", |settings| {
+        settings.mesh.as_mut().unwrap().me.site.addresses = vec![address];
+    });
+    world.run_until(30, "site-c follows", |world| {
+        world.hosts["site-c"]
+            .members
+            .iter()
+            .any(|member| member.addresses == [address])
+    });
+    assert!(world.saw("site-c", |what| matches!(what, Happening::SiteChanged(_))));
+    world.changed("site-b", put("z0.example", "www", 1));
+    world.settle(60);
+}
+
+#[test]
+fn several_addresses_in_any_order_are_announced_once() {
+    let mut world = with_zones(43, 3, 1);
+    let addresses: Vec<IpAddr> = ["198.51.100.9", "192.0.2.98", "198.51.100.9"]
+        .iter()
+        .map(|text| text.parse().unwrap())
+        .collect();
+    world.host("site-b").site.addresses = addresses.clone();
+    world.configure("site-b", |settings| {
+        settings.mesh.as_mut().unwrap().me.site.addresses = addresses;
+    });
+    world.run_for(300);
+    assert_eq!(world.hosts["site-b"].sent.get("announce"), Some(&1));
+    world.settle(60);
+}
+
+#[test]
+fn a_changed_key_is_announced_and_followed_by_all() {
+    let mut world = with_zones(44, 3, 1);
+    let (old, new) = (world.hosts["site-b"].site.pins[0], KeyPin([201; 32]));
+    world.configure("site-b", |settings| {
+        settings.mesh.as_mut().unwrap().me.site.pins = vec![old, new];
+    });
+    world.run_until(30, "both keys are known", |world| {
+        world.hosts["site-c"]
+            .members
+            .iter()
+            .any(|member| member.pins.len() == 2)
+    });
+    world.host("site-b").site.pins = vec![new];
+    world.configure("site-b", |settings| {
+        settings.mesh.as_mut().unwrap().me.site.pins = vec![new];
+    });
+    world.run_until(90, "the old key is known no longer", |world| {
+        world.hosts["site-c"]
+            .members
+            .iter()
+            .any(|member| member.pins == [new])
+    });
+    world.changed("site-b", put("z0.example", "www", 1));
+    world.settle(60);
+}
+
+#[test]
+fn a_site_cannot_write_what_is_another_s() {
+    let mut world = with_zones(45, 3, 1);
+    let other = world.hosts["site-b"].site.clone();
+    let update = zonemesh_update::request::publish(&directory(), &other, None).unwrap();
+    assert!(world.update("site-c", update).is_err());
+    assert!(world.remove_zone("site-c", "z0.example").is_err());
+}
+
+#[test]
+fn a_foreign_secondary_zone_in_a_mesh_comes_and_goes_with_the_configuration() {
+    let mut world = with_zones(46, 3, 1);
+    let foreign = |zones: Vec<Zone>| Foreign {
+        zones: zones
+            .into_iter()
+            .map(|zone| (zone.apex().clone(), zone))
+            .collect(),
+        notified: Vec::new(),
+    };
+    world.foreign.insert(
+        "one".to_owned(),
+        foreign(vec![zone("theirs.example", 4, &[])]),
+    );
+    world.foreign.insert(
+        "two".to_owned(),
+        foreign(vec![zone("theirs.example", 9, &[])]),
+    );
+    let from = |peer: &str| ZoneSpec {
+        primary: false,
+        mesh: false,
+        sources: vec![PeerId::Foreign(peer.to_owned())],
+        ..own("theirs.example", &[])
+    };
+    let spec = from("one");
+    world.configure("site-c", |settings| settings.zones.push(spec));
+    world.run_for(3);
+    assert_eq!(world.serial("site-c", "theirs.example"), Some(4));
+    assert!(world.core("site-c").ready());
+    let spec = from("two");
+    world.configure("site-c", |settings| settings.zones = vec![spec]);
+    world.input(
+        "site-c",
+        Input::Refresh {
+            apex: name("theirs.example"),
+        },
+    );
+    world.run_for(3);
+    assert_eq!(world.serial("site-c", "theirs.example"), Some(9));
+    world.restart("site-c");
+    world.run_for(3);
+    assert_eq!(world.serial("site-c", "theirs.example"), Some(9));
+    world.configure("site-c", |settings| settings.zones.clear());
+    world.run_for(3);
+    assert!(
+        !world.hosts["site-c"]
+            .served
+            .contains_key(&name("theirs.example"))
+    );
+    assert_eq!(world.serial("site-a", "theirs.example"), None);
+    world.settle(30);
+}
+
+#[test]
+fn a_foreign_secondary_of_a_zone_of_the_mesh_is_told_of_changes() {
+    let mut world = with_zones(47, 3, 0);
+    world.foreign.insert(
+        "off-site".to_owned(),
+        Foreign {
+            zones: std::collections::BTreeMap::new(),
+            notified: Vec::new(),
+        },
+    );
+    let spec = own("ours.example", &["off-site"]);
+    world.configure("site-b", |settings| settings.zones.push(spec));
+    world.changed("site-b", Change::Replace(zone("ours.example", 1, &[])));
+    world.settle(60);
+    world.changed("site-b", put("ours.example", "www", 1));
+    world.run_for(3);
+    let told = &world.foreign["off-site"].notified;
+    assert!(
+        told.contains(&(name("ours.example"), Serial(2))),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_site_is_not_ready_while_a_zone_is_missing_and_stays_ready_afterwards() {
+    let mut world = with_zones(48, 3, 1);
+    world
+        .add_zone("site-b", timed_zone("short.example", 1, (30, 10, 100), &[]))
+        .unwrap();
+    world.settle(60);
+    world.add_host("site-d", Vec::new());
+    world.start("site-d");
+    // Nobody can give one of the zones: its primary is down, and it has expired at the others.
+    world.kill("site-b");
+    world.run_for(150);
+    world.join("site-d").unwrap();
+    world.run_for(20);
+    assert!(world.core("site-d").directory().is_some());
+    assert!(
+        !world.core("site-d").ready(),
+        "{:?}",
+        world.core("site-d").missing()
+    );
+    world.start("site-b");
+    world.run_until(30, "it holds all zones", |world| {
+        world.hosts["site-d"].core.as_ref().unwrap().ready()
+    });
+    // A new zone that cannot be had at once does not close the others.
+    world.cut("site-d", "site-b");
+    world.cut("site-d", "site-a");
+    world.cut("site-d", "site-c");
+    world
+        .add_zone("site-b", zone("new.example", 1, &[]))
+        .unwrap();
+    world.run_for(20);
+    assert!(world.core("site-d").ready());
+}
