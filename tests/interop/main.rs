@@ -1,1 +1,8 @@
 //! Real name servers on the other end, in both directions.
+
+mod catalogs;
+mod common;
+mod primary;
+mod root;
+mod secondary;
+mod takeover;

@@ -1,0 +1,297 @@
+//! Foreign servers as primaries to us: AXFR, IXFR after a change there, NOTIFY, TSIG, TLS, and what goes wrong.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use anyhow::{Context, Result, ensure};
+use zonemesh_testkit::site::Site;
+use zonemesh_testkit::{
+    Certificate, Dig, Knot, Named, Peers, Place, peers_or_skip, query, servers, wait,
+};
+use zonemesh_transfer::outbound::Response;
+use zonemesh_transfer::query::Request;
+
+use crate::common::*;
+
+const ZONE: &str = "example.com";
+
+/// Our side as the secondary of the peer.
+fn secondary(place: Place, address: SocketAddr, how: &str, zone: &str) -> Result<Site> {
+    Site::start_at(place, |place| {
+        format!(
+            "{}[[peer]]\nname = \"peer\"\naddress = \"{address}\"\n{how}\n\
+             [[zone]]\nname = \"{zone}\"\nprimaries = [\"peer\"]\nallow-transfer = [\"127.0.0.0/8\"]\n",
+            site(place)
+        )
+    })
+}
+
+/// Adds an address there, by UPDATE.
+fn update(peers: &Peers, at: SocketAddr, zone: &str, address: &str) -> Result<()> {
+    let text = format!(
+        "server {} {}\nzone {zone}\nupdate delete new.{zone} A\nupdate add new.{zone} 60 A {address}\nsend\n",
+        at.ip(),
+        at.port()
+    );
+    servers::run(
+        peers,
+        "bin/nsupdate",
+        &["-y", &format!("hmac-sha256:{KEY}:{SECRET}")],
+        &text,
+    )
+    .map(drop)
+}
+
+/// The zone arrives, changes follow by NOTIFY and IXFR, and both sides have the same.
+fn follows(us: &Site, at: SocketAddr, peers: &Peers) -> Result<()> {
+    wait::serial(SOON, us.dns(), ZONE, 1)?;
+    let dig = Dig::new(peers).at(at);
+    assert_same(us, &dig, ZONE)?;
+    for address in ["192.0.2.200", "192.0.2.201"] {
+        update(peers, at, ZONE, address)?;
+        let serial = serial_at(at, ZONE)?;
+        wait::serial(SOON, us.dns(), ZONE, serial)?;
+        let answer = Dig::new(peers).at(us.dns()).query("new.example.com", "A")?;
+        assert_eq!(answer.data("A"), [address]);
+    }
+    assert_same(us, &dig, ZONE)?;
+    // What we send on is what we got.
+    let sent_on = transferred(&Dig::new(peers).at(us.dns()), ZONE)?;
+    assert!(sent_on.same_contents(&transferred(&dig, ZONE)?));
+    let kinds = transfers(us, "in");
+    ensure!(us.log().contains("\"NOTIFY\""), "no NOTIFY:\n{}", us.log());
+    ensure!(
+        kinds.iter().any(|line| line.contains("\"axfr\"")),
+        "{kinds:#?}"
+    );
+    ensure!(
+        kinds.iter().any(|line| line.contains("\"ixfr\"")),
+        "{kinds:#?}"
+    );
+    Ok(())
+}
+
+/// Knot with the zone; it notifies us at this address.
+fn knot_primary(peers: &Peers, place: Place, us: &str, more: &str, acl: &str) -> Result<Knot> {
+    Knot::start_at(peers, place, |place| {
+        let file = place.write("zone", &zone_text(1));
+        format!(
+            "{}{more}{}  - id: update\n    address: 127.0.0.0/8\n    key: {KEY}\n    action: update\n\
+             remote:\n  - id: us\n    via: {}\n{us}zone:\n  - domain: {ZONE}\n    file: {file}\n    notify: us\n    acl: [{acl}]\n",
+            place.knot(),
+            knot_access(place, SECRET),
+            place.address()
+        )
+    })
+}
+
+#[test]
+fn knot_is_primary_to_us_with_tsig() -> Result<()> {
+    let peers = peers_or_skip!();
+    let ours = Place::new("us")?;
+    let remote = format!(
+        "    address: {}@{}\n    key: {KEY}\n",
+        ours.address(),
+        ours.port()
+    );
+    let knot = knot_primary(&peers, Place::new("knot")?, &remote, "", "us, look, update")?;
+    let us = secondary(ours, knot.dns(), &format!("tsig-key = \"{KEY}\""), ZONE)?;
+    follows(&us, knot.dns(), &peers)
+}
+
+#[test]
+fn knot_is_primary_to_us_over_tls_with_its_key_pinned() -> Result<()> {
+    let peers = peers_or_skip!();
+    let ours = Place::new("us")?;
+    let place = Place::new("knot")?;
+    let certificate = Certificate::make(&peers, &place, "knot.test")?;
+    let remote = format!(
+        "    address: {}@{}\n    tls: on\n",
+        ours.address(),
+        ours.tls_port()
+    );
+    let more = format!(
+        "server:\n  cert-file: {}\n  key-file: {}\n",
+        certificate.cert_file, certificate.key_file
+    );
+    let knot = knot_primary(&peers, place, &remote, &more, "look, update")?;
+    let tls = knot.place().tls();
+    let us = secondary(ours, tls, &format!("tls = \"{}\"", certificate.tlsa), ZONE)?;
+    follows(&us, knot.dns(), &peers)
+}
+
+#[test]
+fn a_primary_with_another_key_than_the_pinned_one_is_refused() -> Result<()> {
+    let peers = peers_or_skip!();
+    let ours = Place::new("us")?;
+    let place = Place::new("knot")?;
+    let certificate = Certificate::make(&peers, &place, "knot.test")?;
+    let remote = format!(
+        "    address: {}@{}\n    tls: on\n",
+        ours.address(),
+        ours.tls_port()
+    );
+    let more = format!(
+        "server:\n  cert-file: {}\n  key-file: {}\n",
+        certificate.cert_file, certificate.key_file
+    );
+    let knot = knot_primary(&peers, place, &remote, &more, "look, update")?;
+    let another = "0c72ac70b745ac19998811b131d662c9ac69dbdbe7cb23e5b514b56664c5d3d6";
+    let us = secondary(
+        ours,
+        knot.place().tls(),
+        &format!("tls = \"{another}\""),
+        ZONE,
+    )?;
+    let status = status_with(&us, &["peer", another.split_at(16).0])?;
+    assert!(query::serial(us.dns(), ZONE)?.is_none(), "{status}");
+    Ok(())
+}
+
+fn named_primary(
+    peers: &Peers,
+    place: Place,
+    tls: Option<&Certificate>,
+    notify: &str,
+) -> Result<Named> {
+    Named::start_at(peers, place, |place| {
+        place.write("zone", &zone_text(1));
+        let (listen, block) = match tls {
+            None => (String::new(), String::new()),
+            Some(certificate) => (
+                format!(
+                    "listen-on port {} tls own {{ {}; }};",
+                    place.tls_port(),
+                    place.address()
+                ),
+                format!(
+                    "tls \"own\" {{ cert-file \"{}\"; key-file \"{}\"; }};\n",
+                    certificate.cert_file, certificate.key_file
+                ),
+            ),
+        };
+        format!(
+            "{}{}{block}zone \"{ZONE}\" {{ type primary; file \"zone\"; check-names ignore; notify explicit; also-notify {{ {notify} }}; \
+             allow-transfer {{ any; }}; allow-update {{ key \"{KEY}\"; }}; }};\n",
+            place.named(&listen),
+            named_key(SECRET),
+        )
+    })
+}
+
+#[test]
+fn named_is_primary_to_us_with_tsig() -> Result<()> {
+    let peers = peers_or_skip!();
+    let ours = Place::new("us")?;
+    let notify = format!("{} port {} key {KEY};", ours.address(), ours.port());
+    let named = named_primary(&peers, named_place()?, None, &notify)?;
+    let us = secondary(ours, named.dns(), &format!("tsig-key = \"{KEY}\""), ZONE)?;
+    follows(&us, named.dns(), &peers)
+}
+
+#[test]
+fn named_is_primary_to_us_over_tls_with_its_key_pinned() -> Result<()> {
+    let peers = peers_or_skip!();
+    let ours = Place::new("us")?;
+    let place = named_place()?;
+    let certificate = Certificate::make(&peers, &place, "named.test")?;
+    let notify = format!("{} port {} tls own;", ours.address(), ours.tls_port());
+    let named = named_primary(&peers, place, Some(&certificate), &notify)?;
+    let tls = named.place().tls();
+    // BIND shows no certificate to servers that it does not verify: that a NOTIFY may come from there has to be said.
+    let us = Site::start_at(ours, |place| {
+        format!(
+            "{}[[peer]]\nname = \"peer\"\naddress = \"{tls}\"\ntls = \"{}\"\n[[zone]]\nname = \"{ZONE}\"\n\
+             primaries = [\"peer\"]\nallow-transfer = [\"127.0.0.0/8\"]\nallow-notify = [\"127.0.0.1\"]\n",
+            site(place),
+            certificate.tlsa
+        )
+    })?;
+    follows(&us, named.dns(), &peers)
+}
+
+/// Waits until `zonemesh status` says all of this.
+fn status_with(us: &Site, words: &[&str]) -> Result<String> {
+    let mut last = String::new();
+    let found = wait::until(SOON, &format!("status to say {words:?}"), || {
+        let output = us.cli(&["status", "--json"])?;
+        last = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(words.iter().all(|word| last.contains(word)).then_some(()))
+    });
+    found.with_context(|| last.clone())?;
+    Ok(last)
+}
+
+#[test]
+fn a_primary_that_does_not_know_our_tsig_key_gives_nothing_and_status_says_why() -> Result<()> {
+    let peers = peers_or_skip!();
+    let ours = Place::new("us")?;
+    let place = Place::new("knot")?;
+    let remote = format!("    address: {}@{}\n", ours.address(), ours.port());
+    let knot = Knot::start_at(&peers, place, |place| {
+        let file = place.write("zone", &zone_text(1));
+        format!(
+            "{}{}remote:\n  - id: us\n{remote}zone:\n  - domain: {ZONE}\n    file: {file}\n    acl: us\n",
+            place.knot(),
+            knot_access(place, WRONG),
+        )
+    })?;
+    let us = secondary(ours, knot.dns(), &format!("tsig-key = \"{KEY}\""), ZONE)?;
+    let status = status_with(&us, &["peer", "BADSIG"])?;
+    assert!(query::serial(us.dns(), ZONE)?.is_none(), "{status}");
+    Ok(())
+}
+
+/// A primary that offers a newer version and hangs up in the middle of its transfer.
+fn break_off(listener: TcpListener, zone: zonemesh_zone::Zone) -> Result<()> {
+    for stream in listener.incoming() {
+        let mut stream = stream?;
+        let mut length = [0; 2];
+        while stream.read_exact(&mut length).is_ok() {
+            let mut message = vec![0; u16::from_be_bytes(length).into()];
+            stream.read_exact(&mut message)?;
+            let Ok(request) = Request::parse(&message) else {
+                break;
+            };
+            let response = Response::new(&request, zone.clone(), |_| None);
+            let first = response.messages().next().context("a first message")?;
+            stream.write_all(&(first.len() as u16).to_be_bytes())?;
+            stream.write_all(&first)?;
+            if !matches!(request.question, zonemesh_transfer::query::Question::Soa) {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_transfer_that_breaks_off_leaves_the_old_version_serving_and_status_says_why() -> Result<()> {
+    let peers = peers_or_skip!();
+    let ours = Place::new("us")?;
+    let mut knot = Knot::start_at(&peers, Place::new("knot")?, |place| {
+        let file = place.write("zone", &zone_text(1));
+        format!(
+            "{}{}zone:\n  - domain: {ZONE}\n    file: {file}\n    acl: look\n",
+            place.knot(),
+            knot_access(place, SECRET)
+        )
+    })?;
+    let us = secondary(ours, knot.dns(), "", ZONE)?;
+    wait::serial(SOON, us.dns(), ZONE, 1)?;
+    let at = knot.dns();
+    knot.kill_hard()?;
+    let listener = TcpListener::bind(at)?;
+    let mut text = zone_text(9);
+    for host in 0..9000 {
+        text.push_str(&format!("more{host} TXT \"{host:0200}\"\n"));
+    }
+    let large = zone_of(ZONE, &text)?;
+    let notify = Request::compose_notify(7, &large.soa_record());
+    // Ends with the test's process: it waits for connections that do not come.
+    std::thread::spawn(move || break_off(listener, large));
+    UdpSocket::bind((at.ip(), 0))?.send_to(&notify, us.dns())?;
+    let status = status_with(&us, &["peer", "broke off"])?;
+    assert_eq!(serial_at(us.dns(), ZONE)?, 1, "{status}");
+    Ok(())
+}
