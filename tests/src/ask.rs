@@ -98,4 +98,16 @@ pub fn name(text: &str) -> Result<Name> {
     zonemesh_zone::record::parse_name(&absolute).map_err(|error| anyhow!("{text}: {error}"))
 }
 
+/// An error with all its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -35,7 +35,11 @@ impl Mesh {
         for index in 0..count {
             let host = net.and_then(|net| net.hosts().get(usize::from(index)));
             let name = format!("site-{}", char::from(b'a' + index));
-            let role = if index == 0 { "catalog-primary" } else { "standard" };
+            let role = if index == 0 {
+                "catalog-primary"
+            } else {
+                "standard"
+            };
             let mut site = Site::new(&name, role, host)?;
             if index == 0 {
                 site.up()?;

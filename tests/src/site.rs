@@ -327,7 +327,10 @@ impl Site {
         self.wait_status("a healthy mesh", |status| {
             let whole = |zone: &zonemesh_api::types::ZoneStatus| {
                 zone.sites.len() == sites
-                    && zone.sites.iter().all(|copy| copy.state == CopyState::Current)
+                    && zone
+                        .sites
+                        .iter()
+                        .all(|copy| copy.state == CopyState::Current)
             };
             status.verdict == Verdict::Healthy
                 && status.sites.len() == sites
@@ -375,7 +378,12 @@ impl Site {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
             let errors = String::from_utf8_lossy(&output.stderr);
-            bail!("`zonemesh {}` at {}: {}\n{text}{errors}", words.join(" "), self.name, output.status);
+            bail!(
+                "`zonemesh {}` at {}: {}\n{text}{errors}",
+                words.join(" "),
+                self.name,
+                output.status
+            );
         }
         Ok(text)
     }

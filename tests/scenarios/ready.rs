@@ -1,0 +1,84 @@
+//! A site that lacks zones of the mesh does not answer in their stead.
+
+use anyhow::Result;
+use zonemesh_testkit::query::{self, qtype};
+use zonemesh_tests::Mesh;
+use zonemesh_tests::ask::{self, name, rcode};
+use zonemesh_tests::site::zone_file;
+use zonemesh_update::request::claim_zone;
+use zonemesh_zone::directory::SiteName;
+
+#[test]
+fn a_new_site_answers_nothing_until_it_holds_every_zone_of_the_mesh() -> Result<()> {
+    let mut mesh = Mesh::start(2)?;
+    // The owner of a zone goes down before anybody has the zone.
+    let key = mesh[1].key()?;
+    mesh[1].kill9()?;
+    let claim = claim_zone(
+        &name("dns.internal")?,
+        &name("late.example")?,
+        &SiteName::new("site-b")?,
+    )?;
+    let pin = mesh[0].key()?.pin();
+    let reply = ask::tls(mesh[0].tls(), pin, Some(&key), None, claim.compose(1)?)?;
+    assert_eq!(query::rcode(&reply), rcode::NOERROR);
+
+    mesh.join("site-c")?;
+    let new = &mesh[2];
+    new.wait_status("what it lacks", |status| {
+        status.checks.iter().any(|check| check.name == "not-ready")
+            && status
+                .zones
+                .iter()
+                .any(|zone| zone.zone.starts_with("a.example"))
+    })?;
+    for name in [
+        "www.late.example",
+        "late.example",
+        "www.a.example",
+        "no-such.b.example",
+    ] {
+        let answer = ask::code(new.dns(), name, qtype::A);
+        assert!(answer.is_err(), "{name} was answered with RCODE {answer:?}");
+    }
+    let (code, text) = new.cli_code(&["status"])?;
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("late.example"), "{text}");
+
+    // A site that was ready before goes on with what it has, and makes nothing up about what it has not.
+    assert_eq!(mesh[0].address("www.a.example")?.0, rcode::NOERROR);
+    let about_late = mesh[0].address("www.late.example")?;
+    assert!(
+        ![rcode::NOERROR, rcode::NXDOMAIN].contains(&about_late.0),
+        "{about_late:?}"
+    );
+
+    let text = mesh[1].configuration("standard");
+    mesh[1]
+        .place()
+        .write("late.zone", &zone_file(1, "198.51.100.1"));
+    mesh[1].configure(&format!(
+        "{text}[[zone]]\nname = \"late.example\"\nfile = \"late.zone\"\n"
+    ));
+    mesh[1].restart()?;
+    mesh[2].wait_ready()?;
+    mesh.wait_healthy()?;
+    mesh.wait_address("www.late.example", "198.51.100.1")?;
+    mesh.wait_address("www.a.example", "192.0.2.1")
+}
+
+#[test]
+fn a_site_that_starts_while_all_others_are_down_serves_what_it_holds() -> Result<()> {
+    let mut mesh = Mesh::start(2)?;
+    mesh[0].kill9()?;
+    mesh[1].kill9()?;
+    mesh[1].restart()?;
+    mesh[1].wait_ready()?;
+    mesh[1].wait_address("www.a.example", "192.0.2.1")?;
+    mesh[1].wait_address("www.b.example", "192.0.2.1")?;
+    let (code, text) = mesh[1].cli_code(&["status"])?;
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("site-a does not answer"), "{text}");
+    mesh[0].restart()?;
+    mesh.wait_healthy()
+}

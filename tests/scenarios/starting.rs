@@ -1,0 +1,245 @@
+//! Starting, reloading and stopping, with good and bad files around.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+use zonemesh_testkit::wait;
+use zonemesh_tests::site::SOON;
+use zonemesh_tests::{Mesh, Site};
+use zonemesh_zone::directory::SiteName;
+
+/// A site that makes a mesh of its own.
+fn alone() -> Result<Site> {
+    let mut site = Site::new("site-a", "catalog-primary", None)?;
+    site.up()?;
+    site.wait_ready()?;
+    Ok(site)
+}
+
+/// A start that must not come about; returns what was said.
+fn fails(site: &mut Site) -> Result<String> {
+    site.up()?;
+    let (code, log) = site.wait_ended()?;
+    assert_ne!(code, 0, "{log}");
+    Ok(log)
+}
+
+#[test]
+fn a_start_with_a_broken_file_uses_the_last_good_one_and_says_so() -> Result<()> {
+    let mut site = alone()?;
+    site.stop()?;
+    let good = site.configuration("catalog-primary");
+    site.configure(&format!("{good}\n[nonsense]\n"));
+    site.restart()?;
+    site.wait_address("www.a.example", "192.0.2.1")?;
+    let status = site.wait_status("what is wrong", |status| {
+        status
+            .checks
+            .iter()
+            .any(|check| check.name == "configuration-broken")
+    })?;
+    assert!(
+        format!("{:?}", status.checks).contains("nonsense"),
+        "{:?}",
+        status.checks
+    );
+    assert_eq!(site.cli_code(&["status"])?.0, 2);
+    site.wait_log("nonsense")?;
+    site.configure(&good);
+    site.cli_ok(&["config", "reload"])?;
+    site.wait_status("that all is well", |status| {
+        status
+            .checks
+            .iter()
+            .all(|check| check.name != "configuration-broken")
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_hangup_with_a_broken_file_changes_nothing_and_with_a_good_one_all() -> Result<()> {
+    let mut site = alone()?;
+    let good = site.configuration("catalog-primary");
+    let more = "[[zone]]\nname = \"more.example\"\nfile = \"a.example.zone\"\n";
+    site.configure(&format!("{good}{more}addresses = 7\n"));
+    site.daemon()?.signal(Signal::HUP)?;
+    site.wait_log("the configuration was not taken")?;
+    assert_eq!(site.address("www.more.example")?.1, None);
+    site.wait_address("www.a.example", "192.0.2.1")?;
+    site.configure(&format!("{good}{more}"));
+    site.daemon()?.signal(Signal::HUP)?;
+    site.wait_address("www.more.example", "192.0.2.1")
+}
+
+#[test]
+fn a_port_in_use_is_told_with_its_address() -> Result<()> {
+    let site = alone()?;
+    let mut other = Site::new("site-x", "catalog-primary", None)?;
+    let own = other.dns().to_string();
+    let text = other.configuration("catalog-primary");
+    other.configure(&text.replace(&own, &site.dns().to_string()));
+    let log = fails(&mut other)?;
+    assert!(log.contains(&site.dns().to_string()), "{log}");
+    assert!(log.contains("in use"), "{log}");
+    Ok(())
+}
+
+#[test]
+fn a_data_directory_of_another_site_is_refused() -> Result<()> {
+    let mut site = alone()?;
+    site.stop()?;
+    let text = site.configuration("catalog-primary");
+    site.configure(&text.replace("site-a", "site-z"));
+    let log = fails(&mut site)?;
+    assert!(log.contains("site-a") && log.contains("site-z"), "{log}");
+    Ok(())
+}
+
+#[test]
+fn a_data_directory_in_use_is_refused() -> Result<()> {
+    let mut site = alone()?;
+    let other = site.cli(&["up", "--config", &site.place().path("zonemesh.toml")])?;
+    let text = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(!other.status.success(), "{text}");
+    assert!(text.contains("data") || text.contains("in use"), "{text}");
+    site.wait_address("www.a.example", "192.0.2.1")?;
+    site.stop()
+}
+
+#[test]
+fn a_key_that_others_may_read_is_refused_and_made_with_the_right_mode() -> Result<()> {
+    let mut site = alone()?;
+    site.stop()?;
+    let file = site.data_dir().join("site.key");
+    assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
+    let log = fails(&mut site)?;
+    assert!(log.contains("site.key") && log.contains("600"), "{log}");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+    site.restart()
+}
+
+#[test]
+fn a_lost_key_is_not_replaced_behind_the_meshs_back() -> Result<()> {
+    let mut mesh = Mesh::start(2)?;
+    mesh[1].stop()?;
+    fs::write(mesh[1].data_dir().join("site.key"), "not a key")?;
+    fs::set_permissions(
+        mesh[1].data_dir().join("site.key"),
+        fs::Permissions::from_mode(0o600),
+    )?;
+    let log = fails(&mut mesh[1])?;
+    assert!(log.contains("site.key"), "{log}");
+    Ok(())
+}
+
+#[test]
+fn the_service_manager_hears_of_readiness_reload_and_stop() -> Result<()> {
+    let mut site = Site::new("site-a", "catalog-primary", None)?;
+    let path = site.place().path("notify");
+    let socket = UnixDatagram::bind(&path)?;
+    socket.set_read_timeout(Some(SOON))?;
+    site.set_environment("NOTIFY_SOCKET", &path);
+    site.up()?;
+    let mut hear = |wanted: &str| -> Result<()> {
+        let mut buffer = [0; 1024];
+        loop {
+            let length = socket
+                .recv(&mut buffer)
+                .with_context(|| format!("waiting for {wanted}"))?;
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if text.lines().any(|line| line == wanted) {
+                return Ok(());
+            }
+        }
+    };
+    hear("READY=1")?;
+    // Ready means that it answers, at once.
+    assert_eq!(
+        site.address("www.a.example")?.1,
+        Some([192, 0, 2, 1].into())
+    );
+    site.daemon()?.signal(Signal::HUP)?;
+    hear("RELOADING=1")?;
+    hear("READY=1")?;
+    let asked = Instant::now();
+    site.stop()?;
+    assert!(
+        asked.elapsed() < Duration::from_secs(5),
+        "it took {:?}",
+        asked.elapsed()
+    );
+    hear("STOPPING=1")
+}
+
+#[test]
+fn a_restarted_site_serves_from_its_store_at_once() -> Result<()> {
+    let mut site = alone()?;
+    let changed = site.set("a.example", "www", "198.51.100.4", false)?;
+    site.kill9()?;
+    // The file is older than the store, and is no newer now.
+    site.up()?;
+    let started = Instant::now();
+    site.wait_address("www.a.example", "198.51.100.4")?;
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "it took {:?}",
+        started.elapsed()
+    );
+    site.wait_running()?;
+    assert!(site.serial("a.example")? >= changed.serial);
+    Ok(())
+}
+
+#[test]
+fn a_clock_that_is_off_is_named_as_the_reason() -> Result<()> {
+    use jiff::{SignedDuration, Timestamp};
+    use zonemesh_mesh::packet::Welcome;
+    use zonemesh_transfer::peer::{Options, Peer, Target, Transport};
+    use zonemesh_transfer::tls::SiteKey;
+    use zonemesh_transfer::tsig::{Algorithm, Key};
+
+    let site = alone()?;
+    let packet = Welcome::decode(&site.cli_ok(&["invite", "site-b"])?, 0)?;
+    let tsig = Key::new(
+        packet.key_name.clone(),
+        Algorithm::HmacSha256,
+        packet.key.expose(),
+    )?;
+    let message = zonemesh_update::request::claim_zone(
+        &packet.directory,
+        &zonemesh_tests::ask::name("x.example")?,
+        &SiteName::new("site-b")?,
+    )?
+    .compose(1)?;
+    let (key, pin) = (SiteKey::generate("site-b")?, site.key()?.pin());
+    let error = zonemesh_tests::ask::runtime()?.block_on(async {
+        let target = Target {
+            addr: site.tls(),
+            source: None,
+            transport: Transport::Tls { pins: vec![pin] },
+            tsig: None,
+        };
+        let late = || Timestamp::now() - SignedDuration::from_mins(20);
+        let options = Options {
+            clock: std::sync::Arc::new(late),
+            ..Options::default()
+        };
+        let peer = Peer::new(target, Some(&key), options)?;
+        let outcome = peer.request_signed(message, Some(&tsig), SOON).await;
+        anyhow::Ok(
+            outcome
+                .err()
+                .map(|error| zonemesh_tests::ask::chain(&error)),
+        )
+    })?;
+    let error = error.context("a signature of twenty minutes ago is refused")?;
+    assert!(error.contains("clock"), "the client is told: {error}");
+    wait::until(SOON, "the clock in the log", || {
+        Ok(site.log().contains("clock").then_some(()))
+    })
+}
