@@ -108,10 +108,11 @@ impl Core {
             )));
         };
         let same_soa = with_serial(edited, head.serial())?;
-        if same_soa.same_contents(head) {
+        let floor = entry.floor().unwrap_or(head.serial());
+        // A file that differs by a greater serial alone is a new version: its author said so.
+        if same_soa.same_contents(head) && !edited.serial().is_after(floor) {
             return Ok(None);
         }
-        let floor = entry.floor().unwrap_or(head.serial());
         // A serial that somebody chose is kept when it is great enough: people read meaning into them.
         let serial = if edited.serial().is_after(floor) {
             edited.serial()

@@ -381,13 +381,17 @@ fn taken_over(directory: &Zone, catalog: Option<&Zone>, me: &Site) -> Result<Zon
         for (zone, site) in &read.owners {
             directory::set_owner(&mut editor, zone, site)?;
         }
-        let mut seen = BTreeSet::new();
-        for record in me.records(apex)? {
-            // What the site says of itself takes the place of what was written about it.
-            if seen.insert((record.owner.clone(), record.rtype)) {
-                editor.remove_rrset(&record.owner, record.rtype);
+        // What is said of each site in the newer form takes the place of what was written about it; a site that the older
+        // form alone made one would be none otherwise.
+        let others = read.sites.values().filter(|site| site.name != me.name);
+        for site in others.chain([me]) {
+            let mut seen = BTreeSet::new();
+            for record in site.records(apex)? {
+                if seen.insert((record.owner.clone(), record.rtype)) {
+                    editor.remove_rrset(&record.owner, record.rtype);
+                }
+                editor.add(record)?;
             }
-            editor.add(record)?;
         }
         editor.set_serial(directory.serial().next());
         Ok(editor.finish()?)

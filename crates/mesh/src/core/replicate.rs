@@ -358,7 +358,9 @@ impl Core {
             entry.refresh.again = Some(first);
             return;
         }
+        // Whoever tells of news is asked for them only if it is one of those whom the zone is taken from.
         let mut sources: Vec<PeerId> = first.into_iter().collect();
+        sources.retain(|peer| entry.spec.sources.contains(peer));
         for source in &entry.spec.sources {
             if !sources.contains(source) {
                 sources.push(source.clone());
