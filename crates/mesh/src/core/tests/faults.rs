@@ -113,3 +113,22 @@ fn ticks_at_the_moment_that_was_asked_for_come_to_rest() {
     let before = world.log.len();
     assert!(before < 400, "{}", world.tail());
 }
+
+#[test]
+fn a_site_that_was_broken_into_cannot_hand_out_a_directory() {
+    let peer = |site: &str| PeerId::Site(zonemesh_zone::directory::SiteName::new(site).unwrap());
+    let mut world = World::mesh(61, 3);
+    world.settle(60);
+    let before = world.hosts["site-b"].transfers.len();
+    for apex in [directory(), catalog()] {
+        let (serial, from) = (Some(Serial(1_000_000)), peer("site-c"));
+        world.input("site-b", Input::Notify { apex, serial, from });
+    }
+    world.run_for(5);
+    let asked = &world.hosts["site-b"].transfers[before..];
+    assert!(!asked.is_empty(), "the news is looked into");
+    assert!(
+        asked.iter().all(|(_, _, from)| *from == peer("site-a")),
+        "{asked:?}"
+    );
+}

@@ -507,3 +507,85 @@ fn a_site_is_not_ready_while_a_zone_is_missing_and_stays_ready_afterwards() {
     world.run_for(20);
     assert!(world.core("site-d").ready());
 }
+
+#[test]
+fn a_member_that_is_reset_takes_other_contents_at_the_same_serial() {
+    let mut world = with_zones(49, 3, 1);
+    // Somebody has edited the zone and left its serial as it was.
+    let other = zone("z0.example", 1, &["edited 60 IN A 192.0.2.9"]);
+    for host in ["site-a", "site-b"] {
+        let apex = name("z0.example");
+        world
+            .host(host)
+            .served
+            .insert(apex, (Some(other.clone()), None));
+    }
+    world.input(
+        "site-c",
+        Input::Refresh {
+            apex: name("z0.example"),
+        },
+    );
+    world.run_for(3);
+    assert!(!has(
+        world.zone("site-c", "z0.example").unwrap(),
+        "edited",
+        9
+    ));
+    let head = world.core("site-a").head(&catalog()).unwrap().clone();
+    let mut editor = head.edit();
+    zonemesh_zone::catalog::reset_member(&mut editor, &name("z0.example")).unwrap();
+    let edited = editor.finish().unwrap();
+    world.changed("site-a", Change::Edited(edited));
+    world.run_until(5, "the whole zone has come", |world| {
+        has(world.zone("site-c", "z0.example").unwrap(), "edited", 9)
+    });
+}
+
+#[test]
+fn a_directory_that_cannot_be_stored_is_taken_back_together_with_the_catalog() {
+    let mut world = with_zones(70, 3, 1);
+    world.host("site-a").failing_commits = 1;
+    let why = world
+        .add_zone("site-b", zone("new.example", 1, &[]))
+        .unwrap_err();
+    assert!(why.contains("no space left"), "{why}");
+    for apex in [directory(), catalog()] {
+        let served = world.hosts["site-a"].served[&apex].0.clone().unwrap();
+        let head = world.core("site-a").head(&apex).unwrap();
+        assert!(
+            head.serial() == served.serial() && head.same_contents(&served),
+            "{apex}"
+        );
+    }
+    world
+        .add_zone("site-b", zone("new.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    // Its first serial is used up: it was published at site-b for a moment.
+    assert_eq!(world.serial("site-c", "new.example"), Some(2));
+}
+
+#[test]
+fn a_site_joins_changes_its_address_and_takes_a_zone_while_the_catalog_primary_comes_and_goes() {
+    let mut world = with_zones(71, 3, 2);
+    let spec = own("late.example", &[]);
+    world.kill("site-a");
+    world.configure("site-c", |settings| settings.zones.push(spec));
+    world.changed("site-c", Change::Replace(zone("late.example", 1, &[])));
+    let address = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 8));
+    world.host("site-c").site.addresses = vec![address];
+    world.configure("site-c", |settings| {
+        settings.mesh.as_mut().unwrap().me.site.addresses = vec![address];
+    });
+    world.run_for(40);
+    world.start("site-a");
+    world.settle(60);
+    assert_eq!(world.serial("site-b", "late.example"), Some(1));
+    assert!(
+        world.hosts["site-b"]
+            .members
+            .iter()
+            .any(|member| member.addresses == [address])
+    );
+}

@@ -332,3 +332,20 @@ fn an_adopted_zone_whose_heir_restarts_is_still_its_own() {
     );
     assert!(world.zone("site-a", "alpha.example").is_some());
 }
+
+#[test]
+fn a_site_that_was_cut_off_is_told_of_everything_as_soon_as_a_probe_reaches_it() {
+    let mut world = three(28);
+    world.cut_both("site-b", "site-c");
+    world.cut_both("site-a", "site-c");
+    world.run_for(30);
+    let lost = |what: &Happening| matches!(what, Happening::PeerLost { .. });
+    assert!(world.saw("site-b", lost) && world.saw("site-a", lost));
+    world.changed("site-b", put("alpha.example", "www", 1));
+    world.run_for(30);
+    world.net.cut.clear();
+    world.run_until(10, "it has the change", |world| {
+        world.serial("site-c", "alpha.example") == Some(2)
+    });
+    assert!(world.saw("site-b", |what| matches!(what, Happening::PeerBack { .. })));
+}

@@ -1,0 +1,123 @@
+//! What can be seen of a mesh from outside.
+
+use super::*;
+
+/// # Looking
+impl World {
+    pub(in crate::core::tests) fn serial(&self, host: &str, apex: &str) -> Option<u32> {
+        Some(self.zone(host, apex)?.serial().into_int())
+    }
+
+    pub(in crate::core::tests) fn zone(&self, host: &str, apex: &str) -> Option<&Zone> {
+        self.hosts[host].served.get(&name(apex))?.0.as_ref()
+    }
+
+    pub(in crate::core::tests) fn saw(
+        &self,
+        host: &str,
+        what: impl Fn(&Happening) -> bool,
+    ) -> bool {
+        self.hosts[host]
+            .happened
+            .iter()
+            .any(|(_, happened)| what(happened))
+    }
+
+    /// Whether all sites of the directory that run serve the same of everything; else what differs.
+    pub(in crate::core::tests) fn converged(&self) -> Result<(), String> {
+        let primary = self.hosts.values().find_map(|host| {
+            let core = host
+                .core
+                .as_ref()
+                .filter(|core| core.is_catalog_primary())?;
+            Some((core.directory()?, core.catalog()?))
+        });
+        let (members, listed) = primary.ok_or("no catalog primary")?;
+        let mut zones: BTreeSet<Name> = listed.members.keys().cloned().collect();
+        zones.extend([directory(), catalog()]);
+        let sites = members.sites.keys().map(SiteName::as_str);
+        let running: Vec<&str> = sites
+            .filter(|name| self.hosts[*name].core.is_some())
+            .collect();
+        for zone in &zones {
+            let copies = running.iter().map(|host| {
+                (
+                    host,
+                    self.hosts[*host]
+                        .served
+                        .get(zone)
+                        .and_then(|(zone, _)| zone.as_ref()),
+                )
+            });
+            let mut first: Option<&Zone> = None;
+            for (host, copy) in copies {
+                let copy = copy.ok_or_else(|| format!("{host} has no {zone}"))?;
+                match first {
+                    Some(first)
+                        if !(first.serial() == copy.serial() && first.same_contents(copy)) =>
+                    {
+                        return Err(format!(
+                            "{zone}: {} at {}, {} at {host}",
+                            first.serial(),
+                            running[0],
+                            copy.serial()
+                        ));
+                    }
+                    _ => first = Some(copy),
+                }
+            }
+        }
+        for host in running {
+            let core = self.hosts[host].core.as_ref().ok_or("down")?;
+            if let Some(extra) = self.hosts[host].served.keys().find(|zone| {
+                !zones.contains(*zone) && core.zone(zone).is_some_and(|view| view.spec.mesh)
+            }) {
+                return Err(format!("{host} serves {extra} still"));
+            }
+            if !core.ready() {
+                return Err(format!("{host} is not ready: {:?}", core.missing()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the last plan of each running site had nothing to do.
+    pub(in crate::core::tests) fn at_rest(&self) -> Result<(), String> {
+        for (name, host) in &self.hosts {
+            let report = host.core.as_ref().and_then(Core::report);
+            if let Some(report) = report
+                && !(report.plan.actions.is_empty()
+                    && report.blocked.is_none()
+                    && report.plan.held.is_empty())
+            {
+                return Err(format!("{name}: {} {:?}", report.plan, report.blocked));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the mesh is alike everywhere and has nothing left to do.
+    pub(in crate::core::tests) fn settle(&mut self, seconds: u64) {
+        self.run_until(seconds, "all sites serve the same", |world| {
+            world.converged().is_ok()
+        });
+        // A full pass of planning everywhere, which must find nothing.
+        self.run_for(70);
+        assert_eq!(self.converged(), Ok(()), "\n{}", self.tail());
+        assert_eq!(self.at_rest(), Ok(()), "\n{}", self.tail());
+    }
+}
+
+impl World {
+    /// Lets a site begin anew with a zone's serials: its copy was set back by hand.
+    pub(in crate::core::tests) fn forget_published(&mut self, host: &str, apex: &str) {
+        self.host(host).published.remove(&name(apex));
+    }
+}
+
+impl World {
+    pub(in crate::core::tests) fn run_millis(&mut self, millis: u64) {
+        let until = self.now + Duration::from_millis(millis);
+        while self.step(until) {}
+    }
+}

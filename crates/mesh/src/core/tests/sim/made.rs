@@ -1,0 +1,86 @@
+//! Zones, changes and settings for tests.
+
+use super::*;
+
+pub(in crate::core::tests) fn name(text: &str) -> Name {
+    parse_name(text).unwrap()
+}
+
+pub(in crate::core::tests) fn directory() -> Name {
+    name("dns.internal")
+}
+
+pub(in crate::core::tests) fn catalog() -> Name {
+    name("catalog.dns.internal")
+}
+
+/// A zone with the SOA times that most tests use.
+pub(in crate::core::tests) fn zone(apex: &str, serial: u32, lines: &[&str]) -> Zone {
+    timed_zone(apex, serial, (300, 60, 7200), lines)
+}
+
+/// A zone with other SOA times: refresh, retry, expire.
+pub(in crate::core::tests) fn timed_zone(
+    apex: &str,
+    serial: u32,
+    times: (u32, u32, u32),
+    lines: &[&str],
+) -> Zone {
+    let (refresh, retry, expire) = times;
+    let apex = name(apex);
+    let mut editor = Editor::new(apex.clone());
+    let soa = format!("@ 3600 IN SOA ns hostmaster {serial} {refresh} {retry} {expire} 60");
+    for line in [soa.as_str(), "@ 3600 IN NS ns", "ns 3600 IN A 192.0.2.53"]
+        .iter()
+        .chain(lines)
+    {
+        editor.add(Record::from_text(line, &apex).unwrap()).unwrap();
+    }
+    editor.finish().unwrap()
+}
+
+/// What replaces the address of `owner` by `192.0.2.last`.
+pub(in crate::core::tests) fn put(apex: &str, owner: &str, last: u8) -> Change {
+    let record =
+        Record::from_text(&format!("{owner} 60 IN A 192.0.2.{last}"), &name(apex)).unwrap();
+    let set = zonemesh_zone::Rrset::new(record.rtype, record.ttl, [&record.rdata[..]]);
+    Change::Put(name(apex), vec![(record.owner, set)])
+}
+
+/// Whether a zone has what [`put`] puts.
+pub(in crate::core::tests) fn has(zone: &Zone, owner: &str, last: u8) -> bool {
+    let owner = Record::from_text(&format!("{owner} 60 IN A 192.0.2.{last}"), zone.apex())
+        .unwrap()
+        .owner;
+    zone.rrset(&owner, zonemesh_zone::Rtype::A)
+        .is_some_and(|set| set.contains(&[192, 0, 2, last]))
+}
+
+/// A zone that a site's configuration makes it primary of, with foreign servers to tell.
+pub(in crate::core::tests) fn own(apex: &str, notify: &[&str]) -> ZoneSpec {
+    ZoneSpec {
+        apex: name(apex),
+        sources: Vec::new(),
+        primary: true,
+        notify: notify
+            .iter()
+            .map(|peer| PeerId::Foreign((*peer).to_owned()))
+            .collect(),
+        members_only: false,
+        mesh: true,
+    }
+}
+
+/// Removes a site, as the command does.
+pub(in crate::core::tests) fn remove_site(
+    world: &mut World,
+    host: &str,
+    zones: zonemesh_zone::directory::Departure,
+) {
+    let site = SiteName::new(host).unwrap();
+    let at = world.clock().wall;
+    let edit = |editor: &mut Editor, read: &Directory| {
+        zonemesh_zone::directory::remove_site(editor, read, &site, &zones, at).unwrap();
+    };
+    world.edit_directory(edit).unwrap();
+}
