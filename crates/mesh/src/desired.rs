@@ -319,14 +319,21 @@ fn members(
     }
 }
 
-/// Whom to ask for a zone, in this order: its primary, then all other sites, those that hold the catalog first.
+/// Whom to ask for a zone, in this order: its primary, then all other sites, those that hold the catalog first. For
+/// directory and catalog, only the latter.
 pub fn sources(setup: &ZoneSetup, peers: &BTreeMap<SiteName, Peer>) -> Vec<SiteName> {
     let primary = match &setup.role {
         ZoneRole::Secondary(Some(primary)) => Some(primary),
         _ => None,
     };
+    // Directory and catalog say who is trusted. Nothing proves yet that their primary wrote what another site hands on, so
+    // they are taken only from sites whose role it is to hold them: one that was broken into must not make them up. Where
+    // the directory gives nobody that role, as one that was kept by hand, all are as good.
+    let holders = peers.values().any(|peer| peer.role != Role::Standard);
+    let trusted = |role: Role| !(setup.members_only && holders) || role != Role::Standard;
     let mut all: Vec<(bool, Role, &SiteName)> = peers
         .iter()
+        .filter(|(site, peer)| Some(*site) == primary || trusted(peer.role))
         .map(|(site, peer)| (Some(site) != primary, peer.role, site))
         .collect();
     all.sort();

@@ -221,6 +221,10 @@ fn the_primary_is_asked_first_then_who_holds_the_catalog() {
         texts(sources(of("z3.example"), &observed.peers)),
         ["site-c", "site-a", "site-d"]
     );
+    // What says who is trusted comes from those whose role it is to hold it.
+    for zone in ["dns.internal", "catalog.dns.internal"] {
+        assert_eq!(texts(sources(of(zone), &observed.peers)), ["site-a"]);
+    }
     assert_eq!(
         texts(notify(of("z2.example"), &observed.peers)),
         ["site-a", "site-c", "site-d"]
