@@ -164,6 +164,10 @@ async fn notify(live: &Live, mut asked: Asked, zone: &Name, serial: Option<Seria
         zone,
     ) {
         Some(from) => {
+            // Anybody can write a sender's address on a datagram. What it says is reason enough to ask, and no more: a serial
+            // that nobody has would be jumped over by the primary, and never be undercut again.
+            let proven = asked.key.is_some() || asked.client.transport != Transport::Udp;
+            let serial = serial.filter(|_| proven);
             tracing::debug!(zone = %zone, direction = "in", peer = %from, serial = serial.map(Serial::into_int), "NOTIFY");
             live.core.send(Input::Notify {
                 apex: zone.clone(),
