@@ -1,7 +1,9 @@
 //! Whole sites under bad conditions: loss, partition, `kill -9`.
 
+mod crashes;
 mod growing;
 mod intruders;
+mod network;
 mod ready;
 mod starting;
 mod zones;

@@ -218,6 +218,11 @@ pub enum Input {
         /// The zone.
         apex: Name,
     },
+    /// Nobody knows whether the directory took a zone that was hosted by [`Input::Host`]: say it again until it has it.
+    Unlisted {
+        /// The zone.
+        apex: Name,
+    },
     /// Nobody waits for this request any longer.
     Forget {
         /// Which.

@@ -328,6 +328,15 @@ impl Core {
         }
     }
 
+    /// Goes on asking for a zone to be listed of which nobody knows whether it is.
+    pub(super) fn list_again(&mut self, apex: Name, now: Now) {
+        let Some(mesh) = &mut self.mesh else { return };
+        if mesh.hosted.contains(&apex) {
+            mesh.unlisted.insert(apex);
+            self.reconcile(now);
+        }
+    }
+
     /// Takes that back where the first version could not be stored.
     pub(super) fn give_up_hosting(&mut self, apex: &Name) {
         let empty = self
@@ -519,6 +528,7 @@ impl Core {
             }
         }
         self.follow_plan(now);
+        self.run_foreign(now);
         self.follow_catalogs(now);
         self.follow_foreign();
         self.meet_members(now);
@@ -673,6 +683,12 @@ impl Core {
                     .cloned(),
             );
         }
+        if mesh.settings.directory != *apex {
+            // Foreign servers that follow the catalog hear of its members here, whoever is their primary.
+            let others = self.settings.catalogs.notify.iter();
+            let others = others.filter(|peer| !spec.notify.contains(peer)).cloned();
+            spec.notify.extend(others.collect::<Vec<_>>());
+        }
         match self.zones.get(apex) {
             None => {
                 self.add_zone(spec);
@@ -680,6 +696,27 @@ impl Core {
             }
             Some(entry) if entry.spec != spec => self.respecify(spec, now),
             Some(_) => {}
+        }
+    }
+
+    /// Lets all zones know when other foreign servers are to be told.
+    fn run_foreign(&mut self, now: Now) {
+        let told: BTreeMap<Name, Vec<PeerId>> = self
+            .settings
+            .zones
+            .iter()
+            .filter(|spec| spec.mesh && !spec.notify.is_empty())
+            .map(|spec| (spec.apex.clone(), spec.notify.clone()))
+            .collect();
+        let told = (self.settings.catalogs.notify.clone(), told);
+        if self.catalogs.told == told {
+            return;
+        }
+        self.catalogs.told = told;
+        let Some(mesh) = &self.mesh else { return };
+        let all = mesh.observed.zones.keys().chain(&mesh.hosted);
+        for apex in all.cloned().collect::<Vec<_>>() {
+            self.run_zone(&apex, now);
         }
     }
 

@@ -183,6 +183,7 @@ impl Core {
                 high_water,
             } => self.host(request, zone, high_water),
             Input::Unhost { apex } => self.unhost(&apex),
+            Input::Unlisted { apex } => self.list_again(apex, now),
             Input::Forget { request } => self.waiting.retain(|waiting| waiting.request != request),
             Input::Refresh { apex } => self.refresh(&apex, None, now),
             Input::Approve { hash } => self.approve(hash, now),

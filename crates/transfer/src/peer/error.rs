@@ -134,6 +134,14 @@ impl PeerError {
                 | Self::Tls { .. }
         )
     }
+
+    /// Whether the peer may have got the request, and done it, although no answer came that can be believed.
+    pub fn may_have_arrived(&self) -> bool {
+        matches!(
+            self,
+            Self::Timeout { .. } | Self::Closed { .. } | Self::Protocol { .. } | Self::Tsig { .. }
+        )
+    }
 }
 
 /// Why no transfer was made.

@@ -137,14 +137,22 @@ pub(crate) async fn change_directory(
         .map_err(|error| ApiError::invalid(error.to_string()))?;
     let reply = live
         .pool
-        .request(&to, &message, PATIENCE)
+        .update(&to, &message, PATIENCE)
         .await
-        .map_err(|failure| {
-            ApiError::unavailable(format!(
+        .map_err(|unanswered| match unanswered.may_be_done {
+            true => ApiError::new(
+                ErrorKind::Timeout,
+                format!(
+                    "the catalog primary {to} has not said whether it took the change: {}",
+                    unanswered.message
+                ),
+            )
+            .hint("whether it did is seen when it is back: look before you repeat it"),
+            false => ApiError::unavailable(format!(
                 "the catalog primary {to} cannot be reached: {}",
-                failure.message
+                unanswered.message
             ))
-            .hint("nothing was changed; try again when it is back")
+            .hint("nothing was changed; try again when it is back"),
         })?;
     match query::parse_acknowledgement(&reply) {
         Ok(()) => Ok(None),

@@ -254,17 +254,30 @@ impl Pool {
         .await
     }
 
-    /// Sends a request and returns the answer.
-    pub(crate) async fn request(
+    /// Sends an update and returns the answer. Without one it says whether the update may have been made all the same.
+    pub(crate) async fn update(
         &self,
         to: &PeerId,
         message: &[u8],
         patience: Duration,
-    ) -> Result<Vec<u8>, Failure> {
-        self.first(to, |peer| {
-            Box::pin(async move { peer.request(message.to_vec(), patience).await })
-        })
-        .await
+    ) -> Result<Vec<u8>, Unanswered> {
+        let mut unanswered = Unanswered {
+            message: unknown(to).message,
+            may_be_done: false,
+        };
+        for peer in self.get(to) {
+            match peer.request(message.to_vec(), patience).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => {
+                    unanswered.message = why(&error);
+                    unanswered.may_be_done |= error.may_have_arrived();
+                    if !error.is_silence() {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(unanswered)
     }
 
     /// Asks at the first address that answers.
@@ -291,6 +304,14 @@ impl Pool {
         }
         Err(last)
     }
+}
+
+/// No answer came to an update.
+pub(crate) struct Unanswered {
+    /// Why.
+    pub(crate) message: String,
+    /// Whether it may have been made.
+    pub(crate) may_be_done: bool,
 }
 
 fn unknown(id: &PeerId) -> Failure {

@@ -113,13 +113,23 @@ impl Control {
         })
     }
 
-    /// Enters a zone that is hosted here into the directory; when that fails it is not hosted any longer.
+    /// Enters a zone that is hosted here into the directory; when that fails it is not hosted any longer. When nobody
+    /// knows whether it failed the zone stays: a zone that the directory has and no site would close every new site.
     async fn list_zone(&self, apex: &Name) -> Result<(), ApiError> {
-        let listed = membership::list_zone(&self.live, apex).await;
-        if listed.is_err() {
-            self.live.core.send(Input::Unhost { apex: apex.clone() });
+        let apex = apex.clone();
+        match membership::list_zone(&self.live, &apex).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind == ErrorKind::Timeout => {
+                self.live.core.send(Input::Unlisted { apex });
+                Err(error.hint(
+                    "the zone is kept here, and entered into the directory when the catalog primary is back",
+                ))
+            }
+            Err(error) => {
+                self.live.core.send(Input::Unhost { apex });
+                Err(error)
+            }
         }
-        listed
     }
 
     /// A zone of SOA and NS, for one that starts from nothing.

@@ -1,0 +1,198 @@
+//! `kill -9` at any instant loses nothing that was acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use zonemesh_testkit::wait;
+use zonemesh_tests::site::SOON;
+use zonemesh_tests::{Mesh, Site};
+
+/// The zones of the directory and the members of the catalog, both of one moment.
+fn listed(site: &Site) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
+    let export = || site.cli_ok(&["zone", "export", "dns.internal"]);
+    let mut before = export()?;
+    wait::until(SOON, "a moment without changes", || {
+        let catalog = members_of_catalog(site)?;
+        // Its serial is part of it.
+        let after = export()?;
+        if after == before {
+            return Ok(Some((zones_of_directory(&after), catalog)));
+        }
+        before = after;
+        Ok(None)
+    })
+}
+
+fn zones_of_directory(text: &str) -> BTreeSet<String> {
+    let owners = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    owners
+        .filter_map(|owner| Some(owner.split_once("._zones")?.0.to_owned()))
+        .collect()
+}
+
+fn members_of_catalog(site: &Site) -> Result<BTreeSet<String>> {
+    let text = site.cli_ok(&["zone", "export", "catalog.dns.internal"])?;
+    let member = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == "PTR")?;
+        Some(words.get(at + 1)?.trim_end_matches('.').to_owned())
+    };
+    Ok(text.lines().filter_map(member).collect())
+}
+
+/// What a site was told about its zones: whether each must be there, must not, or may.
+type Account = Mutex<BTreeMap<String, Option<bool>>>;
+
+fn add_and_remove(site: &Site, stop: &AtomicBool, account: &Account, acknowledged: &Mutex<usize>) {
+    let note = |zone: &str, state| {
+        account.lock().unwrap().insert(zone.to_owned(), state);
+    };
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        number += 1;
+        let zone = format!("z{number}.example");
+        note(&zone, None);
+        if site.add_zone(&zone, false).is_err() {
+            continue;
+        }
+        note(&zone, Some(true));
+        *acknowledged.lock().unwrap() += 1;
+        if number % 3 == 0 {
+            note(&zone, None);
+            if site.cli_ok(&["zone", "remove", &zone]).is_ok() {
+                note(&zone, Some(false));
+            }
+        }
+    }
+}
+
+#[test]
+fn directory_and_catalog_agree_after_every_kill_and_have_every_acknowledged_zone() -> Result<()> {
+    let mut mesh = Mesh::start(2)?;
+    let (stop, account, acknowledged) = (AtomicBool::new(false), Account::default(), Mutex::new(0));
+    let (first, second) = mesh.sites.split_at_mut(1);
+    let primary = &mut first[0];
+    thread::scope(|scope| -> Result<()> {
+        let worker = scope.spawn(|| add_and_remove(&second[0], &stop, &account, &acknowledged));
+        let outcome = (|| -> Result<()> {
+            for round in 1..=4 {
+                let before = *acknowledged.lock().unwrap();
+                wait::until(SOON, "more zones", || {
+                    Ok((*acknowledged.lock().unwrap() >= before + 4).then_some(()))
+                })?;
+                let sure: Vec<(String, Option<bool>)> =
+                    account.lock().unwrap().clone().into_iter().collect();
+                primary.kill9()?;
+                primary.restart()?;
+                let (directory, catalog) = listed(primary)?;
+                // No assertions here: the worker would not be told to stop.
+                ensure!(
+                    directory == catalog,
+                    "after kill {round}: {directory:?} but {catalog:?}"
+                );
+                for (zone, state) in sure.iter().filter(|(_, state)| *state == Some(true)) {
+                    // A removal may have been asked for since.
+                    let now = account.lock().unwrap().get(zone).copied().flatten();
+                    if now == *state {
+                        ensure!(
+                            directory.contains(zone),
+                            "{zone} was acknowledged and is gone"
+                        );
+                    }
+                }
+            }
+            Ok(())
+        })();
+        stop.store(true, Ordering::Relaxed);
+        worker.join().expect("the worker does not panic");
+        outcome
+    })?;
+    let (directory, catalog) = listed(&mesh[0])?;
+    assert_eq!(directory, catalog);
+    for (zone, state) in account.into_inner().unwrap() {
+        if let Some(there) = state {
+            assert_eq!(directory.contains(&zone), there, "{zone}");
+        }
+    }
+    mesh.wait_healthy()
+}
+
+#[test]
+fn every_acknowledged_change_of_a_record_survives_kill_9_of_its_primary() -> Result<()> {
+    let mut mesh = Mesh::start(3)?;
+    for round in 0..4u8 {
+        let stop = AtomicBool::new(false);
+        let last = Mutex::new((0u8, 0u32));
+        let (first, rest) = mesh.sites.split_at_mut(1);
+        let victim = &mut first[0];
+        let (client, zone) = (victim.client(), victim.zone());
+        thread::scope(|scope| -> Result<()> {
+            let worker = scope.spawn(|| change_until_it_fails(client, &zone, round, &stop, &last));
+            let enough = wait::until(SOON, "changes", || {
+                Ok((last.lock().unwrap().0 >= 10).then_some(()))
+            });
+            let killed = enough.and_then(|()| victim.kill9());
+            stop.store(true, Ordering::Relaxed);
+            worker.join().expect("the worker does not panic");
+            killed
+        })?;
+        let (number, serial) = *last.lock().unwrap();
+        victim.restart()?;
+        let name = format!("n{number}.r{round}.{zone}");
+        let address = format!("198.51.{round}.{number}");
+        victim.wait_address(&name, &address)?;
+        let seen = victim.serial(&zone)?.context("it serves its zone")?;
+        assert!(
+            seen >= serial,
+            "serial {seen} after {serial} was acknowledged"
+        );
+        for site in rest {
+            site.wait_address(&name, &address)?;
+        }
+        // What came before the last is there as well.
+        for earlier in 1..number {
+            let found = victim.address(&format!("n{earlier}.r{round}.{zone}"))?;
+            assert!(
+                found.1.is_some(),
+                "change {earlier} of round {round} is lost"
+            );
+        }
+    }
+    mesh.wait_healthy()
+}
+
+fn change_until_it_fails(
+    client: zonemesh_api::Client,
+    zone: &str,
+    round: u8,
+    stop: &AtomicBool,
+    last: &Mutex<(u8, u32)>,
+) {
+    use zonemesh_api::types::{ChangeRecords, RecordChange, Wait};
+    let runtime = zonemesh_tests::ask::runtime().expect("there is room for a runtime");
+    for number in 1..=250u8 {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let change = ChangeRecords {
+            zone: zone.to_owned(),
+            changes: vec![RecordChange::Set {
+                name: format!("n{number}.r{round}"),
+                rtype: "A".to_owned(),
+                ttl: Some(60),
+                data: vec![format!("198.51.{round}.{number}")],
+            }],
+            dry_run: false,
+            wait: Wait::default(),
+        };
+        match runtime.block_on(client.change_records(&change)) {
+            Ok(changed) => *last.lock().unwrap() = (number, changed.serial.unwrap_or(0)),
+            Err(_) => return,
+        }
+    }
+}
