@@ -642,6 +642,10 @@ impl Core {
                 Action::RemoveZone { zone, .. } => self.drop_zone(zone),
             }
         }
+        if peers_changed {
+            // Before anything is asked of them: where they are, and whom to trust.
+            self.meet_members(now);
+        }
         // Other peers mean other sources and other targets for each zone.
         let changed: Vec<Name> = match (&self.mesh, peers_changed) {
             (Some(mesh), true) => mesh

@@ -133,6 +133,13 @@ impl Entry {
         floor
     }
 
+    /// Whether a peer has shown a version that is not held here.
+    fn knows_newer(&self) -> bool {
+        let head = self.head.as_ref().map(Zone::serial);
+        let newer = |serial: &Serial| head.is_none_or(|head| serial.is_after(head));
+        self.shown.values().any(newer)
+    }
+
     fn see(&mut self, serial: Serial) {
         self.high_water = Some(self.high_water.map_or(serial, |seen| seen.later_of(serial)));
     }
@@ -417,10 +424,14 @@ impl Core {
             }
         }
         if entry.spec.primary {
-            if let (Some(theirs), Some(head)) = (serial, entry.head.as_ref().map(Zone::serial))
-                && theirs.is_after(head)
-            {
-                self.peer_ahead(apex, from, theirs, head, now);
+            let told = entry.spec.notify.contains(&from);
+            if let (Some(theirs), Some(head)) = (serial, entry.head.as_ref().map(Zone::serial)) {
+                if theirs.is_after(head) {
+                    self.peer_ahead(apex, from, theirs, head, now);
+                } else if told && head.is_after(theirs) && !entry.tell.contains_key(&from) {
+                    // It was told when it did not have the zone yet, or it went back since.
+                    self.tell(apex, from, now);
+                }
             }
             return self.count_receipts(apex, now);
         }
@@ -560,13 +571,17 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        if entry.spec.sources.first() == Some(&from) || rest.is_empty() {
+        if entry.spec.sources.first() == Some(&from) {
             return self.refreshed(apex, from, now);
         }
         let told = entry.refresh.told_expire.take();
         let better = |(_, before): &(PeerId, Option<u32>)| *before < told;
         if entry.refresh.confirmed.as_ref().is_none_or(better) {
-            entry.refresh.confirmed = Some((from, told));
+            entry.refresh.confirmed = Some((from.clone(), told));
+        }
+        if rest.is_empty() {
+            let message = "has nothing newer, though a newer version has been shown".to_owned();
+            return self.end_round(apex, from, message, now);
         }
         let next = rest.remove(0);
         self.ask(apex, next, rest);
@@ -625,16 +640,26 @@ impl Core {
         message: String,
         now: Now,
     ) {
-        let jitter = self.random() % 100;
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
         entry.refresh.errors.insert(from.clone(), message.clone());
-        if !rest.is_empty() {
-            let next = rest.remove(0);
-            return self.ask(apex, next, rest);
+        if rest.is_empty() {
+            return self.end_round(apex, from, message, now);
         }
-        if let Some((peer, told)) = entry.refresh.confirmed.take() {
+        let next = rest.remove(0);
+        self.ask(apex, next, rest);
+    }
+
+    /// No source is left to ask, and the primary has not confirmed what is held.
+    fn end_round(&mut self, apex: &Name, from: PeerId, message: String, now: Now) {
+        let jitter = self.random() % 100;
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        // That others have nothing newer is not enough when one has shown that it has.
+        let confirmed = entry.refresh.confirmed.take();
+        if let Some((peer, told)) = confirmed.filter(|_| !entry.knows_newer()) {
             entry.refresh.told_expire = told;
             return self.refreshed(apex, peer, now);
         }

@@ -349,3 +349,31 @@ fn a_site_that_was_cut_off_is_told_of_everything_as_soon_as_a_probe_reaches_it()
     });
     assert!(world.saw("site-b", |what| matches!(what, Happening::PeerBack { .. })));
 }
+
+#[test]
+fn a_site_that_takes_an_old_copy_from_a_peer_is_told_by_the_primary() {
+    let mut world = three(29);
+    world.cut_both("site-b", "site-a");
+    world.changed("site-b", put("alpha.example", "www", 1));
+    world.run_for(20);
+    world.kill("site-c");
+    world.host("site-c").disk = Disk::default();
+    world.forget_published("site-c", "alpha.example");
+    // It finds the zone at site-a only, which has the old version.
+    world.cut_both("site-b", "site-c");
+    world.start("site-c");
+    world.run_until(20, "it has a copy", |world| {
+        world.serial("site-c", "alpha.example") == Some(1)
+    });
+    world
+        .net
+        .cut
+        .remove(&("site-c".to_owned(), "site-b".to_owned()));
+    world
+        .net
+        .cut
+        .remove(&("site-b".to_owned(), "site-c".to_owned()));
+    world.run_until(20, "it has the new one", |world| {
+        world.serial("site-c", "alpha.example") == Some(2)
+    });
+}

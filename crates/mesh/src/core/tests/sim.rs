@@ -376,6 +376,13 @@ impl World {
 
     /// Enters a site into the directory, as with a welcome packet.
     pub(super) fn join(&mut self, host: &str) -> Result<Serial, String> {
+        let request = self.invite(host)?;
+        let primary = self.catalog_primary();
+        self.done(&primary, request)
+    }
+
+    /// The same without waiting for the outcome.
+    pub(super) fn invite(&mut self, host: &str) -> Result<RequestId, String> {
         let site = self.host(host).site.clone();
         let primary = self.catalog_primary();
         let update = request::publish(&directory(), &site, None).unwrap();
@@ -384,8 +391,7 @@ impl World {
             role: Role::Standard,
             replace: true,
         };
-        let request = self.apply_update(&primary, &update, identity)?;
-        self.done(&primary, request)
+        self.apply_update(&primary, &update, identity)
     }
 
     /// Edits the directory at the catalog primary.

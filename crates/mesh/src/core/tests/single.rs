@@ -290,6 +290,22 @@ fn a_peer_without_news_is_believed_only_when_the_primary_cannot_be_asked() {
 }
 
 #[test]
+fn what_a_source_has_shown_is_asked_for_again_though_others_do_not_have_it() {
+    let (mut single, _) = secondary(&["one", "two", "three"]);
+    single.after(1);
+    single.transferred("one", Got::UpToDate { serial: Serial(5) });
+    single.handle(Input::Notify {
+        apex: name("alpha.example"),
+        serial: Some(Serial(6)),
+        from: PeerId::Foreign("one".to_owned()),
+    });
+    single.failed("one", true);
+    single.transferred("two", Got::UpToDate { serial: Serial(5) });
+    single.transferred("three", Got::UpToDate { serial: Serial(5) });
+    assert_eq!(asked(&single.after(2)), [("one".to_owned(), Some(5))]);
+}
+
+#[test]
 fn a_notify_during_a_transfer_is_not_missed() {
     let (mut single, _) = secondary(&["one"]);
     assert_eq!(asked(&single.after(1)).len(), 1);
