@@ -286,3 +286,99 @@ fn a_broken_catalog_changes_nothing_and_status_says_so() -> Result<()> {
     pair.publish(3, &hand_written(3, &["a.example"]))?;
     wait_gone(pair.us.dns(), "b.example")
 }
+
+#[test]
+fn knot_follows_the_catalog_of_a_mesh_with_the_key_and_nobody_without() -> Result<()> {
+    let peers = peers_or_skip!();
+    let place = Place::new("knot")?;
+    let us = Site::start(|ours| {
+        ours.write("zone", &zone_text(1));
+        format!(
+            "{}[[peer]]\nname = \"peer\"\naddress = \"{}\"\ntsig-key = \"{KEY}\"\nallow = [\"transfer\"]\n\
+             [directory]\n[catalog]\nnotify = [\"peer\"]\n[[zone]]\nname = \"a.example\"\nfile = \"zone\"\ndynamic = true\n",
+            site(ours).replace(
+                "name = \"us\"\n",
+                &format!(
+                    "name = \"us\"\nrole = \"catalog-primary\"\naddresses = [\"{}\"]\n",
+                    ours.address()
+                )
+            ),
+            place.dns()
+        )
+    })?;
+    let catalog = "catalog.dns.internal";
+    let knot = Knot::start_at(&peers, place, |place| {
+        format!(
+            "{}{}remote:\n  - id: primary\n    via: {}\n    address: {}@{}\n    key: {KEY}\n\
+             template:\n  - id: members\n    storage: {}\n    master: primary\n    acl: [us, look]\n\
+             zone:\n  - domain: {catalog}\n    master: primary\n    acl: [us, look]\n    catalog-role: interpret\n    \
+             catalog-template: members\n",
+            place.knot(),
+            knot_access(place, SECRET),
+            place.address(),
+            us.place().address(),
+            us.place().port(),
+            place.dir().display()
+        )
+    })?;
+    wait::serial(SOON, knot.dns(), "a.example", 1)?;
+    let serial = change(&us, "a.example", "192.0.2.200")?;
+    wait::serial(SOON, knot.dns(), "a.example", serial)?;
+    let added = us.place().write("added", &zone_text(5));
+    us.cli_ok(&["zone", "add", "b.example", "--file", &added])?;
+    wait::serial(SOON, knot.dns(), "b.example", 5)?;
+    assert_same(&us, &Dig::new(&peers).at(knot.dns()), catalog)?;
+    us.cli_ok(&["zone", "remove", "b.example"])?;
+    wait_gone(knot.dns(), "b.example")?;
+    for zone in [catalog, "dns.internal"] {
+        let answer = Dig::new(&peers).at(us.dns()).query(zone, "SOA")?;
+        assert_eq!(answer.status, "REFUSED", "{}", answer.text);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_site_of_a_mesh_follows_the_catalog_of_knot_beside_its_own() -> Result<()> {
+    let peers = peers_or_skip!();
+    let ours = Place::new("us")?;
+    let knot = Knot::start(&peers, |place| {
+        knot_producer(place, &ours, &["a.example", "b.example"])
+    })?;
+    let at = knot.dns();
+    let mut us = Site::start_at(ours, |place| {
+        place.write("own", &zone_text(7));
+        format!(
+            "{}[[peer]]\nname = \"peer\"\naddress = \"{at}\"\ntsig-key = \"{KEY}\"\n[directory]\n[catalog]\n\
+             [[zone]]\nname = \"{CATALOG}\"\ncatalog = \"consumer\"\nprimaries = [\"peer\"]\nadmit = [\"*\"]\n\
+             [[zone]]\nname = \"own.example\"\nfile = \"own\"\n",
+            site(place).replace(
+                "name = \"us\"\n",
+                &format!(
+                    "name = \"us\"\nrole = \"catalog-primary\"\naddresses = [\"{}\"]\n",
+                    place.address()
+                )
+            ),
+        )
+    })?;
+    for zone in ["a.example", "b.example"] {
+        wait::serial(SOON, us.dns(), zone, 1)?;
+    }
+    let place = knot.place();
+    place.write(
+        "knot.conf",
+        &knot_producer(place, us.place(), &["a.example", "c.example"]),
+    );
+    knot.knotc(&["reload"])?;
+    wait::serial(SOON, us.dns(), "c.example", 1)?;
+    wait_gone(us.dns(), "b.example")?;
+    us.restart()?;
+    for zone in ["a.example", "c.example"] {
+        wait::serial(SOON, us.dns(), zone, 1)?;
+    }
+    let catalog = us.cli_ok(&["zone", "export", "catalog.dns.internal"])?;
+    ensure!(
+        !catalog.contains("a.example"),
+        "what others keep is not the mesh's:\n{catalog}"
+    );
+    Ok(())
+}

@@ -29,6 +29,8 @@ pub struct CatalogSettings {
     pub consumed: Vec<Consumed>,
     /// Those that are written here.
     pub produced: Vec<Produced>,
+    /// Foreign servers that follow the mesh's own catalog: told when it or one of its members changes.
+    pub notify: Vec<PeerId>,
     /// What the store has in [`CATALOG_MEMBERS`], key and value; looked at once, at the start.
     pub remembered: Vec<(String, Vec<u8>)>,
 }
@@ -103,6 +105,8 @@ pub(super) struct Catalogs {
     report: CatalogReport,
     /// The members of all produced catalogs.
     listed: BTreeSet<Name>,
+    /// Which foreign servers are told of zones of the mesh: of all, and of some.
+    pub(super) told: (Vec<PeerId>, BTreeMap<Name, Vec<PeerId>>),
 }
 
 /// What one catalog has brought.

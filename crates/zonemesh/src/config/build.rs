@@ -62,7 +62,7 @@ impl<'c, 'a> Builder<'c, 'a> {
         let directory = root.table("directory");
         let catalog = root.table("catalog");
         let mesh = if given_role || directory.is_some() || catalog.is_some() {
-            self.mesh(directory, catalog)
+            self.mesh(directory, catalog, &peers)
         } else {
             None
         };
@@ -343,9 +343,11 @@ impl<'c, 'a> Builder<'c, 'a> {
         &self,
         directory: Option<Table<'c, 'a>>,
         catalog: Option<Table<'c, 'a>>,
+        peers: &peers::Peers,
     ) -> Option<Mesh> {
         let mut legacy_txt = false;
         let (mut directory_import, mut catalog_import) = (None, None);
+        let mut catalog_notify = Vec::new();
         let mut directory_name = At {
             value: DEFAULT_DIRECTORY.to_owned(),
             span: 0..0,
@@ -360,6 +362,7 @@ impl<'c, 'a> Builder<'c, 'a> {
         let catalog_name = catalog.and_then(|table| {
             let name = table.string("name");
             catalog_import = table.string("import").map(|text| self.path(&text.value));
+            catalog_notify = self.peer_names(table.strings("notify").unwrap_or_default(), peers);
             table.finish();
             name
         });
@@ -383,6 +386,7 @@ impl<'c, 'a> Builder<'c, 'a> {
             directory: directory?,
             legacy_txt,
             catalog: catalog?,
+            catalog_notify,
             directory_import,
             catalog_import,
         })

@@ -36,6 +36,7 @@ pub fn text(config: &Config) -> String {
         }
         out.table("[catalog]");
         out.string("name", &mesh.catalog.to_string());
+        out.names("notify", &mesh.catalog_notify);
         if let Some(file) = &mesh.catalog_import {
             out.string("import", &file.display().to_string());
         }

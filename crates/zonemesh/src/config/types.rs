@@ -84,6 +84,8 @@ pub struct Mesh {
     pub legacy_txt: bool,
     /// Apex of the catalog zone.
     pub catalog: Name,
+    /// Names of foreign peers that follow the catalog: told when it or one of its members changes.
+    pub catalog_notify: Vec<String>,
     /// Zone file of a directory that was kept by hand; read once, when the mesh is made.
     pub directory_import: Option<PathBuf>,
     /// Zone file of a catalog that was kept by hand, likewise.

@@ -153,6 +153,7 @@ fn catalogs(config: &Config) -> CatalogSettings {
     CatalogSettings {
         consumed: consumed.collect(),
         produced: produced.collect(),
+        notify: config.mesh.iter().flat_map(|mesh| peers(&mesh.catalog_notify)).collect(),
         remembered: Vec::new(),
     }
 }
