@@ -20,6 +20,9 @@ use super::pool::chain;
 /// Where the sites of the welcome packet are kept: table and key.
 const BOOTSTRAP: (&str, &str) = ("mesh", "bootstrap");
 
+/// Where the name of the last packet's key is kept.
+const PACKET: (&str, &str) = ("mesh", "packet");
+
 /// How long a catalog site may take for the update.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -132,11 +135,27 @@ async fn ask(
 fn keep(welcome: &Welcome, store: &Store) -> anyhow::Result<()> {
     // Without the key: it is good for one use, and that is now.
     let value = serde_json::to_vec(&welcome.catalog_sites)?;
-    let batch = Batch::new(Timestamp::now()).put(BOOTSTRAP.0, BOOTSTRAP.1, &value);
+    let batch = Batch::new(Timestamp::now())
+        .put(BOOTSTRAP.0, BOOTSTRAP.1, &value)
+        .put(PACKET.0, PACKET.1, &name_of(welcome));
     store
         .commit(batch)
         .context("the welcome packet's sites could not be stored")?;
     Ok(())
+}
+
+fn name_of(welcome: &Welcome) -> Vec<u8> {
+    super::membership::stored_as(&welcome.key_name).into_bytes()
+}
+
+/// Whether a packet is another than the one that was used here last.
+///
+/// # Errors
+///
+/// When it is none, or the store cannot be read.
+pub(crate) fn is_new(packet: &str, store: &Store) -> anyhow::Result<bool> {
+    let welcome = Welcome::decode(packet, Timestamp::now().as_second())?;
+    Ok(store.get(PACKET.0, PACKET.1)? != Some(name_of(&welcome)))
 }
 
 /// The sites of the welcome packet that this site joined with.

@@ -7,6 +7,7 @@ mod access;
 mod clock;
 mod control;
 mod driver;
+mod identity;
 mod import;
 mod jobs;
 mod join;
@@ -20,14 +21,13 @@ mod reload;
 mod requests;
 mod settings;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use zonemesh_mesh::core::{CATALOG_MEMBERS, Core, HOSTED, Held, hosted_key};
 use zonemesh_store::Store;
-use zonemesh_transfer::tls::SiteKey;
 
 use self::clock::Clock;
 use self::control::Control;
@@ -59,7 +59,8 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
     let mut interrupt = signal(SignalKind::interrupt())?;
     let data_dir = &config.site.data_dir;
     let store = Store::open(data_dir, &config.site.name)?;
-    let key = Arc::new(site_key(data_dir, &config.site.name)?);
+    let key = identity::key(data_dir, &config.site.name, options.join.as_deref(), &store)?;
+    let key = Arc::new(key);
     let mut keys = settings::keys(&config)?;
     for key in live::invitation_keys(&store)? {
         keys.insert(key);
@@ -82,7 +83,7 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
     live.pool.set_foreign(&settings::foreign(&config)?, &key);
     live.shared
         .settings
-        .store(Arc::new(settings::data_plane(&config)));
+        .store(Arc::new(settings::data_plane(&config, &live.cookies)));
     let jobs = Jobs::new(live.clone());
     // The listeners come before the control socket: who can ask for the status can ask for names too. And both come before
     // the welcome packet is used, which works once: a port that is taken must not cost it.
@@ -94,6 +95,7 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
     if let Some(packet) = &options.join {
         let site = settings::this_site(&config, &key)?;
         join::join(packet, &site, &key, &store).await?;
+        identity::joined(data_dir, &key)?;
     }
     let mut settings = settings::core(&config, &key, join::bootstrap(&store)?)?;
     settings.catalogs.remembered = store.list(CATALOG_MEMBERS)?;
@@ -123,24 +125,6 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
     live.listeners.close().await;
     driver.abort();
     Ok(())
-}
-
-/// The site's key: made at the first start.
-fn site_key(data_dir: &Path, name: &str) -> anyhow::Result<SiteKey> {
-    let path = data_dir.join(membership::KEY);
-    if !path.exists() {
-        let key = SiteKey::generate(name)?;
-        zonemesh_store::file::write_secret(&path, key.to_pem().as_bytes())?;
-        return Ok(key);
-    }
-    let pem = zonemesh_store::file::read_secret(&path)?;
-    let pem = String::from_utf8(pem).with_context(|| format!("{} is not PEM", path.display()))?;
-    SiteKey::from_pem(&pem, name).with_context(|| {
-        format!(
-            "{} is not a key; bring it back from a backup, or remove it and join again with a new welcome packet",
-            path.display()
-        )
-    })
 }
 
 /// All zones of the store. One that is damaged is left out, told of, and comes again from a peer.

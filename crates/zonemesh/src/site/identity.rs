@@ -1,0 +1,70 @@
+//! The site's own key on disk: made at the first start, and anew for each welcome packet.
+//!
+//! A key that was a removed site's stays out of the mesh for good, so the old disk of a site joins under a new one. The new
+//! key takes the place of the old one only when the mesh has it: a packet that is refused costs nothing.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use zonemesh_store::Store;
+use zonemesh_transfer::tls::SiteKey;
+
+use super::join;
+use super::membership::KEY;
+
+/// The file of a key with which the site is about to join.
+const JOINING: &str = "site.key.joining";
+
+/// The key to start with.
+///
+/// # Errors
+///
+/// When there is one that cannot be used.
+pub(crate) fn key(
+    data_dir: &Path,
+    name: &str,
+    packet: Option<&str>,
+    store: &Store,
+) -> anyhow::Result<SiteKey> {
+    let path = data_dir.join(KEY);
+    let joining = data_dir.join(JOINING);
+    match packet {
+        _ if !path.exists() => make(&path, name),
+        Some(packet) if join::is_new(packet, store)? => make(&joining, name),
+        // The same packet again: perhaps only its answer was lost.
+        Some(_) if joining.exists() => read(&joining, name),
+        _ => read(&path, name),
+    }
+}
+
+/// The mesh has the key: it is the site's from now on.
+///
+/// # Errors
+///
+/// When it cannot be stored.
+pub(crate) fn joined(data_dir: &Path, key: &SiteKey) -> anyhow::Result<()> {
+    let joining = data_dir.join(JOINING);
+    if joining.exists() {
+        zonemesh_store::file::write_secret(&data_dir.join(KEY), key.to_pem().as_bytes())?;
+        std::fs::remove_file(&joining)
+            .with_context(|| format!("cannot remove {}", joining.display()))?;
+    }
+    Ok(())
+}
+
+fn make(path: &Path, name: &str) -> anyhow::Result<SiteKey> {
+    let key = SiteKey::generate(name)?;
+    zonemesh_store::file::write_secret(path, key.to_pem().as_bytes())?;
+    Ok(key)
+}
+
+fn read(path: &Path, name: &str) -> anyhow::Result<SiteKey> {
+    let pem = zonemesh_store::file::read_secret(path)?;
+    let pem = String::from_utf8(pem).with_context(|| format!("{} is not PEM", path.display()))?;
+    SiteKey::from_pem(&pem, name).with_context(|| {
+        format!(
+            "{} is not a key; bring it back from a backup, or remove it and join again with a new welcome packet",
+            path.display()
+        )
+    })
+}
