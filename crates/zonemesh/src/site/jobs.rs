@@ -7,7 +7,9 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc};
 use zonemesh_api::types::What;
-use zonemesh_mesh::core::{CommitId, Got, Happening, Input, NewVersion, Output, PeerId, ZoneSpec};
+use zonemesh_mesh::core::{
+    CommitId, Failure, Got, Happening, Input, NewVersion, Output, PeerId, ZoneSpec,
+};
 use zonemesh_serve::{Access, Members, Served};
 use zonemesh_store::{Batch, Origin, ZoneState};
 use zonemesh_zone::directory::Site;
@@ -137,8 +139,14 @@ impl Jobs {
     }
 
     fn to_store(&self, job: StoreJob) {
-        if self.store.send(job).is_err() {
-            tracing::error!("the store's thread has ended; nothing is made durable any longer");
+        let Err(mpsc::error::SendError(job)) = self.store.send(job) else {
+            return;
+        };
+        let message = "the store's thread has ended; nothing is made durable any longer";
+        tracing::error!("{message}");
+        if let StoreJob::Commit(commit, ..) = job {
+            let result = Err(message.to_owned());
+            self.live.core.send(Input::Committed { commit, result });
         }
     }
 
@@ -151,7 +159,20 @@ impl Jobs {
             let held = have.as_ref().map(|zone| zone.serial().into_int());
             let started = Instant::now();
             let mut expire = None;
-            let result = match live.pool.transfer(&from, &apex, have.as_ref()).await {
+            // In a task of its own: should it panic, the core must hear all the same, or the zone would never be asked for again.
+            let (pool, source, zone) = (live.clone(), from.clone(), apex.clone());
+            let attempt =
+                tokio::spawn(
+                    async move { pool.pool.transfer(&source, &zone, have.as_ref()).await },
+                );
+            let attempt = attempt.await.unwrap_or_else(|error| {
+                tracing::error!(zone = %apex, peer = %from, %error, "a transfer ended early");
+                Err(Failure {
+                    message: "the transfer ended early, by an error of this server".to_owned(),
+                    unreachable: false,
+                })
+            });
+            let result = match attempt {
                 Ok((got, fetched, target)) => {
                     expire = fetched.expire;
                     log_transfer(&apex, &from, &target, held, &got, &fetched, started);
