@@ -3,6 +3,7 @@
 mod crashes;
 mod growing;
 mod intruders;
+mod leaving;
 mod network;
 mod ready;
 mod starting;

@@ -279,10 +279,9 @@ fn members(
         }
         let owner = directory.owners.get(zone);
         let known = owner.filter(|owner| directory.sites.contains_key(*owner));
+        // Where the configuration and the directory differ the directory goes before: two primaries would each publish above
+        // the other for ever. What this one wrote stays in its history.
         let why = match (owner, known) {
-            (_, Some(owner)) if owner != me && local.own.contains(zone) => Some(format!(
-                "this site has been made its primary, and the directory says {owner}"
-            )),
             (_, Some(_)) => None,
             (Some(owner), None) => Some(format!("its primary, {owner}, is not a site")),
             (None, None) => Some("the directory does not say who is its primary".into()),

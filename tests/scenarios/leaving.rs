@@ -1,0 +1,109 @@
+//! A site is removed: everything of it goes everywhere, and its old disk stays out.
+
+use anyhow::{Context, Result};
+use zonemesh_testkit::query::{self, qtype};
+use zonemesh_tests::ask::{self, rcode};
+use zonemesh_tests::{Mesh, Site};
+
+/// What remains of the mesh knows two sites and is content.
+fn assert_gone(rest: &[Site], key: &zonemesh_transfer::tls::SiteKey) -> Result<()> {
+    for site in rest {
+        site.wait_healthy(rest.len())?;
+        for (name, rtype) in [
+            ("dns.internal", qtype::SOA),
+            ("dns.internal", qtype::AXFR),
+            ("catalog.dns.internal", qtype::AXFR),
+            ("a.example", qtype::AXFR),
+        ] {
+            let question = query::question(name, rtype);
+            let reply = ask::tls(site.tls(), site.key()?.pin(), Some(key), None, question)?;
+            let code = query::rcode(&reply);
+            assert_eq!(
+                code,
+                rcode::REFUSED,
+                "{name} {rtype} at {} with the old key",
+                site.name
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The old disk boots: it is kept out, says so, and the mesh tells of it.
+fn assert_kept_out(site: &mut Site, rest: &[Site]) -> Result<()> {
+    site.up()?;
+    site.wait_running()?;
+    site.wait_status("that it was removed", |status| {
+        status
+            .checks
+            .iter()
+            .any(|check| check.name == "not-a-member")
+    })?;
+    let (code, text) = site.cli_code(&["status"])?;
+    assert_eq!(code, 2, "{text}");
+    rest[0].wait_log("is knocking")?;
+    for site in rest {
+        site.wait_healthy(rest.len())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_removed_site_is_forgotten_everywhere_and_another_adopts_its_zones() -> Result<()> {
+    let mut mesh = Mesh::start(3)?;
+    mesh[2].set("c.example", "www", "198.51.100.1", true)?;
+    let (code, text) = mesh[0].cli_code(&["site", "remove", "site-c"])?;
+    assert_ne!(code, 0, "what becomes of its zones is asked: {text}");
+    assert!(text.contains("adopt:"), "{text}");
+
+    let mut gone = mesh.sites.pop().context("the third site")?;
+    let key = gone.key()?;
+    gone.stop()?;
+    let (code, text) = mesh[0].cli_code(&[
+        "site",
+        "remove",
+        "site-c",
+        "--zones",
+        "adopt:site-b",
+        "--wait",
+    ])?;
+    assert_eq!(code, 0, "{text}");
+    assert_gone(&mesh.sites, &key)?;
+    mesh.wait_address("www.c.example", "198.51.100.1")?;
+    let changed = mesh[1].set("c.example", "www", "198.51.100.2", true)?;
+    assert!(changed.receipt.context("a receipt")?.complete());
+    mesh.wait_address("www.c.example", "198.51.100.2")?;
+
+    assert_kept_out(&mut gone, &mesh.sites)?;
+    mesh.wait_address("www.c.example", "198.51.100.2")?;
+    // A new packet opens the door again, for the same disk too.
+    gone.stop()?;
+    let packet = mesh[0].cli_ok(&["invite", "site-c"])?;
+    gone.join(&packet)?;
+    gone.wait_running()?;
+    mesh.sites.push(gone);
+    mesh.wait_healthy()?;
+    mesh.wait_address("www.c.example", "198.51.100.2")
+}
+
+#[test]
+fn a_site_that_is_removed_while_it_runs_takes_its_zones_along() -> Result<()> {
+    let mut mesh = Mesh::start(3)?;
+    let mut gone = mesh.sites.pop().context("the third site")?;
+    let key = gone.key()?;
+    let (code, text) =
+        mesh[0].cli_code(&["site", "remove", "site-c", "--zones", "remove", "--wait"])?;
+    assert_eq!(code, 0, "{text}");
+    for site in &mesh.sites {
+        site.wait_code("www.c.example", rcode::REFUSED)?;
+    }
+    assert_gone(&mesh.sites, &key)?;
+    gone.wait_status("that it was removed", |status| {
+        status
+            .checks
+            .iter()
+            .any(|check| check.name == "not-a-member")
+    })?;
+    gone.stop()?;
+    assert_kept_out(&mut gone, &mesh.sites)
+}
