@@ -593,7 +593,7 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        let (refresh, _, expire) = entry.times();
+        let (refresh, retry, expire) = entry.times();
         // RFC 7314 §4: a source that is a secondary itself says how long it may still serve the zone. What is held must not
         // outlive that, or secondaries would keep each other's copies alive for ever; nor does it shorten what a better
         // source has granted for the same version.
@@ -614,7 +614,13 @@ impl Core {
         entry.refresh.half_told &= left <= expire / 2;
         entry.refresh.last_source = Some(from.clone());
         // Up to a tenth earlier, so that a thousand zones that came together do not ask together ever after.
-        let refresh = refresh.max(self.settings.pace.floor);
+        let pace = &self.settings.pace;
+        // From a peer it is good news, but not all when another has shown a newer version.
+        let wait = match entry.spec.sources.first() != Some(&from) && entry.knows_newer() {
+            true => refresh.min(retry).min(pace.cap),
+            false => refresh,
+        };
+        let refresh = wait.max(pace.floor);
         entry.refresh.at = Some(now.mono + refresh - refresh * jitter as u32 / 1000);
         self.out.push(Output::Keep {
             apex: apex.clone(),
@@ -1061,7 +1067,7 @@ impl Core {
             .iter()
             .filter(|(_, entry)| {
                 entry.spec.sources.contains(peer)
-                    && (entry.refresh.failures > 0 || entry.served.is_none())
+                    && (entry.refresh.failures > 0 || entry.served.is_none() || entry.knows_newer())
             })
             .map(|(apex, _)| apex.clone())
             .collect();

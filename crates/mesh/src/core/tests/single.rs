@@ -306,6 +306,25 @@ fn what_a_source_has_shown_is_asked_for_again_though_others_do_not_have_it() {
 }
 
 #[test]
+fn a_newer_version_of_a_peer_is_not_enough_when_the_primary_has_shown_a_newer_one_still() {
+    let (mut single, _) = secondary(&["one", "two"]);
+    single.after(1);
+    single.handle(Input::Notify {
+        apex: name("alpha.example"),
+        serial: Some(Serial(7)),
+        from: PeerId::Foreign("one".to_owned()),
+    });
+    single.failed("one", true);
+    let outputs = single.transferred("two", Got::Full(zone("alpha.example", 6, &[])));
+    // The NOTIFY came while a source was asked: it is asked at once, and again in a minute when that fails too.
+    let outputs = single.ended(commits(&outputs)[0], Ok(()));
+    assert_eq!(asked(&outputs), [("one".to_owned(), Some(6))]);
+    single.failed("one", true);
+    single.transferred("two", Got::UpToDate { serial: Serial(6) });
+    assert_eq!(asked(&single.after(66)), [("one".to_owned(), Some(6))]);
+}
+
+#[test]
 fn a_notify_during_a_transfer_is_not_missed() {
     let (mut single, _) = secondary(&["one"]);
     assert_eq!(asked(&single.after(1)).len(), 1);
