@@ -3,13 +3,16 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
+use std::os::unix::fs::PermissionsExt;
+
 use anyhow::{Context, Result, ensure};
 use zonemesh_testkit::site::Site;
 use zonemesh_testkit::{
-    Certificate, Dig, Knot, Named, Peers, Place, peers_or_skip, query, servers, wait,
+    Certificate, Dig, Knot, Named, Nsd, Peers, Place, peers_or_skip, query, servers, wait,
 };
 use zonemesh_transfer::outbound::Response;
 use zonemesh_transfer::query::Request;
+use zonemesh_transfer::tls::SiteKey;
 
 use crate::common::*;
 
@@ -293,5 +296,141 @@ fn a_transfer_that_breaks_off_leaves_the_old_version_serving_and_status_says_why
     UdpSocket::bind((at.ip(), 0))?.send_to(&notify, us.dns())?;
     let status = status_with(&us, &["peer", "broke off"])?;
     assert_eq!(serial_at(us.dns(), ZONE)?, 1, "{status}");
+    Ok(())
+}
+
+#[test]
+fn a_primary_in_bind_that_does_not_know_our_tsig_key_gives_nothing_and_status_says_why()
+-> Result<()> {
+    let peers = peers_or_skip!();
+    let named = Named::start_at(&peers, named_place()?, |place| {
+        place.write("zone", &zone_text(1));
+        format!(
+            "{}{}zone \"{ZONE}\" {{ type primary; file \"zone\"; check-names ignore; allow-transfer {{ key \"{KEY}\"; }}; }};\n",
+            place.named(""),
+            named_key(WRONG)
+        )
+    })?;
+    let us = secondary(
+        Place::new("us")?,
+        named.dns(),
+        &format!("tsig-key = \"{KEY}\""),
+        ZONE,
+    )?;
+    let status = status_with(&us, &["peer", "BADSIG"])?;
+    assert!(query::serial(us.dns(), ZONE)?.is_none(), "{status}");
+    Ok(())
+}
+
+#[test]
+fn knot_gives_its_zone_to_the_holder_of_our_pinned_key_and_to_nobody_else() -> Result<()> {
+    let peers = peers_or_skip!();
+    let (ours, theirs) = (Place::new("us")?, Place::new("knot")?);
+    let certificate = Certificate::make(&peers, &theirs, "knot.test")?;
+    // The key is there before the site is, so that Knot can be told of it first.
+    let key = SiteKey::generate("us")?;
+    let file = ours.path("data/site.key");
+    std::fs::create_dir(ours.path("data"))?;
+    std::fs::write(&file, key.to_pem())?;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+    let pin = data_encoding::BASE64.encode(&key.pin());
+    let knot = Knot::start_at(&peers, theirs, |place| {
+        let file = place.write("zone", &zone_text(1));
+        format!(
+            "{}server:\n  cert-file: {}\n  key-file: {}\nacl:\n  - id: pinned\n    cert-key: {pin}\n    protocol: tls\n    \
+             action: transfer\nzone:\n  - domain: {ZONE}\n    file: {file}\n    acl: pinned\n",
+            place.knot(),
+            certificate.cert_file,
+            certificate.key_file
+        )
+    })?;
+    let how = format!("tls = \"{}\"", certificate.tlsa);
+    let us = secondary(ours, knot.place().tls(), &how, ZONE)?;
+    wait::serial(SOON, us.dns(), ZONE, 1)?;
+    let another = secondary(Place::new("another")?, knot.place().tls(), &how, ZONE)?;
+    let status = status_with(&another, &["peer", "NOTAUTH"])?;
+    assert!(query::serial(another.dns(), ZONE)?.is_none(), "{status}");
+    Ok(())
+}
+
+#[test]
+fn nsd_is_primary_to_us_with_tsig() -> Result<()> {
+    let peers = peers_or_skip!();
+    let ours = Place::new("us")?;
+    let nsd = Nsd::start(&peers, |place| {
+        place.write("zone", &zone_text(1));
+        format!(
+            "{}key:\n  name: {KEY}\n  algorithm: hmac-sha256\n  secret: \"{SECRET}\"\nzone:\n  name: {ZONE}\n  zonefile: zone\n  \
+             store-ixfr: yes\n  create-ixfr: yes\n  notify: {}@{} {KEY}\n  outgoing-interface: {}\n  \
+             provide-xfr: 127.0.0.0/8 {KEY}\n  provide-xfr: 127.0.0.0/8 NOKEY\n",
+            place.nsd(""),
+            ours.address(),
+            ours.port(),
+            place.address()
+        )
+    })?;
+    let us = secondary(ours, nsd.dns(), &format!("tsig-key = \"{KEY}\""), ZONE)?;
+    wait::serial(SOON, us.dns(), ZONE, 1)?;
+    let mut next = zone_text(2);
+    next.push_str("new A 192.0.2.200\n");
+    nsd.place().write("zone", &next);
+    nsd.nsd_control(&["reload", ZONE])?;
+    wait::serial(SOON, us.dns(), ZONE, 2)?;
+    assert_same(&us, &Dig::new(&peers).at(nsd.dns()), ZONE)?;
+    let kinds = transfers(&us, "in");
+    ensure!(
+        kinds.iter().any(|line| line.contains("\"ixfr\"")),
+        "{kinds:#?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_age_of_a_copy_is_kept_along_a_chain_of_secondaries() -> Result<()> {
+    let peers = peers_or_skip!();
+    let ours = Place::new("us")?;
+    let mut first = Knot::start(&peers, |place| {
+        let file = place.write("zone", &zone_text(1));
+        format!(
+            "{}{}zone:\n  - domain: {ZONE}\n    file: {file}\n    acl: look\n",
+            place.knot(),
+            knot_access(place, SECRET)
+        )
+    })?;
+    let second = Knot::start(&peers, |place| {
+        format!(
+            "{}{}remote:\n  - id: first\n    address: {}@{}\nzone:\n  - domain: {ZONE}\n    master: first\n    acl: look\n",
+            place.knot(),
+            knot_access(place, SECRET),
+            first.place().address(),
+            first.place().port()
+        )
+    })?;
+    wait::serial(SOON, second.dns(), ZONE, 1)?;
+    first.stop()?;
+    // What the second has ages from now on; what we get from it must not be younger.
+    let expire = |at| -> Result<u32> {
+        let answer = Dig::new(&peers)
+            .at(at)
+            .option("+expire")
+            .query(ZONE, "SOA")?;
+        let told = answer
+            .text
+            .split("EXPIRE: ")
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next());
+        told.and_then(|told| told.parse().ok())
+            .with_context(|| answer.text.clone())
+    };
+    wait::until(SOON, "the copy to age", || {
+        Ok((expire(second.dns())? < 1_209_600).then_some(()))
+    })?;
+    let us = secondary(ours, second.dns(), "", ZONE)?;
+    wait::serial(SOON, us.dns(), ZONE, 1)?;
+    let (theirs, ours) = (expire(second.dns())?, expire(us.dns())?);
+    ensure!(
+        ours < 1_209_600 && ours <= theirs + 1,
+        "{ours} seconds left of {theirs}"
+    );
     Ok(())
 }

@@ -219,6 +219,12 @@ impl Jobs {
             live.journal.push(&spec.apex, diffs);
         }
         let expired = zone.is_none() && expires_at.is_some();
+        // The age of a first copy follows at once (`tell_expiry`), and needs a place to be told in.
+        let fresh = || Some(Timestamp::now().as_second() + i64::from(zone.as_ref()?.soa().expire));
+        let expires = match spec.primary {
+            true => None,
+            false => expires_at.or_else(fresh),
+        };
         let served = Served {
             apex: spec.apex.clone(),
             zone,
@@ -228,7 +234,7 @@ impl Jobs {
                 Access::Public
             },
             expired,
-            expires: expires_at
+            expires: expires
                 .map(|at| Arc::new(std::sync::atomic::AtomicU64::new(at.max(0) as u64))),
         };
         live.shared.update_zones(|zones| zones.with(served.clone()));
