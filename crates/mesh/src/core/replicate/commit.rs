@@ -1,0 +1,212 @@
+//! From a version that was decided to one that is durable, and is served only then.
+
+use zonemesh_zone::{Name, Rcode};
+
+use crate::core::{
+    Answer, CommitId, Core, Happening, NewVersion, Now, Output, PendingCommit, Reply,
+};
+
+/// # Commits
+impl Core {
+    /// Asks for versions to be made durable; they become the heads of their zones.
+    pub(in crate::core) fn commit(
+        &mut self,
+        mut versions: Vec<NewVersion>,
+        also: Vec<(String, String, Vec<u8>)>,
+        answer: Option<Answer>,
+    ) {
+        let commit = self.next_commit;
+        self.next_commit += 1;
+        for version in &mut versions {
+            if let Some(entry) = self.zones.get_mut(version.zone.apex()) {
+                let base = entry.head.replace(version.zone.clone());
+                version.base = base.filter(|_| !version.forced);
+                entry.commits += 1;
+            }
+        }
+        self.commits.insert(
+            commit,
+            PendingCommit {
+                zones: versions.clone(),
+                answers: answer.into_iter().collect(),
+                doomed: false,
+            },
+        );
+        self.out.push(Output::Commit {
+            commit,
+            versions,
+            also,
+        });
+    }
+
+    /// A commit ended: publish what is durable, or take back what is not.
+    pub(in crate::core) fn committed(
+        &mut self,
+        commit: CommitId,
+        result: Result<(), String>,
+        now: Now,
+    ) {
+        let Some(pending) = self.commits.remove(&commit) else {
+            return;
+        };
+        let apexes: Vec<Name> = pending
+            .zones
+            .iter()
+            .map(|version| version.zone.apex().clone())
+            .collect();
+        for apex in &apexes {
+            if let Some(entry) = self.zones.get_mut(apex) {
+                entry.commits -= 1;
+            }
+        }
+        if let Err(message) = result {
+            return self.not_committed(commit, pending, apexes, message, now);
+        }
+        for version in pending.zones {
+            self.install(version, now);
+        }
+        for Answer {
+            request,
+            serial,
+            changed,
+        } in pending.answers
+        {
+            self.reply(Some(request), Reply::Done { serial, changed });
+        }
+        self.find_heads(&apexes);
+        self.mesh_zones_changed(&apexes, now);
+        self.catalog_zones_changed(&apexes, now);
+    }
+
+    /// Takes back what is not durable, and what was made of it.
+    pub(super) fn not_committed(
+        &mut self,
+        commit: CommitId,
+        pending: PendingCommit,
+        mut apexes: Vec<Name>,
+        message: String,
+        now: Now,
+    ) {
+        let failed = apexes.clone();
+        // A commit is whole or nothing: what was made from one of its versions fails with it, and so on.
+        // Where it was known to fail, its own have been told by then, and nothing was made of it since.
+        let later = self.commits.range_mut(commit..).filter(|_| !pending.doomed);
+        for (_, later) in later {
+            if later
+                .zones
+                .iter()
+                .any(|version| apexes.contains(version.zone.apex()))
+            {
+                later.doomed = true;
+                apexes.extend(
+                    later
+                        .zones
+                        .iter()
+                        .map(|version| version.zone.apex().clone()),
+                );
+            }
+        }
+        self.find_heads(&apexes);
+        for version in pending.zones {
+            let apex = version.zone.apex().clone();
+            match version.from {
+                Some(from) => {
+                    let why = format!("could not be stored: {message}");
+                    self.try_next(&apex, from, Vec::new(), why, now);
+                }
+                None => self.give_up_hosting(&apex),
+            }
+            self.schedule(&apex);
+        }
+        for answer in pending.answers {
+            self.reply(
+                Some(answer.request),
+                Reply::Refused {
+                    rcode: Rcode::SERVFAIL,
+                    reason: message.clone(),
+                },
+            );
+        }
+        self.happened(Happening::CommitFailed {
+            zones: failed,
+            message,
+        });
+    }
+
+    /// The newest version of each zone that may still become durable, or else what is served.
+    pub(super) fn find_heads(&mut self, apexes: &[Name]) {
+        for apex in apexes {
+            let Some(entry) = self.zones.get_mut(apex) else {
+                continue;
+            };
+            let pending = self.commits.values().rev().filter(|commit| !commit.doomed);
+            let newest = pending
+                .flat_map(|commit| &commit.zones)
+                .find(|version| version.zone.apex() == apex);
+            entry.head = match newest {
+                Some(version) => Some(version.zone.clone()),
+                None => entry.served.clone(),
+            };
+        }
+    }
+
+    pub(super) fn install(&mut self, version: NewVersion, now: Now) {
+        let apex = version.zone.apex().clone();
+        let Some(entry) = self.zones.get_mut(&apex) else {
+            return;
+        };
+        let serial = version.zone.serial();
+        let before = entry.served.replace(version.zone).map(|zone| zone.serial());
+        entry.see(serial);
+        entry.published = Some((now.mono, entry.spec.mesh));
+        if version.from.is_some() && version.diffs.is_empty() {
+            entry.refresh.whole = false;
+        }
+        let happening = match version.from {
+            None => Happening::ZoneChanged {
+                apex: apex.clone(),
+                serial,
+            },
+            Some(from) => match before {
+                None => Happening::ZoneLearnt {
+                    apex: apex.clone(),
+                    serial,
+                    from,
+                },
+                Some(from_serial) => Happening::ZoneTransferred {
+                    apex: apex.clone(),
+                    from_serial,
+                    serial,
+                    from,
+                    incremental: !version.diffs.is_empty(),
+                },
+            },
+        };
+        // The times in the new SOA count from now on.
+        let source = entry
+            .refresh
+            .last_source
+            .clone()
+            .filter(|_| !entry.spec.primary);
+        match source {
+            Some(from) => {
+                let was_expired = entry.refresh.expired;
+                entry.refresh.expired = false;
+                entry.refresh.renewed = true;
+                self.publish(&apex, version.diffs);
+                self.happened(happening);
+                if was_expired {
+                    self.happened(Happening::Healed(apex.clone()));
+                }
+                self.refreshed(&apex, from, now);
+            }
+            None => {
+                self.publish(&apex, version.diffs);
+                self.happened(happening);
+            }
+        }
+        self.tell_all(&apex, now);
+        self.count_receipts(&apex, now);
+        self.schedule(&apex);
+    }
+}

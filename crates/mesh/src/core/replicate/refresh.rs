@@ -1,0 +1,420 @@
+//! Asking the sources of a zone, and what is made of their answers.
+
+use std::time::Duration;
+
+use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
+
+use crate::core::{Core, Failure, Got, Happening, NewVersion, Now, Output, PeerId};
+
+/// # Asking the sources
+impl Core {
+    /// Does what is due for a zone.
+    pub(in crate::core) fn attend(&mut self, apex: &Name, now: Now) {
+        self.check_expiry(apex, now);
+        if self
+            .zones
+            .get(apex)
+            .is_some_and(|entry| entry.refresh.at.is_some_and(|at| at <= now.mono))
+        {
+            self.refresh(apex, None, now);
+        }
+        let Some(entry) = self.zones.get(apex) else {
+            return;
+        };
+        let due: Vec<PeerId> = entry
+            .tell
+            .iter()
+            .filter(|(_, tell)| !tell.under_way && tell.due <= now.mono)
+            .map(|(peer, _)| peer.clone())
+            .collect();
+        for peer in due {
+            if !self.is_lost_site(&peer) {
+                self.send_notify(apex, &peer, now);
+            } else if let Some(tell) = self
+                .zones
+                .get_mut(apex)
+                .and_then(|entry| entry.tell.get_mut(&peer))
+            {
+                // A probe finds out for all zones at once when it is back; see `tell_now`.
+                tell.due = now.mono + self.settings.pace.cap;
+            }
+        }
+    }
+
+    /// Asks the sources of a zone, `first` before the others.
+    pub(in crate::core) fn refresh(&mut self, apex: &Name, first: Option<PeerId>, now: Now) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        // A primary asks nobody, unless it has lost what it had.
+        if entry.spec.primary && entry.head.is_some() {
+            entry.refresh.at = None;
+            return;
+        }
+        if entry.refresh.asking.is_some() || entry.commits > 0 {
+            entry.refresh.again = Some(first);
+            return;
+        }
+        // Whoever tells of news is asked for them only if it is one of those whom the zone is taken from.
+        let mut sources: Vec<PeerId> = first.into_iter().collect();
+        sources.retain(|peer| entry.spec.sources.contains(peer));
+        for source in &entry.spec.sources {
+            if !sources.contains(source) {
+                sources.push(source.clone());
+            }
+        }
+        // Peers that do not answer come last, but are asked: to be down is not for ever.
+        let lost = |peer: &PeerId| {
+            self.peers
+                .get(peer)
+                .is_some_and(|peer| peer.lost_since.is_some())
+        };
+        sources.sort_by_key(|peer| lost(peer));
+        if sources.is_empty() {
+            entry.refresh.at = Some(now.mono + self.settings.pace.cap);
+            return self.schedule(apex);
+        }
+        let from = sources.remove(0);
+        entry.refresh.again = None;
+        entry.refresh.confirmed = None;
+        self.ask(apex, from, sources);
+    }
+
+    /// Asks one source, and those that come after it if need be.
+    pub(super) fn ask(&mut self, apex: &Name, from: PeerId, rest: Vec<PeerId>) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        entry.refresh.asking = Some((from.clone(), rest));
+        self.out.push(Output::Transfer {
+            apex: apex.clone(),
+            from,
+            have: entry.have(),
+        });
+        self.schedule(apex);
+    }
+
+    /// A NOTIFY arrived.
+    pub(in crate::core) fn notified_of(
+        &mut self,
+        apex: &Name,
+        serial: Option<Serial>,
+        from: PeerId,
+        now: Now,
+    ) {
+        self.peer_answered(&from, now);
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        if let Some(serial) = serial {
+            entry.shown.insert(from.clone(), serial);
+            if !entry.spec.primary {
+                // The zone may come from anyone; what was shown must never be undercut should we become primary.
+                entry.see(serial);
+            }
+        }
+        if entry.spec.primary {
+            let told = entry.spec.notify.contains(&from);
+            if let (Some(theirs), Some(head)) = (serial, entry.head.as_ref().map(Zone::serial)) {
+                if theirs.is_after(head) {
+                    self.peer_ahead(apex, from, theirs, head, now);
+                } else if told && head.is_after(theirs) && !entry.tell.contains_key(&from) {
+                    // It was told when it did not have the zone yet, or it went back since.
+                    self.tell(apex, from, now);
+                }
+            }
+            return self.count_receipts(apex, now);
+        }
+        let news = match (serial, &entry.head) {
+            (Some(serial), Some(head)) => serial.is_after(head.serial()),
+            _ => true,
+        };
+        if news || entry.refresh.expired {
+            // Whoever may tell of a change need not be one who has it.
+            let first = entry.spec.sources.contains(&from).then_some(from);
+            return self.refresh(apex, first, now);
+        }
+        // Its primary has lost track of what is served here, or has an older version than it once published.
+        if entry.spec.sources.first() == Some(&from) {
+            self.tell_back(apex, now);
+        }
+    }
+
+    /// A transfer ended.
+    pub(in crate::core) fn transferred(
+        &mut self,
+        apex: &Name,
+        from: PeerId,
+        result: Result<Got, Failure>,
+        expire: Option<u32>,
+        now: Now,
+    ) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        // The answer to a question of before the zone was given another role is no answer to the one that is open now.
+        match entry.refresh.asking.take_if(|(asked, _)| *asked == from) {
+            None => return,
+            // Whether the peer is back comes last: that asks again whatever it could not give before.
+            Some((_, rest)) => match result {
+                Err(failure) => {
+                    self.try_next(apex, from.clone(), rest, failure.message.clone(), now);
+                    if failure.unreachable {
+                        self.peer_failed(&from, &failure.message, now);
+                    } else {
+                        self.peer_answered(&from, now);
+                    }
+                }
+                Ok(got) => {
+                    entry.refresh.told_expire = expire;
+                    self.take_transfer(apex, from.clone(), rest, got, now);
+                    self.peer_answered(&from, now);
+                }
+            },
+        }
+        self.schedule(apex);
+    }
+
+    pub(super) fn take_transfer(
+        &mut self,
+        apex: &Name,
+        from: PeerId,
+        rest: Vec<PeerId>,
+        got: Got,
+        now: Now,
+    ) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let (zone, mut diffs) = match got {
+            Got::UpToDate { serial } => {
+                entry.shown.insert(from.clone(), serial);
+                return match entry.have().map(|head| head.serial()) {
+                    Some(ours) if ours.is_after(serial) => {
+                        self.behind(apex, from, rest, serial, ours, now)
+                    }
+                    Some(_) => self.confirmed(apex, from, rest, now),
+                    None => {
+                        let message = "asked for the whole zone, and got none".to_owned();
+                        self.try_next(apex, from, rest, message, now)
+                    }
+                };
+            }
+            Got::Full(zone) => (zone, Vec::new()),
+            Got::Diffs(zone, diffs) => (zone, diffs),
+        };
+        if zone.apex() != apex {
+            let message = format!("asked for {apex} and got {}", zone.apex());
+            return self.try_next(apex, from, rest, message, now);
+        }
+        entry.shown.insert(from.clone(), zone.serial());
+        let mut forced = false;
+        match &entry.head {
+            // Without the version that they start from differences are of no use, but what they lead to is.
+            None => diffs.clear(),
+            Some(head) => {
+                let (ours, theirs) = (head.serial(), zone.serial());
+                let whole = entry.refresh.whole && diffs.is_empty();
+                if theirs == ours && (!whole || head.same_contents(&zone)) {
+                    entry.refresh.whole &= !whole;
+                    return self.confirmed(apex, from, rest, now);
+                }
+                // Sites never go back: the primary hears that it is behind, and goes above. A catalog of another's may want it.
+                forced = whole && (theirs == ours || !entry.spec.mesh);
+                if !theirs.is_after(ours) && !forced {
+                    return self.behind(apex, from, rest, theirs, ours, now);
+                }
+                let start = diffs
+                    .first()
+                    .and_then(Diff::serials)
+                    .map(|(start, _)| start);
+                if start.is_some_and(|start| start != ours) {
+                    // Something else was taken in between: these differences are for a version that is no longer ours.
+                    return self.refresh(apex, Some(from), now);
+                }
+            }
+        }
+        entry.refresh.last_source = Some(from.clone());
+        let version = NewVersion {
+            from: Some(from),
+            forced,
+            ..NewVersion::made(zone, diffs)
+        };
+        self.commit(vec![version], Vec::new(), None);
+    }
+
+    /// A source has an older version than is held here: it is told, so that it can do something about it.
+    pub(super) fn behind(
+        &mut self,
+        apex: &Name,
+        from: PeerId,
+        rest: Vec<PeerId>,
+        theirs: Serial,
+        ours: Serial,
+        now: Now,
+    ) {
+        let message = format!(
+            "serial {theirs} is behind {ours}, which is held here: the source was set back, or is itself out of date"
+        );
+        if self.zones.get(apex).is_some_and(|entry| entry.spec.mesh) {
+            self.tell(apex, from.clone(), now);
+        }
+        self.try_next(apex, from, rest, message, now);
+    }
+
+    /// A source has nothing newer. Only the primary's word is the last one: of the others, one may have a version that it
+    /// published just before it was lost.
+    pub(super) fn confirmed(&mut self, apex: &Name, from: PeerId, mut rest: Vec<PeerId>, now: Now) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        if entry.spec.sources.first() == Some(&from) {
+            return self.refreshed(apex, from, now);
+        }
+        let told = entry.refresh.told_expire.take();
+        let better = |(_, before): &(PeerId, Option<u32>)| *before < told;
+        if entry.refresh.confirmed.as_ref().is_none_or(better) {
+            entry.refresh.confirmed = Some((from.clone(), told));
+        }
+        if rest.is_empty() {
+            let message = "has nothing newer, though a newer version has been shown".to_owned();
+            return self.end_round(apex, from, message, now);
+        }
+        let next = rest.remove(0);
+        self.ask(apex, next, rest);
+    }
+
+    /// A source confirmed or renewed what is held.
+    pub(super) fn refreshed(&mut self, apex: &Name, from: PeerId, now: Now) {
+        let jitter = self.random() % 100;
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let (refresh, retry, expire) = entry.times();
+        // RFC 7314 §4: a source that is a secondary itself says how long it may still serve the zone. What is held must not
+        // outlive that, or secondaries would keep each other's copies alive for ever; nor does it shorten what a better
+        // source has granted for the same version.
+        let told = entry.refresh.told_expire.take();
+        let granted = now.wall + told.map_or(expire, |told| expire.min(i64::from(told)));
+        let before = entry
+            .refresh
+            .expires_at
+            .filter(|_| !std::mem::take(&mut entry.refresh.renewed));
+        let was_expired = std::mem::take(&mut entry.refresh.expired);
+        entry.refresh.errors.remove(&from);
+        entry.refresh.failures = 0;
+        entry.refresh.last_success = Some(now.wall);
+        entry.refresh.expires_at = Some(before.map_or(granted, |before| before.max(granted)));
+        let left = entry.refresh.expires_at.map_or(0, |at| at - now.wall);
+        entry.refresh.expired = left <= 0;
+        // Half-time is news again only after there was more.
+        entry.refresh.half_told &= left <= expire / 2;
+        entry.refresh.last_source = Some(from.clone());
+        // Up to a tenth earlier, so that a thousand zones that came together do not ask together ever after.
+        let pace = &self.settings.pace;
+        // From a peer it is good news, but not all when another has shown a newer version.
+        let wait = match entry.spec.sources.first() != Some(&from) && entry.knows_newer() {
+            true => refresh.min(retry).min(pace.cap),
+            false => refresh,
+        };
+        let refresh = wait.max(pace.floor);
+        entry.refresh.at = Some(now.mono + refresh - refresh * jitter as u32 / 1000);
+        self.out.push(Output::Keep {
+            apex: apex.clone(),
+            expires_at: entry.refresh.expires_at,
+            last_refresh: entry.refresh.last_success,
+        });
+        if was_expired && !entry.refresh.expired {
+            self.publish(apex, Vec::new());
+            self.happened(Happening::Healed(apex.clone()));
+        }
+        self.check_expiry(apex, now);
+        self.tell_back(apex, now);
+        self.ask_again(apex, now);
+        self.schedule(apex);
+    }
+
+    /// A source failed: the next one, or, when all have, later.
+    pub(super) fn try_next(
+        &mut self,
+        apex: &Name,
+        from: PeerId,
+        mut rest: Vec<PeerId>,
+        message: String,
+        now: Now,
+    ) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        entry.refresh.errors.insert(from.clone(), message.clone());
+        if rest.is_empty() {
+            return self.end_round(apex, from, message, now);
+        }
+        let next = rest.remove(0);
+        self.ask(apex, next, rest);
+    }
+
+    /// No source is left to ask, and the primary has not confirmed what is held.
+    pub(super) fn end_round(&mut self, apex: &Name, from: PeerId, message: String, now: Now) {
+        let jitter = self.random() % 100;
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        // That others have nothing newer is not enough when one has shown that it has.
+        let confirmed = entry.refresh.confirmed.take();
+        if let Some((peer, told)) = confirmed.filter(|_| !entry.knows_newer()) {
+            entry.refresh.told_expire = told;
+            return self.refreshed(apex, peer, now);
+        }
+        let (_, retry, _) = entry.times();
+        let pace = &self.settings.pace;
+        let backoff = pace.floor * 2u32.pow(entry.refresh.failures.min(10));
+        let wait = backoff.min(retry).clamp(pace.floor, pace.cap.max(retry));
+        entry.refresh.failures += 1;
+        entry.refresh.at = Some(now.mono + wait + wait * jitter as u32 / 1000);
+        // One round without success is a source that starts; two are worth a line.
+        if entry.refresh.failures == 2 {
+            self.happened(Happening::TransferFailed {
+                apex: apex.clone(),
+                from,
+                message,
+            });
+        }
+        self.check_expiry(apex, now);
+        self.ask_again(apex, now);
+        self.schedule(apex);
+    }
+
+    /// Asks once more when a NOTIFY came while a transfer or commit was under way.
+    pub(super) fn ask_again(&mut self, apex: &Name, now: Now) {
+        if let Some(entry) = self.zones.get_mut(apex)
+            && let Some(first) = entry.refresh.again.take()
+        {
+            self.refresh(apex, first, now);
+        }
+    }
+
+    /// Looks whether a zone has expired, or will have in half of its time, and when to look again.
+    pub(super) fn check_expiry(&mut self, apex: &Name, now: Now) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let half = entry.times().2 / 2;
+        entry.refresh.look = None;
+        let held = !entry.spec.primary && entry.served.is_some() && !entry.refresh.expired;
+        let Some(at) = entry.refresh.expires_at.filter(|_| held) else {
+            return;
+        };
+        let left = at.saturating_sub(now.wall);
+        if left <= 0 {
+            entry.refresh.expired = true;
+            self.publish(apex, Vec::new());
+            return self.happened(Happening::Expired(apex.clone()));
+        }
+        let wait = if left > half { left - half } else { left };
+        entry.refresh.look = Some(now.mono + Duration::from_secs(wait.unsigned_abs()));
+        if left <= half && !std::mem::replace(&mut entry.refresh.half_told, true) {
+            self.happened(Happening::HalfExpired(apex.clone()));
+        }
+    }
+}
