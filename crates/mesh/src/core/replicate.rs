@@ -255,6 +255,7 @@ impl Core {
         entry
             .shown
             .retain(|peer, _| spec.notify.contains(peer) || spec.sources.contains(peer));
+        let same_first = entry.spec.sources.first() == spec.sources.first();
         entry.spec = spec;
         if was_primary != entry.spec.primary {
             // What was never to expire does from now on.
@@ -265,7 +266,8 @@ impl Core {
             };
             return self.serve_held(&apex, now);
         }
-        if entry.served.is_none() && !entry.spec.primary {
+        if !entry.spec.primary && (entry.served.is_none() || !same_first) {
+            // Another primary may have another version, and does not know yet what is served here.
             entry.refresh.at = Some(now.mono);
         }
         if entry.spec.primary && entry.served.is_some() {

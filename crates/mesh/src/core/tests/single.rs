@@ -325,6 +325,30 @@ fn a_newer_version_of_a_peer_is_not_enough_when_the_primary_has_shown_a_newer_on
 }
 
 #[test]
+fn another_primary_is_asked_at_once() {
+    let (mut single, _) = secondary(&["one"]);
+    single.after(1);
+    single.transferred("one", Got::UpToDate { serial: Serial(5) });
+    let sources = |names: &[&str]| {
+        let source = |name: &&str| PeerId::Foreign((*name).to_owned());
+        let spec = ZoneSpec {
+            primary: false,
+            mesh: false,
+            sources: names.iter().map(source).collect(),
+            ..own("alpha.example", &[])
+        };
+        Settings {
+            zones: vec![spec],
+            ..Settings::default()
+        }
+    };
+    let outputs = single.core.configure(sources(&["one", "two"]), single.now);
+    assert!(asked(&outputs).is_empty(), "one more to fall back on");
+    let outputs = single.core.configure(sources(&["two", "one"]), single.now);
+    assert_eq!(asked(&outputs), [("two".to_owned(), Some(5))]);
+}
+
+#[test]
 fn a_notify_during_a_transfer_is_not_missed() {
     let (mut single, _) = secondary(&["one"]);
     assert_eq!(asked(&single.after(1)).len(), 1);
