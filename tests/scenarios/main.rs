@@ -1,6 +1,7 @@
 //! Whole sites under bad conditions: loss, partition, `kill -9`.
 
 mod crashes;
+mod following;
 mod growing;
 mod intruders;
 mod leaving;

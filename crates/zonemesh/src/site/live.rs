@@ -46,6 +46,8 @@ pub(crate) struct Live {
     pub(crate) key: ArcSwap<SiteKey>,
     pub(crate) journal: Journal,
     pub(crate) listeners: Listeners,
+    /// Held while the key is changed.
+    pub(crate) key_roll: tokio::sync::Mutex<()>,
     /// Made anew at each start: a cookie of before is replaced by the next answer.
     pub(crate) cookies: CookieSecrets,
     /// Held while a newcomer is let in.
@@ -77,7 +79,7 @@ pub(crate) struct Parts {
 impl Live {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let (events, _) = broadcast::channel(1024);
-        let pool = Pool::new();
+        let pool = Pool::new(&parts.config.listen.tls);
         Arc::new(Self {
             name: parts.config.site.name.clone(),
             data_dir: parts.config.site.data_dir.clone(),
@@ -95,6 +97,7 @@ impl Live {
             key: ArcSwap::new(parts.key),
             journal: Journal::default(),
             listeners: Listeners::default(),
+            key_roll: tokio::sync::Mutex::new(()),
             cookies: CookieSecrets {
                 current: super::random::bytes(),
                 previous: None,
@@ -328,5 +331,40 @@ impl Journal {
             .iter()
             .position(|diff| diff.serials().is_some_and(|(_, end)| end == to))?;
         (first <= last).then(|| diffs[first..=last].to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zonemesh_zone::{Editor, Record};
+
+    fn zone(serial: u32) -> zonemesh_zone::Zone {
+        let apex = zonemesh_zone::record::parse_name("example").unwrap();
+        let mut editor = Editor::new(apex.clone());
+        for line in [
+            format!("@ 60 IN SOA ns root {serial} 1 2 3 4"),
+            "@ 60 IN NS ns".to_owned(),
+            format!("a 60 IN TXT {serial}"),
+        ] {
+            editor
+                .add(Record::from_text(&line, &apex).unwrap())
+                .unwrap();
+        }
+        editor.finish().unwrap()
+    }
+
+    #[test]
+    fn differences_do_not_chain_over_a_version_that_came_whole() {
+        let apex = zone(1).apex().clone();
+        let journal = Journal::default();
+        journal.push(&apex, &[zone(1).diff(&zone(2))]);
+        journal.push(&apex, &[zone(2).diff(&zone(3))]);
+        let chain = journal.since(&apex, Serial(1), Serial(3));
+        assert_eq!(chain.map(|diffs| diffs.len()), Some(2));
+        // Version 7 was transferred whole: nothing leads from 3 to it.
+        journal.push(&apex, &[zone(7).diff(&zone(8))]);
+        assert!(journal.since(&apex, Serial(1), Serial(8)).is_none());
+        assert!(journal.since(&apex, Serial(7), Serial(8)).is_some());
     }
 }

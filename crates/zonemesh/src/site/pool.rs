@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::RwLock;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// The peers of a site.
 pub(crate) struct Pool {
     peers: RwLock<BTreeMap<PeerId, Vec<(Endpoint, Peer)>>>,
+    /// Where this site listens for its peers.
+    listen: Vec<SocketAddr>,
 }
 
 /// Where and as whom a peer is reached: what makes a connection another one.
@@ -32,6 +34,10 @@ struct Endpoint {
     tsig: Option<Name>,
     /// This site's own key, by its pin: connections made with an old one are closed.
     own: Pin,
+    /// The address to come from; the system chooses when there is none.
+    source: Option<IpAddr>,
+    /// Whether the address is not the directory's, but one that the peer called from.
+    met: bool,
 }
 
 /// A foreign server as the configuration has it.
@@ -45,9 +51,53 @@ pub(crate) struct Foreign {
 }
 
 impl Pool {
-    pub(crate) fn new() -> Self {
+    /// Makes a pool without peers. A site that listens at one address comes from there too, so that peers that have not
+    /// read its new address yet see it.
+    pub(crate) fn new(listen: &[SocketAddr]) -> Self {
         Self {
             peers: RwLock::new(BTreeMap::new()),
+            listen: listen.to_vec(),
+        }
+    }
+
+    fn source(&self, to: IpAddr) -> Option<IpAddr> {
+        let listen = self.listen.iter().map(SocketAddr::ip);
+        let mut own = listen.filter(|own| own.is_ipv4() == to.is_ipv4());
+        let one = own.next().filter(|_| own.next().is_none())?;
+        (!one.is_unspecified() && one.is_loopback() == to.is_loopback()).then_some(one)
+    }
+
+    /// A member has called, proven by its key, from an address that the directory does not have: it may have moved and be
+    /// the very site that the directory comes from. That address is tried when all others are silent.
+    pub(crate) fn met(&self, id: &PeerId, at: IpAddr, key: &SiteKey) {
+        let known = |peers: &BTreeMap<PeerId, Vec<(Endpoint, Peer)>>| {
+            let endpoints = peers.get(id);
+            endpoints.is_none_or(|all| all.iter().any(|(endpoint, _)| endpoint.addr.ip() == at))
+        };
+        if self.peers.read().is_ok_and(|peers| known(&peers)) {
+            return;
+        }
+        let Ok(mut peers) = self.peers.write() else {
+            return;
+        };
+        let Some(endpoints) = peers.get_mut(id) else {
+            return;
+        };
+        endpoints.retain(|(endpoint, _)| !endpoint.met);
+        let Some((first, _)) = endpoints.first() else {
+            return;
+        };
+        let endpoint = Endpoint {
+            addr: SocketAddr::new(at, first.addr.port()),
+            source: self.source(at),
+            met: true,
+            ..first.clone()
+        };
+        match connect(&endpoint, None, key) {
+            Ok(peer) => endpoints.push((endpoint, peer)),
+            Err(error) => {
+                tracing::error!(peer = %id, %error, "no connection can be made to this peer")
+            }
         }
     }
 
@@ -68,6 +118,8 @@ impl Pool {
                             pins: Some(pins.clone()),
                             tsig: None,
                             own: key.pin(),
+                            source: self.source(*address),
+                            met: false,
                         },
                         None,
                     )
@@ -88,6 +140,8 @@ impl Pool {
                     pins: peer.pins.clone(),
                     tsig: peer.key.as_ref().map(|key| key.name().clone()),
                     own: key.pin(),
+                    source: None,
+                    met: false,
                 };
                 (
                     PeerId::Foreign(peer.name.clone()),
@@ -193,7 +247,7 @@ fn connect(
     Peer::new(
         Target {
             addr: endpoint.addr,
-            source: None,
+            source: endpoint.source,
             transport,
             tsig,
         },
@@ -211,7 +265,8 @@ impl Pool {
         apex: &Name,
         have: Option<&Zone>,
     ) -> Result<(Got, Fetched, String), Failure> {
-        let mut last = unknown(from);
+        // The directory's address comes first, and so does what happened there.
+        let mut silent = None;
         for peer in self.get(from) {
             match peer.transfer(apex, have.cloned()).await {
                 Ok(fetched) => {
@@ -225,17 +280,18 @@ impl Pool {
                 Err(error) => {
                     let unreachable =
                         matches!(&error, FetchError::Peer(error) if error.is_silence());
-                    last = Failure {
+                    let failure = Failure {
                         message: why(&error),
                         unreachable,
                     };
                     if !unreachable {
-                        break;
+                        return Err(failure);
                     }
+                    silent.get_or_insert(failure);
                 }
             }
         }
-        Err(last)
+        Err(silent.unwrap_or_else(|| unknown(from)))
     }
 
     /// Asks for an SOA record.
@@ -286,23 +342,25 @@ impl Pool {
         id: &PeerId,
         ask: impl Fn(Peer) -> BoxFuture<'a, Result<T, PeerError>>,
     ) -> Result<T, Failure> {
-        let mut last = unknown(id);
+        // The directory's address comes first, and so does what happened there.
+        let mut silent = None;
         for peer in self.get(id) {
             match ask(peer).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
                     let unreachable = error.is_silence();
-                    last = Failure {
+                    let failure = Failure {
                         message: why(&error),
                         unreachable,
                     };
                     if !unreachable {
-                        break;
+                        return Err(failure);
                     }
+                    silent.get_or_insert(failure);
                 }
             }
         }
-        Err(last)
+        Err(silent.unwrap_or_else(|| unknown(id)))
     }
 }
 

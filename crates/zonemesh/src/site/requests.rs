@@ -80,7 +80,11 @@ async fn handle(live: &Arc<Live>, request: Request, responder: Responder) {
         live.directory.load().as_ref().as_ref(),
     );
     match &identity {
-        Identity::Site(site) => live.pool.wake(&PeerId::Site(site.clone())),
+        Identity::Site(site) => {
+            let peer = PeerId::Site(site.clone());
+            live.pool.met(&peer, client.ip(), &live.key.load());
+            live.pool.wake(&peer);
+        }
         Identity::Removed(site) => live.knocked(site.as_str()),
         Identity::Other { .. } => {}
     }
