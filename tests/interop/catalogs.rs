@@ -288,6 +288,31 @@ fn a_broken_catalog_changes_nothing_and_status_says_so() -> Result<()> {
 }
 
 #[test]
+fn another_member_node_makes_a_zone_start_anew_also_with_a_lower_serial() -> Result<()> {
+    let peers = peers_or_skip!();
+    let mut pair = Producer::start(&peers, &["a.example"])?;
+    let set = |pair: &Producer, serial| -> Result<()> {
+        pair.named.place().write("a.example", &zone_text(serial));
+        pair.named.rndc(&["reload", "a.example"]).map(drop)
+    };
+    set(&pair, 90)?;
+    wait::serial(SOON, pair.us.dns(), "a.example", 90)?;
+    set(&pair, 5)?;
+    pair.publish(
+        2,
+        &hand_written(2, &["a.example"]).replace("a-example.", "again."),
+    )?;
+    wait::serial(SOON, pair.us.dns(), "a.example", 5)?;
+    assert_same(
+        &pair.us,
+        &Dig::new(&peers).at(pair.named.dns()),
+        "a.example",
+    )?;
+    pair.us.restart()?;
+    wait::serial(SOON, pair.us.dns(), "a.example", 5)
+}
+
+#[test]
 fn knot_follows_the_catalog_of_a_mesh_with_the_key_and_nobody_without() -> Result<()> {
     let peers = peers_or_skip!();
     let place = Place::new("knot")?;

@@ -301,3 +301,25 @@ fn the_time_until_expiry_is_told_to_those_who_ask() -> Result<()> {
     assert!(answer.text.contains("EXPIRE: 1209600"), "{}", answer.text);
     Ok(())
 }
+
+#[test]
+fn a_zone_file_with_nothing_new_but_a_greater_serial_is_a_new_version() -> Result<()> {
+    let peers = peers_or_skip!();
+    let place = Place::new("knot")?;
+    let us = primary(&place, None)?;
+    let remote = format!(
+        "    address: {}@{}\n    key: {KEY}\n",
+        us.place().address(),
+        us.place().port()
+    );
+    let knot = knot_secondary(&peers, place, &remote)?;
+    wait::serial(SOON, knot.dns(), ZONE, 1)?;
+    let file = us.place().write("zone", &zone_text(40));
+    us.cli_ok(&["zone", "import", ZONE, &file])?;
+    wait::serial(SOON, knot.dns(), ZONE, 40)?;
+    // A smaller one is not: serials never go back.
+    us.place().write("zone", &zone_text(2));
+    us.cli_ok(&["zone", "import", ZONE, &file])?;
+    assert_eq!(serial_at(us.dns(), ZONE)?, 40);
+    Ok(())
+}

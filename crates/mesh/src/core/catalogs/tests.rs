@@ -446,3 +446,69 @@ fn a_produced_catalog_follows_the_zones_in_one_version() {
     assert_eq!(members(&site).1.len(), 2, "the brake holds");
     assert_eq!(site.core.catalog_report().held.len(), 1);
 }
+
+#[test]
+fn a_member_moves_to_the_catalog_that_its_own_names_and_keeps_its_state() {
+    let mut settings = consumer();
+    let other = name("other.example");
+    let mut spec = settings.zones[0].clone();
+    spec.apex = other.clone();
+    spec.sources = vec![PeerId::Foreign("another".into())];
+    settings.zones.push(spec);
+    let mut consumed = settings.catalogs.consumed[0].clone();
+    consumed.apex = other.clone();
+    consumed.sources = vec![PeerId::Foreign("another".into())];
+    settings.catalogs.consumed.push(consumed);
+    let mut site = Site::new(settings, Vec::new());
+
+    let old = catalog_of(1, &[("a.example", None)]);
+    site.gets(old.clone());
+    site.gets(data("a.example", 100));
+    let node = Catalog::read(&old).unwrap().members[&name("a.example")]
+        .node
+        .clone();
+    let label = node.first().to_string();
+    let line = |owner: &str, text: &str| {
+        Record::from_text(&format!("{owner} 0 IN {text}"), &Name::root_bytes()).unwrap()
+    };
+    let new = |serial| {
+        let mut editor = catalog::new_zone(&other, Serial(serial)).unwrap().edit();
+        editor
+            .add(line(
+                &format!("{label}.zones.other.example."),
+                "PTR a.example.",
+            ))
+            .unwrap();
+        editor.finish().unwrap()
+    };
+    // Without the old catalog's word it stays where it is.
+    site.gets(new(1));
+    assert!(
+        site.core
+            .catalog_report()
+            .refused
+            .contains_key(&name("a.example"))
+    );
+
+    let mut editor = old.edit();
+    editor
+        .add(line(
+            &format!("coo.{label}.zones.catalog.example."),
+            "PTR other.example.",
+        ))
+        .unwrap();
+    editor.set_serial(Serial(2));
+    let agreed = editor.finish().unwrap();
+    site.gets(agreed.clone());
+    site.gets(new(2));
+    let view = |site: &Site| {
+        let view = site.core.zone(&name("a.example")).unwrap();
+        (view.spec.sources.clone(), view.zone.unwrap().serial())
+    };
+    let there = (vec![PeerId::Foreign("another".into())], Serial(100));
+    assert_eq!(view(&site), there);
+    // The old catalog may let go of it now.
+    site.gets(next_catalog(&agreed, 3, &[]));
+    assert_eq!(view(&site), there);
+    assert!(site.withdrawn().is_empty());
+}
