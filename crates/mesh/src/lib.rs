@@ -3,6 +3,8 @@
 pub mod brake;
 pub mod core;
 pub mod desired;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod invite;
 pub mod packet;
 pub mod plan;

@@ -13,6 +13,8 @@ mod batch;
 pub mod bind;
 pub mod cookie;
 pub mod edns;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod handler;
 pub mod lookup;
 pub mod message;

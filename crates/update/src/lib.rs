@@ -9,6 +9,8 @@
 
 pub mod apply;
 pub mod directory;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod message;
 pub mod policy;
 pub mod request;

@@ -1,0 +1,6 @@
+//! Signed requests and answers.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| zonemesh_transfer::fuzz::tsig(data));
