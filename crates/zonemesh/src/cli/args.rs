@@ -251,7 +251,7 @@ pub enum Zone {
     /// Add a zone with this site as its primary
     ///
     /// Its records can be changed by `record` and `zone import`. A catalog group, foreign peers and updates over the
-    /// network are set by a [[zone]] in the configuration file.
+    /// network are set by a `[[zone]]` in the configuration file.
     #[command(
         after_help = "Examples:\n  zonemesh zone add corp.example --file corp.zone --wait\n  zonemesh zone add lab.example"
     )]

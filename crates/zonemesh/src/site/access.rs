@@ -61,6 +61,9 @@ pub(crate) fn may_transfer(
     match identity {
         Identity::Site(_) => true,
         Identity::Removed(_) => false,
+        Identity::Other { .. } if is_members_only(config, apex) => {
+            is_trusted(config, client, identity)
+        }
         Identity::Other { key } => match config.zones.iter().find(|zone| zone.name == *apex) {
             Some(zone) if !zone.allow_transfer.is_empty() => {
                 any(&zone.allow_transfer, client, key.as_ref())
@@ -74,12 +77,22 @@ pub(crate) fn may_transfer(
     }
 }
 
-/// Whether a client that is no site may read directory and catalog: a foreign server that may transfer all zones.
+fn is_members_only(config: &Config, apex: &Name) -> bool {
+    let mesh = config.mesh.as_ref();
+    mesh.is_some_and(|mesh| mesh.directory == *apex || mesh.catalog == *apex)
+}
+
+/// Whether a client that is no site may read directory and catalog: a foreign server that may transfer all zones, and has
+/// shown a key. An address alone is not enough.
 pub(crate) fn is_trusted(config: &Config, client: &Client, identity: &Identity) -> bool {
     match identity {
         Identity::Site(_) => true,
         Identity::Removed(_) => false,
-        Identity::Other { key } => any(&config.default_transfer_rules(), client, key.as_ref()),
+        Identity::Other { key } => {
+            let mut rules = config.default_transfer_rules();
+            rules.retain(Rule::authenticates);
+            any(&rules, client, key.as_ref())
+        }
     }
 }
 

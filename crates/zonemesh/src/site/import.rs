@@ -62,6 +62,16 @@ async fn one(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, St
         .request(move |core, request| {
             let merged = match (core.head(&apex), &base) {
                 (Some(head), Some(base)) if dynamic => merge(head, &base.diff(&zone)),
+                (Some(_), None) if dynamic => {
+                    return Err(Reply::Refused {
+                        rcode: zonemesh_zone::Rcode::REFUSED,
+                        reason: format!(
+                            "{apex} has been updated since its file was read, and the version that was read then is no \
+                             longer known, so that the file's changes cannot be told; `zonemesh zone import {apex} FILE` \
+                             replaces everything"
+                        ),
+                    });
+                }
                 _ => Ok(zone),
             };
             match merged {

@@ -269,6 +269,12 @@ pub(crate) async fn announce(live: &Arc<Live>, to: &PeerId, site: &Site, zones: 
 /// Makes a new key for this site. Peers learn it from the directory, by an update that is authorised by the old one.
 pub(crate) async fn roll_key(live: &Arc<Live>) -> Result<api::KeyRolled, ApiError> {
     let internal = |error: &dyn std::error::Error| ApiError::internal(chain(error));
+    let _alone = live.key_roll.try_lock().map_err(|_| {
+        ApiError::new(
+            ErrorKind::Conflict,
+            "the key of this site is being changed already",
+        )
+    })?;
     let old = live.key.load_full();
     let new = Arc::new(SiteKey::generate(&live.name).map_err(|error| internal(&error))?);
     let mut notes = Vec::new();
@@ -310,14 +316,23 @@ pub(crate) async fn roll_key(live: &Arc<Live>) -> Result<api::KeyRolled, ApiErro
             .map(|(site, _)| site.to_string())
             .collect();
         if !late.is_empty() {
-            notes.push(format!(
-                "{} may not know the new key yet, and follow when they have the directory",
+            // They would take this site for a stranger, and could not even fetch the directory that says otherwise.
+            also_publish(live, None).await?;
+            return Err(ApiError::unavailable(format!(
+                "{} could not be told of the new key; the old one stays in use",
                 late.join(", ")
-            ));
+            ))
+            .hint("try again when all sites answer, or remove those that are gone for good"));
         }
         notes.push("the old key leaves the directory with the next pass".to_owned());
     }
     write_key(live, KEY, &new)?;
+    let next = live.data_dir.join(NEXT_KEY);
+    if let Err(error) = std::fs::remove_file(&next)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(file = %next.display(), %error, "a copy of the new key is left behind");
+    }
     live.use_key(new.clone())
         .await
         .map_err(|error| ApiError::internal(format!("{error:#}")))?;

@@ -153,7 +153,11 @@ fn catalogs(config: &Config) -> CatalogSettings {
     CatalogSettings {
         consumed: consumed.collect(),
         produced: produced.collect(),
-        notify: config.mesh.iter().flat_map(|mesh| peers(&mesh.catalog_notify)).collect(),
+        notify: config
+            .mesh
+            .iter()
+            .flat_map(|mesh| peers(&mesh.catalog_notify))
+            .collect(),
         remembered: Vec::new(),
     }
 }

@@ -7,6 +7,7 @@ mod status;
 mod zones;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 use zonemesh_api::site::{Reply, Site, TextStream};
@@ -25,18 +26,27 @@ pub(crate) const KEEP_REMOVED_SECS: i64 = 30 * 86_400;
 pub(crate) struct Control {
     live: Arc<Live>,
     metrics: Metrics,
+    /// The last status, and when it was made.
+    last_status: tokio::sync::Mutex<Option<(Instant, api::Status)>>,
 }
+
+/// How long a status is good for: looking often must not cost the mesh more than looking.
+const STATUS_AGE: Duration = Duration::from_secs(1);
 
 impl Control {
     pub(crate) fn new(live: Arc<Live>) -> Self {
         let metrics = Metrics::new(live.clone());
-        Self { live, metrics }
+        Self {
+            live,
+            metrics,
+            last_status: tokio::sync::Mutex::new(None),
+        }
     }
 }
 
 impl Site for Control {
     fn status(&self) -> Reply<'_, api::Status> {
-        Box::pin(self.whole_status())
+        Box::pin(self.recent_status())
     }
 
     fn health(&self) -> api::Health {
@@ -68,7 +78,7 @@ impl Site for Control {
     }
 
     fn sites(&self) -> Reply<'_, Vec<api::SiteStatus>> {
-        Box::pin(async { Ok(self.whole_status().await?.sites) })
+        Box::pin(async { Ok(self.recent_status().await?.sites) })
     }
 
     fn invite(&self, request: api::Invite) -> Reply<'_, api::Invited> {
@@ -87,7 +97,7 @@ impl Site for Control {
         Box::pin(async move {
             let apex = zone_name(&zone)?;
             let wanted = convert::name_text(&apex);
-            let status = self.whole_status().await?;
+            let status = self.recent_status().await?;
             let found = status.zones.into_iter().find(|zone| zone.zone == wanted);
             found.ok_or_else(|| {
                 ApiError::not_found(format!("{apex} is not a zone of this site"))
@@ -176,6 +186,21 @@ impl Site for Control {
 
     fn reload(&self) -> Reply<'_, api::Reloaded> {
         Box::pin(super::reload::reload(&self.live))
+    }
+}
+
+impl Control {
+    /// The status, asked for anew when the last one is too old. Those who ask at the same time share one.
+    async fn recent_status(&self) -> Result<api::Status, ApiError> {
+        let mut last = self.last_status.lock().await;
+        if let Some((at, status)) = last.as_ref()
+            && at.elapsed() < STATUS_AGE
+        {
+            return Ok(status.clone());
+        }
+        let status = self.whole_status().await?;
+        *last = Some((Instant::now(), status.clone()));
+        Ok(status)
     }
 }
 

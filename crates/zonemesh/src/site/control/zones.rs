@@ -172,6 +172,11 @@ impl Control {
         request: api::RestoreZone,
     ) -> Result<api::Changed, ApiError> {
         let apex = zone_name(&request.zone)?;
+        if self.live.mesh.is_none() {
+            let why = "the zones of a server without a mesh are those of its file";
+            return Err(ApiError::refused(why)
+                .hint("add a [[zone]] to it and run `zonemesh config reload`"));
+        }
         let store = self.live.store.clone();
         let name = apex.clone();
         let held = super::blocking(move || {
