@@ -1,5 +1,6 @@
 //! Whole sites under bad conditions: loss, partition, `kill -9`.
 
+mod brake;
 mod crashes;
 mod following;
 mod growing;

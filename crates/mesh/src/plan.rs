@@ -226,11 +226,17 @@ fn remove_zones(desired: &Desired, observed: &Observed, approvals: &Approvals, p
         .values()
         .filter(|setup| !setup.members_only)
         .count();
-    let names = gone
-        .keys()
-        .map(|zone| zone.fmt_with_dot().to_string())
+    // A tombstone is consent: who removed the site was asked what becomes of its zones, and the brake was there.
+    let departed = |setup: &ZoneSetup| match &setup.role {
+        ZoneRole::Secondary(Some(primary)) => desired.departed.contains(primary),
+        _ => false,
+    };
+    let names: Vec<String> = gone
+        .iter()
+        .filter(|(_, setup)| desired.catalog_empty || !departed(setup))
+        .map(|(zone, _)| zone.fmt_with_dot().to_string())
         .collect();
-    let bulk = desired.catalog_empty || too_many(gone.len(), members);
+    let bulk = desired.catalog_empty || too_many(names.len(), members);
     if bulk && !approved("zones", names, members, approvals, plan) {
         return;
     }

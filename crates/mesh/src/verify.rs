@@ -128,9 +128,17 @@ pub fn check(plan: &Plan, facts: &Facts<'_>) -> Vec<Fault> {
                 }
                 format!("zone {zone}")
             }
-            Action::RemoveZone { zone, .. } => {
+            Action::RemoveZone { zone, setup } => {
                 check_removal(zone, text, directory, facts, &mut faults);
-                zones_gone.push(zone);
+                let primary = match &setup.role {
+                    ZoneRole::Secondary(primary) => primary.as_ref(),
+                    ZoneRole::Primary => None,
+                };
+                // Emptying the catalog takes more than a tombstone.
+                let consent = primary.is_some_and(|site| directory.removed.contains_key(site));
+                if !consent || is_emptied(facts) {
+                    zones_gone.push(zone);
+                }
                 format!("zone {zone}")
             }
         };
@@ -208,6 +216,11 @@ fn check_age(plan: &Plan, facts: &Facts<'_>, faults: &mut Vec<Fault>) {
     }
 }
 
+fn is_emptied(facts: &Facts<'_>) -> bool {
+    let catalog = facts.catalog.value();
+    catalog.is_some_and(|catalog| catalog.members.is_empty())
+}
+
 fn check_brake(zones: &[&Name], peers: &[&SiteName], facts: &Facts<'_>, faults: &mut Vec<Fault>) {
     let members = facts
         .observed
@@ -215,10 +228,7 @@ fn check_brake(zones: &[&Name], peers: &[&SiteName], facts: &Facts<'_>, faults: 
         .values()
         .filter(|setup| !setup.members_only);
     let of = members.count();
-    let emptied = facts
-        .catalog
-        .value()
-        .is_some_and(|catalog| catalog.members.is_empty());
+    let emptied = is_emptied(facts);
     let bulk = zones.len() >= 2 && zones.len() as f64 > of as f64 / 10.0;
     let names = zones.iter().map(|zone| zone.fmt_with_dot());
     if !zones.is_empty()

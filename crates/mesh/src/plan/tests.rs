@@ -394,8 +394,12 @@ fn a_zone_made_here_stays_until_it_is_taken_back_here() {
         world.observed.zones.insert(name(zone), setup);
     }
     let plan = world.plan();
-    assert!(plan.actions.is_empty(), "{plan}");
-    assert_eq!(plan.reasons.len(), 2, "{plan}");
+    assert_eq!(plan.reasons.len(), 1, "{plan}");
+    assert!(plan.reasons[0].starts_with("new.example."), "{plan}");
+    // Where the directory names another, that one is it.
+    let expected = "change zone z1.example.: primary -> secondary of site-a";
+    let actions: Vec<String> = plan.actions.iter().map(ToString::to_string).collect();
+    assert_eq!(actions, [expected]);
 }
 
 #[test]

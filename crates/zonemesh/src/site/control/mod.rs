@@ -1,6 +1,7 @@
 //! What the control socket can ask of a running site.
 
 pub(crate) mod convert;
+mod held;
 mod plan;
 mod sites;
 mod status;
@@ -26,6 +27,8 @@ pub(crate) const KEEP_REMOVED_SECS: i64 = 30 * 86_400;
 pub(crate) struct Control {
     live: Arc<Live>,
     metrics: Metrics,
+    /// Changes that wait for approval.
+    held: held::HeldChanges,
     /// The last status, and when it was made.
     last_status: tokio::sync::Mutex<Option<(Instant, api::Status)>>,
 }
@@ -37,6 +40,7 @@ impl Control {
     pub(crate) fn new(live: Arc<Live>) -> Self {
         let metrics = Metrics::new(live.clone());
         Self {
+            held: held::HeldChanges::default(),
             live,
             metrics,
             last_status: tokio::sync::Mutex::new(None),

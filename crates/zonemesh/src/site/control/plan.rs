@@ -75,14 +75,21 @@ fn plan(core: &Core) -> api::Plan {
 
 impl Control {
     pub(super) async fn last_plan(&self) -> Result<api::Plan, ApiError> {
-        self.live
+        let mut plan = self
+            .live
             .core
             .look(|core, _| plan(core))
             .await
-            .map_err(super::stopped)
+            .map_err(super::stopped)?;
+        plan.held.extend(self.held.list());
+        Ok(plan)
     }
 
     pub(super) async fn approve(&self, request: api::Approve) -> Result<api::Plan, ApiError> {
+        if let Some(done) = self.approve_held(&request.id).await {
+            done?;
+            return self.last_plan().await;
+        }
         let before = self.last_plan().await?;
         if !before.held.iter().any(|held| held.id == request.id) {
             return Err(

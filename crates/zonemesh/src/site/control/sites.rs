@@ -115,7 +115,7 @@ impl Control {
         })
     }
 
-    pub(super) async fn remove_a_site(
+    pub(super) async fn remove_site_now(
         &self,
         request: api::RemoveSite,
     ) -> Result<api::Changed, ApiError> {

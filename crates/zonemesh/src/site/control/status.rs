@@ -447,12 +447,14 @@ impl Control {
                 Some("mend the catalog at its producer, or the `admit` list here; nothing was changed"),
             ));
         }
-        for (hash, reason) in &snapshot.held {
+        let asked = self.held.list();
+        let asked = asked.into_iter().map(|held| (held.id, held.reason));
+        for (hash, reason) in snapshot.held.iter().cloned().chain(asked) {
             checks.push(check(
                 "held-by-brake",
                 api::CheckState::Warning,
                 None,
-                reason,
+                &reason,
                 Some(&format!("`zonemesh plan approve {hash}` lets it go on")),
             ));
         }

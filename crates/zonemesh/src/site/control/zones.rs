@@ -196,13 +196,12 @@ impl Control {
             .await
     }
 
-    pub(super) async fn import(&self, request: api::ImportZone) -> Result<api::Changed, ApiError> {
-        let apex = zone_name(&request.zone)?;
-        let (zone, findings) = parse(
-            &apex,
-            &request.text,
-            request.file.as_deref().unwrap_or("standard input"),
-        )?;
+    pub(super) async fn import_now(
+        &self,
+        request: api::ImportZone,
+    ) -> Result<api::Changed, ApiError> {
+        let (zone, findings) = parse_import(&request)?;
+        let apex = zone.apex().clone();
         let mut changed = self
             .change(
                 &apex,
@@ -452,6 +451,14 @@ fn history_entry(entry: zonemesh_store::HistoryEntry) -> api::HistoryEntry {
 fn not_found(apex: &Name) -> ApiError {
     ApiError::not_found(format!("{apex} is not a zone of this site"))
         .hint("`zonemesh zone list` shows those that are")
+}
+
+/// The zone that is to be imported.
+pub(super) fn parse_import(
+    request: &api::ImportZone,
+) -> Result<(Zone, Vec<zonemesh_zone::Finding>), ApiError> {
+    let name = request.file.as_deref().unwrap_or("standard input");
+    parse(&zone_name(&request.zone)?, &request.text, name)
 }
 
 /// Reads a zone file that came over the control socket; it cannot include other files.
