@@ -363,7 +363,7 @@ fn knot_follows_the_catalog_of_a_mesh_with_the_key_and_nobody_without() -> Resul
 }
 
 #[test]
-fn a_site_of_a_mesh_follows_the_catalog_of_knot_beside_its_own() -> Result<()> {
+fn a_site_of_a_mesh_follows_and_produces_catalogs_beside_its_own() -> Result<()> {
     let peers = peers_or_skip!();
     let ours = Place::new("us")?;
     let knot = Knot::start(&peers, |place| {
@@ -375,7 +375,7 @@ fn a_site_of_a_mesh_follows_the_catalog_of_knot_beside_its_own() -> Result<()> {
         format!(
             "{}[[peer]]\nname = \"peer\"\naddress = \"{at}\"\ntsig-key = \"{KEY}\"\n[directory]\n[catalog]\n\
              [[zone]]\nname = \"{CATALOG}\"\ncatalog = \"consumer\"\nprimaries = [\"peer\"]\nadmit = [\"*\"]\n\
-             [[zone]]\nname = \"own.example\"\nfile = \"own\"\n",
+             [[zone]]\nname = \"own.example\"\nfile = \"own\"\n[[zone]]\nname = \"out.test\"\ncatalog = \"producer\"\n",
             site(place).replace(
                 "name = \"us\"\n",
                 &format!(
@@ -388,6 +388,11 @@ fn a_site_of_a_mesh_follows_the_catalog_of_knot_beside_its_own() -> Result<()> {
     for zone in ["a.example", "b.example"] {
         wait::serial(SOON, us.dns(), zone, 1)?;
     }
+    let produced = wait::until(SOON, "our own catalog to have our own zone", || {
+        let text = us.cli_ok(&["zone", "export", "out.test"])?;
+        Ok(text.contains("own.example.").then_some(text))
+    })?;
+    ensure!(!produced.contains("a.example."), "not ours:\n{produced}");
     let place = knot.place();
     place.write(
         "knot.conf",

@@ -434,3 +434,53 @@ fn the_age_of_a_copy_is_kept_along_a_chain_of_secondaries() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_zone_of_many_signed_messages_goes_from_knot_through_us_to_bind() -> Result<()> {
+    let peers = peers_or_skip!();
+    let mut text = zone_text(1);
+    for host in 0..9000 {
+        text.push_str(&format!("more{host} TXT \"{host:0200}\"\n"));
+    }
+    let knot = Knot::start(&peers, |place| {
+        let file = place.write("zone", &text);
+        format!(
+            "{}{}zone:\n  - domain: {ZONE}\n    file: {file}\n    acl: [us, look]\n",
+            place.knot(),
+            knot_access(place, SECRET)
+        )
+    })?;
+    let theirs = named_place()?;
+    let us = Site::start(|place| {
+        format!(
+            "{}[[peer]]\nname = \"knot\"\naddress = \"{}\"\ntsig-key = \"{KEY}\"\n[[peer]]\nname = \"bind\"\naddress = \"{}\"\n\
+             tsig-key = \"{KEY}\"\nallow = [\"transfer\"]\n[[zone]]\nname = \"{ZONE}\"\nprimaries = [\"knot\"]\nnotify = [\"bind\"]\n",
+            site(place),
+            knot.dns(),
+            theirs.dns()
+        )
+    })?;
+    let named = Named::start_at(&peers, theirs, |place| {
+        format!(
+            "{}{}zone \"{ZONE}\" {{ type secondary; file \"zone\"; primaries {{ {} port {} key {KEY}; }}; \
+             allow-notify {{ key \"{KEY}\"; }}; allow-transfer {{ any; }}; }};\n",
+            place.named(""),
+            named_key(SECRET),
+            us.place().address(),
+            us.place().port()
+        )
+    })?;
+    wait::serial(SOON, named.dns(), ZONE, 1)?;
+    let went_in = transferred(&Dig::new(&peers).at(knot.dns()), ZONE)?;
+    let came_out = transferred(&Dig::new(&peers).at(named.dns()), ZONE)?;
+    ensure!(
+        came_out.same_contents(&went_in),
+        "the zone has changed on its way"
+    );
+    ensure!(
+        went_in.record_count() > 9000,
+        "{} records",
+        went_in.record_count()
+    );
+    Ok(())
+}
