@@ -186,3 +186,28 @@ fn sites_without_news_send_only_probes_and_refreshes() {
         assert_eq!(host.sent.get("announce"), None, "{name}");
     }
 }
+
+#[test]
+fn a_zone_of_a_site_that_has_just_joined_is_asked_of_that_site_at_once() {
+    let mut world = World::mesh(8, 2);
+    world.add_host("site-c", vec![own("alpha.example", &[])]);
+    world.start("site-c");
+    world.changed("site-c", Change::Replace(zone("alpha.example", 1, &[])));
+    let site = world.hosts["site-c"].site.clone();
+    world
+        .edit_directory(|editor, _| {
+            for record in site.records(&directory()).unwrap() {
+                editor.add(record).unwrap();
+            }
+            zonemesh_zone::directory::set_owner(editor, &name("alpha.example"), &site.name)
+                .unwrap();
+        })
+        .unwrap();
+    world.run_until(2, "site-a has it", |world| {
+        world.zone("site-a", "alpha.example").is_some()
+    });
+    let core = world.core("site-a");
+    let view = core.zone(&name("alpha.example")).unwrap();
+    assert!(view.errors.is_empty(), "{:?}", view.errors);
+    world.settle(30);
+}
