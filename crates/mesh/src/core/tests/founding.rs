@@ -188,7 +188,7 @@ fn sites_without_news_send_only_probes_and_refreshes() {
 }
 
 #[test]
-fn a_zone_of_a_site_that_has_just_joined_is_asked_of_that_site_at_once() {
+fn a_site_that_joins_is_made_known_before_anything_is_sent_to_it() {
     let mut world = World::mesh(8, 2);
     world.add_host("site-c", vec![own("alpha.example", &[])]);
     world.start("site-c");
@@ -209,5 +209,7 @@ fn a_zone_of_a_site_that_has_just_joined_is_asked_of_that_site_at_once() {
     let core = world.core("site-a");
     let view = core.zone(&name("alpha.example")).unwrap();
     assert!(view.errors.is_empty(), "{:?}", view.errors);
+    let nobody = world.hosts["site-a"].sent.get("to nobody");
+    assert_eq!(nobody, None, "NOTIFYs for the newcomer are lost");
     world.settle(30);
 }

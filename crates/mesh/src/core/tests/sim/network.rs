@@ -24,7 +24,11 @@ impl World {
                 .iter()
                 .find(|member| member.name == *site)
             {
-                None => Err(format!("{site} is not known")),
+                None => {
+                    // A core that sends to whom it has not made known yet.
+                    *self.host(host).sent.entry("to nobody").or_default() += 1;
+                    Err(format!("{site} is not known"))
+                }
                 Some(member) => self.route(member),
             },
         };
