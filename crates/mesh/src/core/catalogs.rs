@@ -8,13 +8,15 @@
 //!
 //! Not here: the mesh's own catalog, which follows from the directory (`membership`), and who may transfer a member.
 
+mod produce;
+mod stored;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use zonemesh_zone::Name;
 use zonemesh_zone::catalog::{self, Catalog};
-use zonemesh_zone::record::parse_name;
-use zonemesh_zone::{Name, Serial, SerialExt, Zone};
 
+use self::stored::{decode, encode, store_key};
 use super::{Core, Happening, Now, Output, PeerId, ZoneSpec};
 use crate::brake::{Approvals, Fingerprint, too_many};
 use crate::plan;
@@ -119,13 +121,6 @@ struct Brought {
     group: Option<String>,
 }
 
-/// How it is written to disk; a list, because names are no good keys of JSON objects.
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    version: u32,
-    members: Vec<(String, String, Option<String>)>,
-}
-
 impl Admit {
     fn admits(&self, zone: &Name) -> bool {
         match self {
@@ -208,34 +203,6 @@ fn brake(catalog: &Name, removed: &[Name], of: usize, approvals: &Approvals) -> 
         of,
         fingerprint,
     })
-}
-
-fn store_key(catalog: &Name) -> String {
-    catalog.fmt_with_dot().to_string().to_ascii_lowercase()
-}
-
-fn decode(key: &str, value: &[u8]) -> Result<(Name, Members), String> {
-    let stored: Stored = serde_json::from_slice(value).map_err(|error| error.to_string())?;
-    if stored.version != 1 {
-        return Err(format!("version {} is not known here", stored.version));
-    }
-    let members = stored
-        .members
-        .into_iter()
-        .map(|(zone, node, group)| Ok((parse_name(&zone)?, Brought { node, group })));
-    Ok((parse_name(key)?, members.collect::<Result<_, String>>()?))
-}
-
-fn encode(members: &Members) -> Option<Vec<u8>> {
-    let members = members.iter().map(|(zone, brought)| {
-        let name = zone.fmt_with_dot().to_string();
-        (name, brought.node.clone(), brought.group.clone())
-    });
-    let stored = Stored {
-        version: 1,
-        members: members.collect(),
-    };
-    serde_json::to_vec(&stored).ok()
 }
 
 impl Catalogs {
@@ -549,83 +516,6 @@ impl Core {
     /// How the catalogs stand.
     pub fn catalog_report(&self) -> &CatalogReport {
         &self.catalogs.report
-    }
-}
-
-/// # Producing
-impl Core {
-    /// Whether a zone belongs into the catalogs that are written here.
-    fn is_listable(&self, apex: &Name) -> bool {
-        let catalogs = &self.settings.catalogs;
-        self.zones.get(apex).is_some_and(|entry| entry.spec.primary)
-            && !catalogs.produced.iter().any(|one| one.apex == *apex)
-            && !catalogs.consumed.iter().any(|one| one.apex == *apex)
-            && self.mesh.as_ref().is_none_or(|mesh| {
-                mesh.settings.directory != *apex && mesh.settings.catalog != *apex
-            })
-    }
-
-    fn produce(&mut self, produced: &Produced) {
-        match self.produced_zone(produced) {
-            Ok(Some(zone)) => match self.next_version(&zone) {
-                Ok(Some(version)) => self.commit(vec![version], Vec::new(), None),
-                Ok(None) => {}
-                Err(error) => {
-                    let why = error.to_string();
-                    self.catalogs
-                        .report
-                        .faults
-                        .insert(produced.apex.clone(), why);
-                }
-            },
-            Ok(None) => {}
-            Err(why) => {
-                self.catalogs
-                    .report
-                    .faults
-                    .insert(produced.apex.clone(), why);
-            }
-        }
-    }
-
-    /// The catalog as it should be, if that is not how it is.
-    fn produced_zone(&mut self, produced: &Produced) -> Result<Option<Zone>, String> {
-        let apex = &produced.apex;
-        let Some(entry) = self.zones.get(apex).filter(|entry| entry.spec.primary) else {
-            return Ok(None);
-        };
-        let serial = entry.floor().map_or(Serial(1), SerialExt::next);
-        let (head, is_new) = match &entry.head {
-            Some(head) => (head.clone(), false),
-            None => {
-                let new = catalog::new_zone(apex, serial).map_err(|error| error.to_string())?;
-                (new, true)
-            }
-        };
-        let have = Catalog::read(&head)
-            .map_err(|faults| catalog::Broken(faults).to_string())?
-            .members;
-        // A zone that is the site's and not held is no reason to take it out: it may be coming back.
-        let mut wanted: BTreeMap<Name, Option<String>> = self
-            .zones
-            .iter()
-            .filter(|(zone, entry)| {
-                self.is_listable(zone) && (entry.served.is_some() || have.contains_key(*zone))
-            })
-            .map(|(zone, _)| (zone.clone(), produced.groups.get(zone).cloned()))
-            .collect();
-        let removed: Vec<Name> = have
-            .keys()
-            .filter(|zone| !wanted.contains_key(*zone))
-            .cloned()
-            .collect();
-        if let Some(held) = brake(apex, &removed, have.len(), &self.catalogs.approvals) {
-            wanted.extend(removed.into_iter().map(|zone| (zone, None)));
-            self.catalogs.report.held.push(held);
-        }
-        self.catalogs.listed = wanted.keys().cloned().collect();
-        let changed = catalog::follow(&head, &wanted, serial).map_err(|error| error.to_string())?;
-        Ok(changed.or(is_new.then_some(head)))
     }
 }
 

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use zonemesh_zone::{Editor, Record};
+use zonemesh_zone::record::parse_name;
+use zonemesh_zone::{Editor, Record, Serial, Zone};
 
 use super::*;
 use crate::core::{Got, Held, Input, NewVersion, Settings};
@@ -401,7 +402,8 @@ fn a_produced_catalog_follows_the_zones_in_one_version() {
         members_only: false,
         mesh: false,
     };
-    let settings = |zones: &[&str]| Settings {
+    let groups = |zone: &str| BTreeMap::from([(name(zone), "special".to_owned())]);
+    let settings = |zones: &[&str], grouped: &str| Settings {
         zones: zones
             .iter()
             .chain(&["catalog.own"])
@@ -410,14 +412,17 @@ fn a_produced_catalog_follows_the_zones_in_one_version() {
         catalogs: CatalogSettings {
             produced: vec![Produced {
                 apex: name("catalog.own"),
-                groups: BTreeMap::from([(name("b.example"), "special".to_owned())]),
+                groups: groups(grouped),
             }],
             ..CatalogSettings::default()
         },
         ..Settings::default()
     };
     let names = ["a.example", "b.example", "c.example"];
-    let mut site = Site::new(settings(&names), names.map(|zone| data(zone, 1)).to_vec());
+    let mut site = Site::new(
+        settings(&names, "b.example"),
+        names.map(|zone| data(zone, 1)).to_vec(),
+    );
     let members = |site: &Site| {
         let zone = site
             .core
@@ -434,14 +439,20 @@ fn a_produced_catalog_follows_the_zones_in_one_version() {
 
     site.secs += 1;
     let out = site.core.configure(
-        settings(&["a.example", "b.example", "d.example"]),
+        settings(&["a.example", "b.example", "d.example"], "a.example"),
         now(site.secs),
     );
     site.settle(out);
     let (serial, listed) = members(&site);
+    assert!(
+        listed[&name("b.example")].groups.is_empty(),
+        "taken out of its group"
+    );
     // Nothing is held of the new zone, so it is not announced; that the other is gone is.
     assert_eq!((serial, listed.len()), (Serial(2), 2));
-    let out = site.core.configure(settings(&[]), now(site.secs));
+    let out = site
+        .core
+        .configure(settings(&[], "a.example"), now(site.secs));
     site.settle(out);
     assert_eq!(members(&site).1.len(), 2, "the brake holds");
     assert_eq!(site.core.catalog_report().held.len(), 1);
