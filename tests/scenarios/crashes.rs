@@ -1,8 +1,8 @@
 //! `kill -9` at any instant loses nothing that was acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
@@ -45,12 +45,17 @@ fn members_of_catalog(site: &Site) -> Result<BTreeSet<String>> {
     Ok(text.lines().filter_map(member).collect())
 }
 
+/// What a worker has noted so far.
+fn lock<T>(noted: &Mutex<T>) -> MutexGuard<'_, T> {
+    noted.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What a site was told about its zones: whether each must be there, must not, or may.
 type Account = Mutex<BTreeMap<String, Option<bool>>>;
 
 fn add_and_remove(site: &Site, stop: &AtomicBool, account: &Account, acknowledged: &Mutex<usize>) {
     let note = |zone: &str, state| {
-        account.lock().unwrap().insert(zone.to_owned(), state);
+        lock(account).insert(zone.to_owned(), state);
     };
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -61,7 +66,7 @@ fn add_and_remove(site: &Site, stop: &AtomicBool, account: &Account, acknowledge
             continue;
         }
         note(&zone, Some(true));
-        *acknowledged.lock().unwrap() += 1;
+        *lock(acknowledged) += 1;
         if number % 3 == 0 {
             note(&zone, None);
             if site.cli_ok(&["zone", "remove", &zone]).is_ok() {
@@ -81,12 +86,12 @@ fn directory_and_catalog_agree_after_every_kill_and_have_every_acknowledged_zone
         let worker = scope.spawn(|| add_and_remove(&second[0], &stop, &account, &acknowledged));
         let outcome = (|| -> Result<()> {
             for round in 1..=4 {
-                let before = *acknowledged.lock().unwrap();
+                let before = *lock(&acknowledged);
                 wait::until(SOON, "more zones", || {
-                    Ok((*acknowledged.lock().unwrap() >= before + 4).then_some(()))
+                    Ok((*lock(&acknowledged) >= before + 4).then_some(()))
                 })?;
                 let sure: Vec<(String, Option<bool>)> =
-                    account.lock().unwrap().clone().into_iter().collect();
+                    lock(&account).clone().into_iter().collect();
                 primary.kill9()?;
                 primary.restart()?;
                 let (directory, catalog) = listed(primary)?;
@@ -97,7 +102,7 @@ fn directory_and_catalog_agree_after_every_kill_and_have_every_acknowledged_zone
                 );
                 for (zone, state) in sure.iter().filter(|(_, state)| *state == Some(true)) {
                     // A removal may have been asked for since.
-                    let now = account.lock().unwrap().get(zone).copied().flatten();
+                    let now = lock(&account).get(zone).copied().flatten();
                     if now == *state {
                         ensure!(
                             directory.contains(zone),
@@ -133,15 +138,13 @@ fn every_acknowledged_change_of_a_record_survives_kill_9_of_its_primary() -> Res
         let (client, zone) = (victim.client(), victim.zone());
         thread::scope(|scope| -> Result<()> {
             let worker = scope.spawn(|| change_until_it_fails(client, &zone, round, &stop, &last));
-            let enough = wait::until(SOON, "changes", || {
-                Ok((last.lock().unwrap().0 >= 10).then_some(()))
-            });
+            let enough = wait::until(SOON, "changes", || Ok((lock(&last).0 >= 10).then_some(())));
             let killed = enough.and_then(|()| victim.kill9());
             stop.store(true, Ordering::Relaxed);
             worker.join().expect("the worker does not panic");
             killed
         })?;
-        let (number, serial) = *last.lock().unwrap();
+        let (number, serial) = *lock(&last);
         victim.restart()?;
         let name = format!("n{number}.r{round}.{zone}");
         let address = format!("198.51.{round}.{number}");
@@ -191,7 +194,7 @@ fn change_until_it_fails(
             wait: Wait::default(),
         };
         match runtime.block_on(client.change_records(&change)) {
-            Ok(changed) => *last.lock().unwrap() = (number, changed.serial.unwrap_or(0)),
+            Ok(changed) => *lock(last) = (number, changed.serial.unwrap_or(0)),
             Err(_) => return,
         }
     }

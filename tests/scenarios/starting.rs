@@ -145,7 +145,7 @@ fn the_service_manager_hears_of_readiness_reload_and_stop() -> Result<()> {
     socket.set_read_timeout(Some(SOON))?;
     site.set_environment("NOTIFY_SOCKET", &path);
     site.up()?;
-    let mut hear = |wanted: &str| -> Result<()> {
+    let hear = |wanted: &str| -> Result<()> {
         let mut buffer = [0; 1024];
         loop {
             let length = socket

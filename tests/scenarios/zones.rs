@@ -1,6 +1,7 @@
 //! Zones are added, removed and brought back by command, at any site.
 
 use anyhow::{Context, Result};
+use zonemesh_api::types::ZoneStatus;
 use zonemesh_tests::ask::rcode;
 use zonemesh_tests::site::zone_file;
 use zonemesh_tests::{Mesh, Site};
@@ -33,11 +34,11 @@ fn zones_are_added_removed_and_brought_back_at_a_standard_site() -> Result<()> {
         let found = other.address("www.lab.example")?;
         assert_eq!(found, (0, Some([198, 51, 100, 1].into())), "{}", other.name);
     }
-    let zones = mesh[2].status()?.zones;
-    let lab = zones
-        .iter()
-        .find(|zone| zone.zone == "lab.example.")
-        .context("it is listed")?;
+    let is_lab = |zone: &&ZoneStatus| zone.zone == "lab.example.";
+    let status = mesh[2].wait_status("the new zone", |status| {
+        status.zones.iter().any(|zone| is_lab(&zone))
+    })?;
+    let lab = status.zones.iter().find(is_lab).context("it is listed")?;
     assert_eq!(lab.primary.as_deref(), Some("site-b"));
     site.set("lab.example", "www", "198.51.100.2", true)?;
 

@@ -475,7 +475,6 @@ impl Site {
             zone: zone.to_owned(),
             text: Some(zone_file(1, "192.0.2.1")),
             wait: waiting(wait),
-            ..AddZone::default()
         };
         self.api(async |client| client.add_zone(&add).await)
     }
