@@ -225,7 +225,7 @@ impl Producer {
 fn we_follow_a_hand_written_catalog_of_named() -> Result<()> {
     let peers = peers_or_skip!();
     let all = ["a.example", "b.example"];
-    let pair = Producer::start(&peers, &all)?;
+    let mut pair = Producer::start(&peers, &all)?;
     assert_same(
         &pair.us,
         &Dig::new(&peers).at(pair.named.dns()),
@@ -234,6 +234,20 @@ fn we_follow_a_hand_written_catalog_of_named() -> Result<()> {
     pair.publish(2, &hand_written(2, &["a.example"]))?;
     wait_gone(pair.us.dns(), "b.example")?;
     assert_eq!(serial_at(pair.us.dns(), "a.example")?, 1);
+    // What was set aside is in nobody's way when the zone comes back.
+    pair.publish(3, &hand_written(3, &all))?;
+    wait::serial(SOON, pair.us.dns(), "b.example", 1)?;
+    pair.us.restart()?;
+    for zone in all {
+        wait::serial(SOON, pair.us.dns(), zone, 1)?;
+    }
+    // Without its catalog in the configuration nothing of it stays.
+    let text = site(pair.us.place());
+    pair.us.place().write("zonemesh.toml", &text);
+    pair.us.cli_ok(&["config", "reload"])?;
+    for zone in all {
+        wait_gone(pair.us.dns(), zone)?;
+    }
     Ok(())
 }
 
