@@ -259,7 +259,10 @@ fn address_and_key_are_both_required_where_both_are_set() -> Result<()> {
         place.write("zone", &zone_text(1));
         format!(
             "{}[[zone]]\nname = \"{ZONE}\"\nfile = \"zone\"\n\
-             allow-transfer = [{{ network = \"127.9.9.0/24\", key = \"{KEY}\" }}]\n",
+             allow-transfer = [{{ network = \"127.9.9.0/24\", key = \"{KEY}\" }}]\n\
+             [[peer]]\nname = \"here\"\naddress = \"127.0.0.1:9\"\nallow = [\"transfer\"]\n\
+             [[zone]]\nname = \"open.example\"\nfile = \"zone\"\n\
+             [[zone]]\nname = \"closed.example\"\nfile = \"zone\"\nallow-transfer = []\n",
             site(place)
         )
     })?;
@@ -279,6 +282,10 @@ fn address_and_key_are_both_required_where_both_are_set() -> Result<()> {
     );
     let wrong = dig().from(there).tsig("hmac-sha256", KEY, WRONG);
     assert!(wrong.transfer(ZONE, "AXFR").is_err(), "a wrong key");
+    // What a zone does not say of itself is as the peers have it; an empty list means nobody.
+    wait::serial(SOON, us.dns(), "closed.example", 1)?;
+    assert!(dig().transfer("open.example", "AXFR").is_ok());
+    assert!(dig().transfer("closed.example", "AXFR").is_err());
     Ok(())
 }
 

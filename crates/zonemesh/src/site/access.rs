@@ -65,10 +65,8 @@ pub(crate) fn may_transfer(
             is_trusted(config, client, identity)
         }
         Identity::Other { key } => match config.zones.iter().find(|zone| zone.name == *apex) {
-            Some(zone) if !zone.allow_transfer.is_empty() => {
-                any(&zone.allow_transfer, client, key.as_ref())
-            }
-            Some(_) => any(&config.default_transfer_rules(), client, key.as_ref()),
+            // The default is filled in where the configuration says nothing; an empty list means nobody.
+            Some(zone) => any(&zone.allow_transfer, client, key.as_ref()),
             None => match template(config, brought, apex) {
                 Some(group) => any(&group.allow_transfer, client, key.as_ref()),
                 None => any(&config.default_transfer_rules(), client, key.as_ref()),
@@ -142,20 +140,11 @@ fn any(rules: &[Rule], client: &Client, key: Option<&Name>) -> bool {
 
 /// Whether a client may update a zone. An address alone is never enough; see the configuration's checks.
 pub(crate) fn may_update(
-    config: &Config,
     zone: &crate::config::ZoneConfig,
     client: &Client,
     key: Option<&Name>,
 ) -> bool {
-    let rules: Vec<Rule> = match zone.allow_update.is_empty() {
-        false => zone.allow_update.clone(),
-        true => config
-            .peers
-            .iter()
-            .filter(|peer| peer.may_update)
-            .map(crate::config::Peer::rule)
-            .collect(),
-    };
-    let rules: Vec<Rule> = rules.into_iter().filter(Rule::authenticates).collect();
+    let authenticated = zone.allow_update.iter().filter(|rule| rule.authenticates());
+    let rules: Vec<Rule> = authenticated.cloned().collect();
     any(&rules, client, key)
 }

@@ -438,7 +438,7 @@ async fn update_zone(live: &Arc<Live>, asked: &Asked, update: Update) -> (Rcode,
             format!("{} is not a zone that is updated here", update.zone),
         );
     };
-    let allowed = access::may_update(&config, zone, &asked.client, asked.key.as_ref());
+    let allowed = access::may_update(zone, &asked.client, asked.key.as_ref());
     if !zone.dynamic || !allowed {
         return (Rcode::REFUSED, "no right to update this zone".to_owned());
     }
