@@ -611,6 +611,16 @@ impl Core {
     fn carry_out(&mut self, plan: &Plan, now: Now) {
         let Some(mesh) = &mut self.mesh else { return };
         let news = std::mem::replace(&mut mesh.passed, mesh.directory.value().is_some());
+        let removes = |action: &Action| {
+            matches!(
+                action,
+                Action::RemoveZone { .. } | Action::RemovePeer { .. }
+            )
+        };
+        if plan.actions.iter().any(removes) {
+            // Consent is for once.
+            mesh.approvals.clear();
+        }
         plan::apply(&mut mesh.observed, plan);
         let mut peers_changed = false;
         for action in &plan.actions {

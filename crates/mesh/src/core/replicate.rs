@@ -51,6 +51,8 @@ struct Refresh {
     renewed: bool,
     expired: bool,
     half_told: bool,
+    /// Until when the last attempt before expiry may take.
+    last_chance: Option<Duration>,
     /// When to look whether it has expired.
     look: Option<Duration>,
     /// A source other than the primary that had nothing newer, while others were still to be asked; and what it told of expiry.

@@ -6,6 +6,9 @@ use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
 
 use crate::core::{Core, Failure, Got, Happening, NewVersion, Now, Output, PeerId};
 
+/// How long the last attempt before expiry may take.
+const LAST_CHANCE: Duration = Duration::from_secs(30);
+
 /// # Asking the sources
 impl Core {
     /// Does what is due for a zone.
@@ -300,13 +303,15 @@ impl Core {
             .refresh
             .expires_at
             .filter(|_| !std::mem::take(&mut entry.refresh.renewed));
-        let was_expired = std::mem::take(&mut entry.refresh.expired);
         entry.refresh.errors.remove(&from);
         entry.refresh.failures = 0;
         entry.refresh.last_success = Some(now.wall);
         entry.refresh.expires_at = Some(before.map_or(granted, |before| before.max(granted)));
         let left = entry.refresh.expires_at.map_or(0, |at| at - now.wall);
-        entry.refresh.expired = left <= 0;
+        let healed = left > 0 && std::mem::take(&mut entry.refresh.expired);
+        if left > 0 {
+            entry.refresh.last_chance = None;
+        }
         // Half-time is news again only after there was more.
         entry.refresh.half_told &= left <= expire / 2;
         entry.refresh.last_source = Some(from.clone());
@@ -324,7 +329,7 @@ impl Core {
             expires_at: entry.refresh.expires_at,
             last_refresh: entry.refresh.last_success,
         });
-        if was_expired && !entry.refresh.expired {
+        if healed {
             self.publish(apex, Vec::new());
             self.happened(Happening::Healed(apex.clone()));
         }
@@ -407,6 +412,15 @@ impl Core {
         };
         let left = at.saturating_sub(now.wall);
         if left <= 0 {
+            // Time was up, or the clock was set forward: one more attempt before answers stop.
+            let until = *entry.refresh.last_chance.get_or_insert_with(|| {
+                entry.refresh.at = Some(now.mono);
+                now.mono + LAST_CHANCE
+            });
+            if now.mono < until {
+                entry.refresh.look = Some(until);
+                return;
+            }
             entry.refresh.expired = true;
             self.publish(apex, Vec::new());
             return self.happened(Happening::Expired(apex.clone()));

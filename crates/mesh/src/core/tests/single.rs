@@ -512,10 +512,10 @@ fn zones_expire_on_time_also_while_no_source_answers_at_all() {
     assert!(happened(&single.after(3600 - 310), &half));
     assert!(!happened(&single.after(1), &half), "told once");
     let outputs = single.after(3600);
-    assert!(happened(
-        &outputs,
-        &Happening::Expired(name("alpha.example"))
-    ));
+    let expired = Happening::Expired(name("alpha.example"));
+    assert!(!happened(&outputs, &expired), "a last attempt comes first");
+    let outputs = single.after(30);
+    assert!(happened(&outputs, &expired));
     assert!(
         outputs
             .iter()
@@ -531,6 +531,22 @@ fn zones_expire_on_time_also_while_no_source_answers_at_all() {
             .iter()
             .any(|output| matches!(output, Output::Publish { zone: Some(_), .. }))
     );
+}
+
+#[test]
+fn a_clock_that_is_set_forward_expires_nothing_while_a_source_answers() {
+    let (mut single, _) = secondary(&["one"]);
+    single.after(1);
+    single.transferred("one", Got::UpToDate { serial: Serial(5) });
+    single.now.wall += 40 * 86_400;
+    // The question that is due anyway: the wall clock is looked at then.
+    let outputs = single.after(310);
+    assert_eq!(asked(&outputs).len(), 1);
+    let expired = |output: &Output| matches!(output, Output::Happened(Happening::Expired(_)));
+    assert!(!outputs.iter().any(expired));
+    let outputs = single.transferred("one", Got::UpToDate { serial: Serial(5) });
+    assert!(!outputs.iter().any(expired));
+    assert!(!single.after(60).iter().any(expired));
 }
 
 #[test]
