@@ -1,0 +1,185 @@
+//! What this site has published in the directory, and, at the catalog primary, how the directory changes and the catalog
+//! with it.
+
+use std::collections::BTreeSet;
+
+use zonemesh_zone::catalog::{self, Catalog};
+use zonemesh_zone::directory::{self, Site};
+use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
+
+use crate::core::change::with_serial;
+use crate::core::{Answer, Core, Happening, NewVersion, Now, Output, PeerId, Reply, RequestId};
+
+impl Core {
+    /// Publishes this site and its zones in the directory where they are not, or not as they are.
+    pub(super) fn announce(&mut self, now: Now) {
+        let Some(mesh) = &self.mesh else { return };
+        let Some(directory) = mesh.directory.value() else {
+            return;
+        };
+        let me = &mesh.settings.me;
+        if directory.is_removed(&me.name) || !directory.sites.contains_key(&me.name) {
+            // Removed, or not yet joined: only a welcome packet opens that door.
+            return;
+        }
+        let published = directory.sites.get(&me.name);
+        // The role is given and taken in the directory, not by the site itself.
+        let mut site = me.site.clone();
+        site.role = published.map_or(site.role, |published| published.role);
+        // As it will be read.
+        site.addresses.sort_unstable();
+        site.addresses.dedup();
+        site.pins.sort_unstable();
+        site.pins.dedup();
+        let own = self.settings.zones.iter();
+        let own = own
+            .filter(|spec| spec.primary && spec.mesh)
+            .map(|spec| &spec.apex);
+        let held = |apex: &&Name| {
+            let entry = self.zones.get(*apex);
+            entry.is_some_and(|entry| entry.served.is_some())
+        };
+        let zones: BTreeSet<Name> = own
+            .chain(&mesh.unlisted)
+            .filter(|apex| !directory.owners.contains_key(*apex))
+            .filter(held)
+            .cloned()
+            .collect();
+        let zones: Vec<Name> = zones.into_iter().collect();
+        if published == Some(&site) && zones.is_empty() {
+            return;
+        }
+        // What was said already gets time to come back before it is said again.
+        let wait = self.settings.pace.floor * 5;
+        let said = (site.clone(), zones.clone());
+        if let Some((at, before)) = &mesh.announced
+            && *before == said
+            && now.mono < *at + wait
+        {
+            let due = *at + wait;
+            if let Some(mesh) = &mut self.mesh {
+                mesh.next_reconcile = mesh.next_reconcile.min(due);
+            }
+            return;
+        }
+        if mesh.is_catalog_primary() {
+            match self.with_announcement(&site, &zones) {
+                Ok(edited) => self.change_directory(None, edited, Vec::new(), now),
+                Err(message) => self.happened(Happening::Blocked(message)),
+            }
+        } else if let Some(primary) = self.catalog_primary() {
+            self.out.push(Output::Announce {
+                to: PeerId::Site(primary.name),
+                site,
+                zones,
+            });
+        }
+        if let Some(mesh) = &mut self.mesh {
+            mesh.announced = Some((now.mono, said));
+            mesh.next_reconcile = mesh.next_reconcile.min(now.mono + wait);
+        }
+    }
+
+    /// The directory with this site and these zones of its as they are.
+    pub(super) fn with_announcement(&self, site: &Site, zones: &[Name]) -> Result<Zone, String> {
+        let mesh = self.mesh.as_ref().ok_or("no mesh")?;
+        let head = self
+            .head(&mesh.settings.directory)
+            .ok_or("the directory is not held yet")?;
+        let previous = mesh
+            .directory
+            .value()
+            .and_then(|directory| directory.sites.get(&site.name));
+        let directory = &mesh.settings.directory;
+        let made = zonemesh_update::request::publish(directory, site, previous);
+        let mut update = made.map_err(|error| error.to_string())?;
+        for zone in zones {
+            update = update.add(
+                directory::owner_record(zone, &site.name, directory)
+                    .map_err(|error| error.to_string())?,
+            );
+        }
+        let applied = zonemesh_update::apply(head, &update, &zonemesh_update::Everything);
+        applied
+            .map(|applied| applied.zone)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Changes the directory, and the catalog with it, in one commit. Only on the catalog primary.
+    pub(in crate::core) fn change_directory(
+        &mut self,
+        request: Option<RequestId>,
+        edited: Zone,
+        also: Vec<(String, String, Vec<u8>)>,
+        _now: Now,
+    ) {
+        match self.directory_versions(edited) {
+            Err((rcode, reason)) => self.reply(request, Reply::Refused { rcode, reason }),
+            Ok(versions) => {
+                let Some(mesh) = &self.mesh else { return };
+                let apex = mesh.settings.directory.clone();
+                if versions.is_empty() && also.is_empty() {
+                    return self.unchanged(request, &apex);
+                }
+                let new = versions
+                    .iter()
+                    .find(|version| *version.zone.apex() == apex)
+                    .map(|version| &version.zone);
+                let serial = new.or(self.head(&apex)).map_or(Serial(0), Zone::serial);
+                let answer = request.map(|request| Answer {
+                    request,
+                    serial,
+                    changed: true,
+                });
+                self.commit(versions, also, answer);
+            }
+        }
+    }
+
+    pub(super) fn directory_versions(
+        &self,
+        edited: Zone,
+    ) -> Result<Vec<NewVersion>, (Rcode, String)> {
+        let mesh = self
+            .mesh
+            .as_ref()
+            .ok_or((Rcode::NOTAUTH, "this server belongs to no mesh".to_owned()))?;
+        if !mesh.is_catalog_primary() {
+            return Err((
+                Rcode::NOTAUTH,
+                "this site is not the catalog primary".to_owned(),
+            ));
+        }
+        let fail = |reason: String| (Rcode::SERVFAIL, reason);
+        let before = self.head_of(&mesh.settings.directory)?;
+        let catalog = self.head_of(&mesh.settings.catalog)?;
+        let members: Vec<Name> = Catalog::read(catalog)
+            .map_err(|faults| fail(catalog::Broken(faults).to_string()))?
+            .members
+            .into_keys()
+            .collect();
+        let (edited, _) =
+            directory::follow_legacy(before, &edited, &members, mesh.settings.legacy_txt)
+                .map_err(|error| fail(error.to_string()))?;
+        let mut versions = Vec::new();
+        versions.extend(
+            self.next_version(&edited)
+                .map_err(|error| fail(error.to_string()))?,
+        );
+        let serial = self
+            .zones
+            .get(&mesh.settings.catalog)
+            .and_then(|entry| entry.floor())
+            .unwrap_or(catalog.serial())
+            .next();
+        if let Some(zone) =
+            catalog::follow_directory(catalog, before, &edited, &mesh.settings.groups, serial)
+                .map_err(|error| fail(error.to_string()))?
+        {
+            let zone = with_serial(&zone, serial).map_err(|error| fail(error.to_string()))?;
+            let diffs = vec![catalog.diff(&zone)];
+            versions.push(NewVersion::made(zone, diffs));
+        }
+        Ok(versions)
+    }
+}

@@ -1,0 +1,267 @@
+//! How a site comes to its zones: those of its store at the start, a mesh that it founds or takes over, zones that it is made
+//! primary of by command.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zonemesh_zone::catalog::{self, Catalog};
+use zonemesh_zone::directory::{self, Directory, Site};
+use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
+
+use crate::core::{
+    Answer, Core, Entry, HOSTED, Happening, Held, Mesh, NewVersion, Now, Reply, RequestId,
+    ZoneSpec, hosted_key,
+};
+use crate::desired::{ZoneRole, ZoneSetup};
+
+/// # Starting
+impl Core {
+    /// Takes over the zones of the mesh that the store holds. What each is to this site follows from the directory; until then
+    /// they are served as they are, so that nothing is forgotten that a plan has not removed.
+    pub(in crate::core) fn start_mesh(&mut self, held: Vec<Held>, now: Now) {
+        let Some(mesh) = &self.mesh else { return };
+        let own = [
+            mesh.settings.directory.clone(),
+            mesh.settings.catalog.clone(),
+        ];
+        let unknown = ZoneSetup {
+            role: ZoneRole::Secondary(None),
+            node: None,
+            members_only: false,
+        };
+        let mut hosted = Vec::new();
+        for held in held {
+            let apex = held.zone.apex().clone();
+            hosted.extend(held.hosted.then(|| apex.clone()));
+            let spec = mesh_spec(&self.mesh, &apex, &unknown);
+            if let (Some(mesh), false) = (&mut self.mesh, own.contains(&apex)) {
+                mesh.observed.zones.insert(apex.clone(), unknown.clone());
+            }
+            self.zones.entry(apex).or_insert_with(|| Entry::new(spec));
+            self.take_over(held, now);
+        }
+        self.read_mesh();
+        let Some(mesh) = &mut self.mesh else { return };
+        let setup = mesh.first_setup();
+        for apex in &own {
+            mesh.observed.zones.insert(apex.clone(), setup.clone());
+            let spec = mesh.spec(apex, &setup);
+            let entry = self
+                .zones
+                .entry(apex.clone())
+                .or_insert_with(|| Entry::new(spec.clone()));
+            entry.spec = spec;
+        }
+        // What was acknowledged before a crash stays, also where the directory that is held here is older than that.
+        let listed = |apex: &Name| {
+            let owners = mesh.directory.value().map(|directory| &directory.owners);
+            owners.is_some_and(|owners| owners.contains_key(apex))
+        };
+        hosted.retain(|apex| !listed(apex));
+        for apex in hosted {
+            mesh.observed.zones.remove(&apex);
+            if let Some(entry) = self.zones.get_mut(&apex) {
+                entry.spec = mesh.spec(&apex, &made_primary());
+            }
+            mesh.unlisted.insert(apex.clone());
+            mesh.hosted.insert(apex);
+        }
+        let empty = own.iter().all(|apex| {
+            self.zones
+                .get(apex)
+                .is_none_or(|entry| entry.head.is_none())
+        });
+        if setup.role == ZoneRole::Primary && empty {
+            self.found_mesh();
+        }
+    }
+
+    /// Makes the first directory and catalog: a mesh of one site.
+    pub(super) fn found_mesh(&mut self) {
+        let Some(mesh) = &self.mesh else { return };
+        let settings = &mesh.settings;
+        let founding = std::mem::take(&mut self.settings.founding);
+        let directory = match (&founding.directory, &founding.catalog) {
+            (Some(directory), catalog) => {
+                taken_over(directory, catalog.as_ref(), &settings.me.site)
+            }
+            (None, _) => directory::new_zone(&settings.directory, &settings.me.site, Serial(1))
+                .map_err(|error| error.to_string()),
+        };
+        let catalog = match founding.catalog {
+            Some(catalog) => Ok(catalog),
+            None => catalog::new_zone(&settings.catalog, Serial(1)),
+        };
+        match (directory, catalog) {
+            (Ok(directory), Ok(catalog)) => {
+                let new = |zone| NewVersion::made(zone, Vec::new());
+                self.commit(vec![new(directory), new(catalog)], Vec::new(), None);
+            }
+            (Err(error), _) => self.happened(Happening::Blocked(format!(
+                "the directory cannot be made: {error}"
+            ))),
+            (_, Err(error)) => self.happened(Happening::Blocked(format!(
+                "the catalog cannot be made: {error}"
+            ))),
+        }
+    }
+
+    /// Makes this site the primary of a zone, ahead of the directory.
+    pub(in crate::core) fn host(
+        &mut self,
+        request: RequestId,
+        zone: Zone,
+        high_water: Option<Serial>,
+    ) {
+        let apex = zone.apex().clone();
+        if self.zones.contains_key(&apex) {
+            let reason = format!("{apex} is served here already");
+            return self.reply(
+                Some(request),
+                Reply::Refused {
+                    rcode: Rcode::REFUSED,
+                    reason,
+                },
+            );
+        }
+        let spec = mesh_spec(&self.mesh, &apex, &made_primary());
+        let mut entry = Entry::new(spec);
+        entry.high_water = high_water;
+        self.zones.insert(apex.clone(), entry);
+        let mut also = Vec::new();
+        if let Some(mesh) = &mut self.mesh {
+            also.push((HOSTED.to_owned(), hosted_key(&apex), b"1".to_vec()));
+            mesh.hosted.insert(apex.clone());
+        }
+        match self.next_version(&zone) {
+            Ok(Some(version)) => {
+                let answer = Answer {
+                    request,
+                    serial: version.zone.serial(),
+                    changed: true,
+                };
+                self.commit(vec![version], also, Some(answer));
+            }
+            // Nothing is held of it, so that any contents are new.
+            Ok(None) => self.unchanged(Some(request), &apex),
+            Err(error) => {
+                self.give_up_hosting(&apex);
+                let reason = error.to_string();
+                let rcode = Rcode::REFUSED;
+                self.reply(Some(request), Reply::Refused { rcode, reason });
+            }
+        }
+    }
+
+    /// Takes that back.
+    pub(in crate::core) fn unhost(&mut self, apex: &Name) {
+        let Some(mesh) = &mut self.mesh else { return };
+        if mesh.hosted.remove(apex) {
+            mesh.unlisted.remove(apex);
+            self.drop_zone(apex);
+            self.forget_hosted(vec![apex.clone()]);
+        }
+    }
+
+    /// Goes on asking for a zone to be listed of which nobody knows whether it is.
+    pub(in crate::core) fn list_again(&mut self, apex: Name, now: Now) {
+        let Some(mesh) = &mut self.mesh else { return };
+        if mesh.hosted.contains(&apex) {
+            mesh.unlisted.insert(apex);
+            self.reconcile(now);
+        }
+    }
+
+    /// Takes that back where the first version could not be stored.
+    pub(in crate::core) fn give_up_hosting(&mut self, apex: &Name) {
+        let empty = self
+            .zones
+            .get(apex)
+            .is_some_and(|entry| entry.head.is_none());
+        let hosted = |mesh: &Mesh| mesh.hosted.contains(apex);
+        if empty && self.mesh.as_ref().is_some_and(hosted) {
+            self.unhost(apex);
+        }
+    }
+
+    /// The directory says what had to be remembered until then, or nobody wants it any longer.
+    pub(super) fn forget_hosted(&mut self, zones: Vec<Name>) {
+        let none = |apex: &Name| (HOSTED.to_owned(), hosted_key(apex), Vec::new());
+        if !zones.is_empty() {
+            self.commit(Vec::new(), zones.iter().map(none).collect(), None);
+        }
+    }
+
+    /// Zones have changed; if directory or catalog is among them, plan.
+    pub(in crate::core) fn mesh_zones_changed(&mut self, apexes: &[Name], now: Now) {
+        let Some(mesh) = &self.mesh else { return };
+        let ours = |apex: &Name| *apex == mesh.settings.directory || *apex == mesh.settings.catalog;
+        let announced = self
+            .settings
+            .zones
+            .iter()
+            .any(|spec| apexes.contains(&spec.apex));
+        if announced || apexes.iter().any(ours) {
+            self.reconcile(now);
+        }
+    }
+}
+
+/// A directory that was kept by hand, with this site in it and the owners of zones said in whole names.
+fn taken_over(directory: &Zone, catalog: Option<&Zone>, me: &Site) -> Result<Zone, String> {
+    let members = match catalog.map(Catalog::read) {
+        None => BTreeMap::new(),
+        Some(Ok(catalog)) => catalog.members,
+        Some(Err(faults)) => return Err(catalog::Broken(faults).to_string()),
+    };
+    let known: Vec<Name> = members.into_keys().collect();
+    let read = Directory::read_with_legacy(directory, &known);
+    let apex = directory.apex();
+    let publish = || -> Result<Zone, Box<dyn std::error::Error>> {
+        let mut editor = directory.edit();
+        let schema = directory::schema_record(apex)?;
+        editor.remove_rrset(&schema.owner, schema.rtype);
+        editor.add(schema)?;
+        for (zone, site) in &read.owners {
+            directory::set_owner(&mut editor, zone, site)?;
+        }
+        // What is said of each site in the newer form takes the place of what was written about it; a site that the older
+        // form alone made one would be none otherwise.
+        let others = read.sites.values().filter(|site| site.name != me.name);
+        for site in others.chain([me]) {
+            let mut seen = BTreeSet::new();
+            for record in site.records(apex)? {
+                if seen.insert((record.owner.clone(), record.rtype)) {
+                    editor.remove_rrset(&record.owner, record.rtype);
+                }
+                editor.add(record)?;
+            }
+        }
+        editor.set_serial(directory.serial().next());
+        Ok(editor.finish()?)
+    };
+    publish().map_err(|error| error.to_string())
+}
+
+/// What a zone is to the site that was made its primary here, ahead of the directory.
+pub(super) fn made_primary() -> ZoneSetup {
+    ZoneSetup {
+        role: ZoneRole::Primary,
+        node: None,
+        members_only: false,
+    }
+}
+
+/// What a setup means to a zone of this mesh; of a server without one, that it is primary or nothing.
+fn mesh_spec(mesh: &Option<Mesh>, apex: &Name, setup: &ZoneSetup) -> ZoneSpec {
+    match mesh {
+        Some(mesh) => mesh.spec(apex, setup),
+        None => ZoneSpec {
+            apex: apex.clone(),
+            sources: Vec::new(),
+            primary: setup.role == ZoneRole::Primary,
+            notify: Vec::new(),
+            members_only: false,
+            mesh: false,
+        },
+    }
+}

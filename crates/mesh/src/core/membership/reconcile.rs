@@ -1,0 +1,349 @@
+//! The full pass: compare what should be with what is, have the plan checked, carry it out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zonemesh_zone::Name;
+
+use super::founding::made_primary;
+use crate::brake::Fingerprint;
+use crate::core::peers::Peer;
+use crate::core::{Core, Happening, Now, Output, PeerId, Report, Settings, ZoneSpec};
+use crate::desired::{Local, desired};
+use crate::plan::{self, Action, Plan};
+use crate::verify;
+
+/// # Reconciling
+impl Core {
+    /// Compares what should be with what is, and does what the plan says.
+    pub(in crate::core) fn reconcile(&mut self, now: Now) {
+        if self.mesh.is_none() {
+            self.reconcile_configured(now);
+            self.follow_catalogs(now);
+            return self.follow_foreign();
+        }
+        self.add_configured(now);
+        self.read_mesh();
+        let pace = self.settings.pace.reconcile;
+        if let Some(mesh) = &mut self.mesh {
+            mesh.next_reconcile = now.mono + pace;
+            if let Some(directory) = mesh.directory.value() {
+                let owners = &directory.owners;
+                let listed = mesh.hosted.iter().filter(|zone| owners.contains_key(*zone));
+                let listed: Vec<Name> = listed.cloned().collect();
+                for zone in &listed {
+                    mesh.hosted.remove(zone);
+                    mesh.unlisted.remove(zone);
+                }
+                self.forget_hosted(listed);
+            }
+        }
+        self.follow_plan(now);
+        self.run_foreign(now);
+        self.follow_catalogs(now);
+        self.follow_foreign();
+        self.meet_members(now);
+        self.announce(now);
+    }
+
+    /// Plans, has the plan checked, and carries it out.
+    pub(super) fn follow_plan(&mut self, now: Now) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let own = self
+            .settings
+            .zones
+            .iter()
+            .filter(|spec| spec.primary && spec.mesh)
+            .map(|spec| spec.apex.clone());
+        let local = Local {
+            directory: mesh.settings.directory.clone(),
+            catalog: mesh.settings.catalog.clone(),
+            own: own.chain(mesh.hosted.iter().cloned()).collect(),
+        };
+        let me = &mesh.settings.me.name;
+        let wanted = desired(me, &mesh.directory, &mesh.catalog, &local);
+        let plan = plan::plan(&wanted, &mesh.observed, &mesh.approvals);
+        let facts = verify::Facts {
+            me,
+            directory: &mesh.directory,
+            catalog: &mesh.catalog,
+            local: &local,
+            observed: &mesh.observed,
+            approvals: &mesh.approvals,
+        };
+        let faults = verify::check(&plan, &facts);
+        let blocked = match faults.first() {
+            Some(fault) => Some(format!("the plan is not right: {fault}")),
+            None => mesh
+                .breaker
+                .admit(&plan)
+                .err()
+                .map(|repeats| repeats.to_string()),
+        };
+        let before = mesh.last.replace(Report {
+            plan: plan.clone(),
+            at: now.wall,
+            blocked: blocked.clone(),
+        });
+        if let Some(blocked) = blocked {
+            if before.is_none_or(|before| before.blocked.as_ref() != Some(&blocked)) {
+                self.happened(Happening::Blocked(blocked));
+            }
+            return;
+        }
+        for held in &plan.held {
+            if before
+                .as_ref()
+                .is_some_and(|before| before.plan.held.contains(held))
+            {
+                continue;
+            }
+            let message = format!(
+                "{} of {} {} would be removed at once",
+                held.names.len(),
+                held.of,
+                held.kind
+            );
+            self.happened(Happening::Held {
+                hash: held.fingerprint.to_string(),
+                message,
+            });
+        }
+        self.carry_out(&plan, now);
+        if let Some(mesh) = &mut self.mesh
+            && !plan.actions.is_empty()
+        {
+            // Once more, to see that nothing is left to do; or why there is.
+            mesh.next_reconcile = now.mono;
+        }
+    }
+
+    /// Does what a plan says. No choice is left to make here.
+    pub(super) fn carry_out(&mut self, plan: &Plan, now: Now) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let news = std::mem::replace(&mut mesh.passed, mesh.directory.value().is_some());
+        let removes = |action: &Action| {
+            matches!(
+                action,
+                Action::RemoveZone { .. } | Action::RemovePeer { .. }
+            )
+        };
+        if plan.actions.iter().any(removes) {
+            // Consent is for once.
+            mesh.approvals.clear();
+        }
+        plan::apply(&mut mesh.observed, plan);
+        let mut peers_changed = false;
+        for action in &plan.actions {
+            match action {
+                Action::AddPeer { site, .. } => {
+                    peers_changed = true;
+                    if news {
+                        self.happened(Happening::SiteJoined(site.clone()));
+                    }
+                }
+                Action::ChangePeer { site, .. } => {
+                    peers_changed = true;
+                    if news {
+                        self.happened(Happening::SiteChanged(site.clone()));
+                    }
+                }
+                Action::RemovePeer { site, .. } => {
+                    peers_changed = true;
+                    self.happened(Happening::SiteLeft(site.clone()));
+                }
+                Action::AddZone { zone, .. } | Action::ChangeZone { zone, .. } => {
+                    if let Action::ChangeZone { from, to, .. } = action
+                        && from.node.is_some()
+                        && from.node != to.node
+                    {
+                        self.reset_zone(zone, now);
+                    }
+                }
+                Action::RemoveZone { zone, .. } => self.drop_zone(zone),
+            }
+        }
+        if peers_changed {
+            // Before anything is asked of them: where they are, and whom to trust.
+            self.meet_members(now);
+        }
+        // Other peers mean other sources and other targets for each zone.
+        let changed: Vec<Name> = match (&self.mesh, peers_changed) {
+            (Some(mesh), true) => mesh
+                .observed
+                .zones
+                .keys()
+                .chain(&mesh.hosted)
+                .cloned()
+                .collect(),
+            _ => plan
+                .actions
+                .iter()
+                .filter_map(|action| match action {
+                    Action::AddZone { zone, .. } | Action::ChangeZone { zone, .. } => {
+                        Some(zone.clone())
+                    }
+                    _ => None,
+                })
+                .collect(),
+        };
+        for apex in changed {
+            self.run_zone(&apex, now);
+        }
+    }
+
+    /// Runs a zone as its setup says.
+    pub(super) fn run_zone(&mut self, apex: &Name, now: Now) {
+        let Some(mesh) = &self.mesh else { return };
+        let hosted = made_primary();
+        let setup = mesh.observed.zones.get(apex).unwrap_or(&hosted);
+        let mut spec = mesh.spec(apex, setup);
+        if spec.primary {
+            // Foreign secondaries of the configuration are told by the primary, whatever the mesh says besides.
+            let configured = self.settings.zones.iter().filter(|own| own.apex == *apex);
+            spec.notify.extend(
+                configured
+                    .flat_map(|own| &own.notify)
+                    .filter(|peer| matches!(peer, PeerId::Foreign(_)))
+                    .cloned(),
+            );
+        }
+        if mesh.settings.directory != *apex {
+            // Foreign servers that follow the catalog hear of its members here, whoever is their primary.
+            let others = self.settings.catalogs.notify.iter();
+            let others = others.filter(|peer| !spec.notify.contains(peer)).cloned();
+            spec.notify.extend(others.collect::<Vec<_>>());
+        }
+        match self.zones.get(apex) {
+            None => {
+                self.add_zone(spec);
+                self.serve_held(apex, now);
+            }
+            Some(entry) if entry.spec != spec => self.respecify(spec, now),
+            Some(_) => {}
+        }
+    }
+
+    /// Lets all zones know when other foreign servers are to be told.
+    pub(super) fn run_foreign(&mut self, now: Now) {
+        let told: BTreeMap<Name, Vec<PeerId>> = self
+            .settings
+            .zones
+            .iter()
+            .filter(|spec| spec.mesh && !spec.notify.is_empty())
+            .map(|spec| (spec.apex.clone(), spec.notify.clone()))
+            .collect();
+        let told = (self.settings.catalogs.notify.clone(), told);
+        if self.catalogs.told == told {
+            return;
+        }
+        self.catalogs.told = told;
+        let Some(mesh) = &self.mesh else { return };
+        let all = mesh.observed.zones.keys().chain(&mesh.hosted);
+        for apex in all.cloned().collect::<Vec<_>>() {
+            self.run_zone(&apex, now);
+        }
+    }
+
+    /// An operator lets a held removal go on.
+    pub(in crate::core) fn approve(&mut self, hash: String, now: Now) {
+        if let Some(mesh) = &mut self.mesh {
+            mesh.approvals.insert(Fingerprint(hash.clone()));
+        }
+        self.approve_catalogs(&hash);
+        self.reconcile(now);
+    }
+
+    /// Zones of the configuration of a plain name server: added, changed and dropped as it says.
+    pub(super) fn reconcile_configured(&mut self, now: Now) {
+        let wanted: BTreeMap<Name, ZoneSpec> = self
+            .settings
+            .zones
+            .iter()
+            .map(|spec| (spec.apex.clone(), spec.clone()))
+            .collect();
+        for apex in self
+            .zones
+            .keys()
+            .filter(|apex| !wanted.contains_key(*apex) && !self.catalogs.brings(apex))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
+            self.drop_zone(&apex);
+        }
+        for (apex, spec) in wanted {
+            match self.zones.get(&apex) {
+                None => {
+                    self.add_zone(spec);
+                    self.serve_held(&apex, now);
+                }
+                Some(entry) if entry.spec != spec => self.respecify(spec, now),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Zones of the configuration that the mesh does not say anything about: added and changed as it says.
+    pub(super) fn add_configured(&mut self, now: Now) {
+        for spec in self.settings.zones.clone() {
+            match self.zones.get(&spec.apex) {
+                None => {
+                    let apex = spec.apex.clone();
+                    self.add_zone(spec);
+                    self.serve_held(&apex, now);
+                }
+                Some(entry) if !spec.mesh && !entry.spec.mesh && entry.spec != spec => {
+                    self.respecify(spec, now)
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Zones that the configuration no longer names and that are not the mesh's.
+    pub(in crate::core) fn drop_unconfigured(&mut self, old: &Settings) {
+        let kept: BTreeSet<&Name> = self.settings.zones.iter().map(|spec| &spec.apex).collect();
+        let gone: Vec<Name> = old
+            .zones
+            .iter()
+            .filter(|spec| !spec.mesh && !kept.contains(&spec.apex))
+            .map(|spec| spec.apex.clone())
+            .collect();
+        for apex in gone {
+            self.drop_zone(&apex);
+        }
+    }
+
+    /// Foreign servers are watched too, by what they answer to transfers and NOTIFYs.
+    pub(super) fn follow_foreign(&mut self) {
+        let foreign: Vec<PeerId> = self
+            .zones
+            .values()
+            .flat_map(|entry| entry.spec.sources.iter().chain(&entry.spec.notify))
+            .filter(|peer| matches!(peer, PeerId::Foreign(_)))
+            .cloned()
+            .collect();
+        for peer in foreign {
+            self.peers.entry(peer).or_default();
+        }
+    }
+
+    /// Trusts and watches the members, and nobody else.
+    pub(super) fn meet_members(&mut self, now: Now) {
+        let Some(mesh) = &self.mesh else { return };
+        let ids: Vec<PeerId> = mesh.others().map(PeerId::Site).collect();
+        self.peers
+            .retain(|id, _| matches!(id, PeerId::Foreign(_)) || ids.contains(id));
+        let members = mesh.members();
+        for id in ids {
+            self.peers.entry(id).or_insert_with(|| {
+                self.next_probe = self.next_probe.min(now.mono + self.settings.pace.floor);
+                Peer::default()
+            });
+        }
+        self.out.push(Output::Members(members));
+        // Who has left is waited for no longer.
+        for apex in self.waited_for() {
+            self.count_receipts(&apex, now);
+        }
+    }
+}
