@@ -1,4 +1,4 @@
-//! Moving zones: AXFR, IXFR, NOTIFY, SOA timers, TSIG, TLS.
+//! Moving zones: AXFR, IXFR, NOTIFY, TSIG, TLS. Whom to ask and to tell, and when, the core of a site decides.
 //!
 //! What decides is pure: bytes, events and the time go in, messages and verdicts come out. These modules know neither
 //! sockets nor a clock:
@@ -6,8 +6,6 @@
 //! * [`query`]: requests between servers and simple replies,
 //! * [`outbound`]: the messages of an AXFR or IXFR answer,
 //! * [`inbound`]: checking such an answer and making a zone version of it,
-//! * [`refresh`]: the SOA timers of a secondary zone,
-//! * [`notify`]: whom to tell of a new serial, and how often,
 //! * [`tsig`]: shared-key signatures.
 //!
 //! What acts is thin: [`tls`] makes the configurations of RFC 9103 with pinned keys, [`peer`] owns connections.
@@ -16,11 +14,9 @@
 pub mod fuzz;
 pub mod inbound;
 mod message;
-pub mod notify;
 pub mod outbound;
 pub mod peer;
 pub mod query;
-pub mod refresh;
 pub mod tls;
 pub mod tsig;
 

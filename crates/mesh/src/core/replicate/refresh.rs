@@ -6,6 +6,9 @@ use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
 
 use crate::core::{Core, Failure, Got, Happening, NewVersion, Now, Output, PeerId};
 
+/// No zone goes longer without a question, whatever its SOA says: one with a refresh of months would be forgotten.
+const LONGEST_REFRESH: Duration = Duration::from_secs(86_400);
+
 /// How long the last attempt before expiry may take.
 const LAST_CHANCE: Duration = Duration::from_secs(30);
 
@@ -322,7 +325,7 @@ impl Core {
             true => refresh.min(retry).min(pace.cap),
             false => refresh,
         };
-        let refresh = wait.max(pace.floor);
+        let refresh = wait.clamp(pace.floor, LONGEST_REFRESH);
         entry.refresh.at = Some(now.mono + refresh - refresh * jitter as u32 / 1000);
         self.out.push(Output::Keep {
             apex: apex.clone(),
