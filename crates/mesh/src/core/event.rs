@@ -80,6 +80,8 @@ pub struct Failure {
     pub message: String,
     /// Whether the peer could not be reached at all, as against having answered something bad.
     pub unreachable: bool,
+    /// Whether the peer has answered that it does not hold the zone, to a site that may know.
+    pub lacks: bool,
 }
 
 /// A zone as the store has it at the start.

@@ -273,7 +273,7 @@ impl Core {
             self.zones
                 .values()
                 .filter(|entry| entry.spec.mesh)
-                .all(|entry| entry.served.is_some())
+                .all(|entry| entry.served.is_some() || entry.nobody_has())
         };
         self.ready = self.ready || known && held();
     }
@@ -302,7 +302,8 @@ impl Core {
     }
 
     /// Whether this site may answer: whether it has held every zone that it should serve at some moment since its start. A
-    /// zone that is new to a site that is ready is not answered until it is held, and does not close the others.
+    /// zone that is new to a site that is ready is not answered until it is held, and does not close the others; nor does one
+    /// of which every other site says that it lacks it too.
     pub fn ready(&self) -> bool {
         self.ready
     }

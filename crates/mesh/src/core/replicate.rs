@@ -59,6 +59,10 @@ struct Refresh {
     confirmed: Option<(PeerId, Option<u32>)>,
     /// Whether the whole zone is wanted, whatever is held.
     whole: bool,
+    /// Sources of this round that did not say that they lack the zone.
+    unsure: u32,
+    /// Whether in the last round all sources have said so: there is nothing to wait for.
+    nobody_has: bool,
 }
 
 /// A NOTIFY that is owed to a peer.
@@ -121,6 +125,11 @@ impl Entry {
     /// What a source is asked for the difference to.
     fn have(&self) -> Option<Zone> {
         self.head.clone().filter(|_| !self.refresh.whole)
+    }
+
+    /// Whether all sources have said that they do not hold it either.
+    pub(super) fn nobody_has(&self) -> bool {
+        self.served.is_none() && self.refresh.nobody_has
     }
 
     /// The serial that the next version must exceed.

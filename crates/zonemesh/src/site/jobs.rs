@@ -170,6 +170,7 @@ impl Jobs {
                 Err(Failure {
                     message: "the transfer ended early, by an error of this server".to_owned(),
                     unreachable: false,
+                    lacks: false,
                 })
             });
             let result = match attempt {

@@ -14,7 +14,7 @@ use zonemesh_transfer::query::SoaAnswer;
 use zonemesh_transfer::tls::{Pin, SiteKey};
 use zonemesh_transfer::tsig::Key;
 use zonemesh_zone::directory::Site;
-use zonemesh_zone::{Name, Record, Zone};
+use zonemesh_zone::{Name, Rcode, Record, Zone};
 
 /// How long a question may take. Two failures, one after the other, make a peer lost within 15 seconds.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -283,6 +283,7 @@ impl Pool {
                     let failure = Failure {
                         message: why(&error),
                         unreachable,
+                        lacks: lacks(&error),
                     };
                     if !unreachable {
                         return Err(failure);
@@ -352,6 +353,7 @@ impl Pool {
                     let failure = Failure {
                         message: why(&error),
                         unreachable,
+                        lacks: lacks(&error),
                     };
                     if !unreachable {
                         return Err(failure);
@@ -378,7 +380,21 @@ fn unknown(id: &PeerId) -> Failure {
             "{id} has no address at which it can be reached over TLS; a [[peer]] of that name says how else"
         ),
         unreachable: true,
+        lacks: false,
     }
+}
+
+/// Whether a peer has answered that it does not hold a zone. REFUSED says nothing of the kind: it may not know us yet.
+fn lacks(error: &(dyn Error + 'static)) -> bool {
+    let peer = match error.downcast_ref::<FetchError>() {
+        Some(FetchError::Peer(error)) => Some(error),
+        _ => error.downcast_ref::<PeerError>(),
+    };
+    let rcode = match peer {
+        Some(PeerError::Rcode { rcode, .. }) => Some(*rcode),
+        _ => None,
+    };
+    matches!(rcode, Some(Rcode::NOTAUTH | Rcode::SERVFAIL))
 }
 
 /// Why a peer did not answer: what happened to it, not that it is left alone for a while since.

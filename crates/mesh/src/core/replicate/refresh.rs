@@ -77,10 +77,12 @@ impl Core {
         };
         sources.sort_by_key(|peer| lost(peer));
         if sources.is_empty() {
+            entry.refresh.nobody_has = true;
             entry.refresh.at = Some(now.mono + self.settings.pace.cap);
             return self.schedule(apex);
         }
         let from = sources.remove(0);
+        entry.refresh.unsure = 0;
         entry.refresh.again = None;
         entry.refresh.confirmed = None;
         self.ask(apex, from, sources);
@@ -164,6 +166,7 @@ impl Core {
             // Whether the peer is back comes last: that asks again whatever it could not give before.
             Some((_, rest)) => match result {
                 Err(failure) => {
+                    entry.refresh.unsure += u32::from(!failure.lacks);
                     self.try_next(apex, from.clone(), rest, failure.message.clone(), now);
                     if failure.unreachable {
                         self.peer_failed(&from, &failure.message, now);
@@ -379,6 +382,7 @@ impl Core {
         let backoff = pace.floor * 2u32.pow(entry.refresh.failures.min(10));
         let wait = backoff.min(retry).clamp(pace.floor, pace.cap.max(retry));
         entry.refresh.failures += 1;
+        entry.refresh.nobody_has = entry.refresh.unsure == 0;
         entry.refresh.at = Some(now.mono + wait + wait * jitter as u32 / 1000);
         // One round without success is a source that starts; two are worth a line.
         if entry.refresh.failures == 2 {

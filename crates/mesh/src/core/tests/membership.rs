@@ -3,7 +3,7 @@
 use super::sim::*;
 use crate::core::*;
 use std::net::{IpAddr, Ipv4Addr};
-use zonemesh_zone::directory::{Departure, KeyPin, SiteName};
+use zonemesh_zone::directory::{Departure, KeyPin, SiteName, set_owner};
 use zonemesh_zone::{Record, Rtype};
 
 fn with_zones(seed: u64, sites: usize, zones: usize) -> World {
@@ -506,6 +506,28 @@ fn a_site_is_not_ready_while_a_zone_is_missing_and_stays_ready_afterwards() {
         .unwrap();
     world.run_for(20);
     assert!(world.core("site-d").ready());
+}
+
+#[test]
+fn a_zone_that_no_site_holds_keeps_no_restarted_site_silent() {
+    let mut world = with_zones(53, 3, 1);
+    // Listed by hand, and never hosted.
+    let listed = world.edit_directory(|editor, _| {
+        let owner = SiteName::new("site-b").unwrap();
+        set_owner(editor, &name("nowhere.example"), &owner).unwrap();
+    });
+    listed.unwrap();
+    world.run_for(20);
+    world.restart("site-c");
+    world.run_until(30, "it answers for what there is", |world| {
+        world.hosts["site-c"].core.as_ref().unwrap().ready()
+    });
+    assert_eq!(world.core("site-c").missing(), [name("nowhere.example")]);
+    // Where the one that may have it cannot be asked, it does.
+    world.kill("site-b");
+    world.restart("site-c");
+    world.run_for(60);
+    assert!(!world.core("site-c").ready());
 }
 
 #[test]

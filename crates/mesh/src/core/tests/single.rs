@@ -59,6 +59,7 @@ impl Single {
         let failure = Failure {
             message: "no".to_owned(),
             unreachable,
+            lacks: !unreachable,
         };
         self.handle(Input::Transferred {
             apex: name("alpha.example"),
@@ -441,6 +442,7 @@ fn notifies_that_are_not_answered_are_repeated_within_floor_and_cap() {
             let result = Err(Failure {
                 message: "silence".to_owned(),
                 unreachable: true,
+                lacks: false,
             });
             let told = Input::Notified {
                 to: notify.clone(),

@@ -94,6 +94,7 @@ impl World {
         let failure = Failure {
             message: message.to_owned(),
             unreachable,
+            lacks: false,
         };
         let input = match ask.clone() {
             Ask::Transfer { apex, .. } => Input::Transferred {
@@ -134,6 +135,7 @@ impl World {
                         (None, _) => Err(Failure {
                             message: "NOTAUTH".to_owned(),
                             unreachable: false,
+                            lacks: true,
                         }),
                         (Some(zone), Some(have)) if !zone.serial().is_after(have.serial()) => {
                             Ok(Got::UpToDate {
@@ -207,6 +209,7 @@ impl World {
                     None => Err(Failure {
                         message: "SERVFAIL: not held".to_owned(),
                         unreachable: false,
+                        lacks: true,
                     }),
                     Some(zone) => Ok(state.differences(&zone, have)),
                 };
@@ -256,6 +259,7 @@ impl World {
             let failure = Failure {
                 message: "no answer in time".to_owned(),
                 unreachable: true,
+                lacks: false,
             };
             let input = match input {
                 Input::Transferred { apex, from, .. } => Input::Transferred {
