@@ -1,8 +1,9 @@
 //! Does what the core asks for, and reports back to it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc};
@@ -22,6 +23,10 @@ use super::membership;
 
 /// Transfers in that may run at the same time: a cold start must not stampede a primary.
 const TRANSFERS: usize = 16;
+/// Those of them that one peer may take up, so that a slow one leaves room for the others.
+const TRANSFERS_OF_ONE: usize = 8;
+/// How long a transfer may take. A zone that is larger than this allows comes over a link that is too slow for it.
+const LONGEST_TRANSFER: Duration = Duration::from_secs(2 * 3600);
 
 /// Commits that may wait for the disk before the core's task has to.
 type Commits = mpsc::UnboundedSender<StoreJob>;
@@ -36,6 +41,8 @@ enum StoreJob {
 pub(crate) struct Jobs {
     live: Arc<Live>,
     transfers: Arc<Semaphore>,
+    /// What each peer may take up of them; as many as there were peers.
+    shares: Mutex<HashMap<PeerId, Arc<Semaphore>>>,
     store: Commits,
     was_ready: AtomicBool,
 }
@@ -50,6 +57,7 @@ impl Jobs {
         Arc::new(Self {
             live,
             transfers: Arc::new(Semaphore::new(TRANSFERS)),
+            shares: Mutex::new(HashMap::new()),
             store,
             was_ready: AtomicBool::new(false),
         })
@@ -153,18 +161,31 @@ impl Jobs {
     fn transfer(&self, apex: Name, from: PeerId, have: Option<Zone>) {
         let live = self.live.clone();
         let transfers = self.transfers.clone();
+        let share = self.share_of(&from);
         tokio::spawn(async move {
-            // The semaphore is never closed.
+            // The peer's share first: who waits for a slow peer must not keep a place from the others. Neither semaphore
+            // is ever closed.
+            let _share = share.acquire_owned().await;
             let _permit = transfers.acquire_owned().await;
             let held = have.as_ref().map(|zone| zone.serial().into_int());
             let started = Instant::now();
             let mut expire = None;
             // In a task of its own: should it panic, the core must hear all the same, or the zone would never be asked for again.
             let (pool, source, zone) = (live.clone(), from.clone(), apex.clone());
-            let attempt =
-                tokio::spawn(
-                    async move { pool.pool.transfer(&source, &zone, have.as_ref()).await },
-                );
+            let attempt = tokio::spawn(async move {
+                let transfer = pool.pool.transfer(&source, &zone, have.as_ref());
+                tokio::time::timeout(LONGEST_TRANSFER, transfer)
+                    .await
+                    .unwrap_or_else(|_| {
+                        Err(Failure {
+                            message: format!(
+                                "the transfer was not over after {LONGEST_TRANSFER:?}"
+                            ),
+                            unreachable: true,
+                            lacks: false,
+                        })
+                    })
+            });
             let attempt = attempt.await.unwrap_or_else(|error| {
                 tracing::error!(zone = %apex, peer = %from, %error, "a transfer ended early");
                 Err(Failure {
@@ -191,6 +212,16 @@ impl Jobs {
                 expire,
             });
         });
+    }
+
+    /// What a peer may take up of the transfers that run at the same time.
+    fn share_of(&self, peer: &PeerId) -> Arc<Semaphore> {
+        // Nothing is left half done where this lock is held.
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = shares.entry(peer.clone());
+        share
+            .or_insert_with(|| Arc::new(Semaphore::new(TRANSFERS_OF_ONE)))
+            .clone()
     }
 
     fn probe(&self, peer: PeerId) {

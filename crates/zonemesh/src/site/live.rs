@@ -57,9 +57,14 @@ pub(crate) struct Live {
     /// Transfers out that run at the same time; the others wait their turn.
     pub(crate) transfers_out: Arc<Semaphore>,
     events: broadcast::Sender<Event>,
+    /// Lines about strangers, by kind: the minute, and how many.
+    lines: Mutex<HashMap<&'static str, (i64, u32)>>,
     /// Removed sites that have knocked, and when they were last told of.
     knocks: Mutex<HashMap<String, Timestamp>>,
 }
+
+/// Lines of one kind about strangers in a minute.
+const LINES_A_MINUTE: u32 = 30;
 
 /// Each holds a thread while its client reads.
 const TRANSFERS_OUT: usize = 64;
@@ -106,6 +111,7 @@ impl Live {
             refused_busy: AtomicU64::new(0),
             transfers_out: Arc::new(Semaphore::new(TRANSFERS_OUT)),
             events,
+            lines: Mutex::new(HashMap::new()),
             knocks: Mutex::new(HashMap::new()),
         })
     }
@@ -170,6 +176,24 @@ impl Live {
     /// What happens from now on.
     pub(crate) fn watch(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
+    }
+
+    /// Whether a line about what strangers do may be logged now: so many a minute of each kind, lest they fill the log. The
+    /// last one before the silence says so.
+    pub(crate) fn may_log(&self, kind: &'static str) -> bool {
+        let Ok(mut lines) = self.lines.lock() else {
+            return false;
+        };
+        let minute = Timestamp::now().as_second() / 60;
+        let (since, count) = lines.entry(kind).or_insert((minute, 0));
+        if *since != minute {
+            (*since, *count) = (minute, 0);
+        }
+        *count += 1;
+        if *count == LINES_A_MINUTE {
+            tracing::warn!(kind, "more of these within this minute are not logged");
+        }
+        *count < LINES_A_MINUTE
     }
 
     /// A removed site tried its old key. Told once an hour for each.

@@ -104,6 +104,24 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
     let seed = u64::from_le_bytes(random::bytes());
     let (core, first) = Core::new(settings, held, seed, clock.now());
     let driver = tokio::spawn(Driver::new(core, clock, jobs, handle, commands).run(first));
+    // Not waited for: a zone file on a file system that hangs must not keep the site from being stopped.
+    let imports = tokio::spawn(start_up(live.clone(), config));
+    let keeper = tokio::spawn(housekeeping(live.clone()));
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+    }
+    systemd::stopping();
+    imports.abort();
+    keeper.abort();
+    server.stop();
+    live.listeners.close().await;
+    driver.abort();
+    Ok(())
+}
+
+/// Reads the zone files that have changed, and tells the service manager that the site answers.
+async fn start_up(live: Arc<Live>, config: Arc<Config>) {
     let (_, failed) = import::all(&live, &config).await;
     let status = match failed.is_empty() {
         true => format!("{} answers", config.site.name),
@@ -114,17 +132,6 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
         ),
     };
     systemd::ready(&status);
-    let keeper = tokio::spawn(housekeeping(live.clone()));
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-    }
-    systemd::stopping();
-    keeper.abort();
-    server.stop();
-    live.listeners.close().await;
-    driver.abort();
-    Ok(())
 }
 
 /// All zones of the store. One that is damaged is left out, told of, and comes again from a peer.

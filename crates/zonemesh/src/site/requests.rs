@@ -67,7 +67,9 @@ async fn handle(live: &Arc<Live>, request: Request, responder: Responder) {
         Ok(None) => (message.to_vec(), None, None),
         Err(refusal) => {
             let TsigRefusal { reply, error } = *refusal;
-            tracing::warn!(client = %client.addr, %error, "a request with a bad TSIG signature was refused");
+            if live.may_log("bad TSIG") {
+                tracing::warn!(client = %client.addr, %error, "a request with a bad TSIG signature was refused");
+            }
             if let Some(reply) = reply {
                 send(&responder, reply).await;
             }
@@ -181,7 +183,9 @@ async fn notify(live: &Live, mut asked: Asked, zone: &Name, serial: Option<Seria
             asked.refuse(Rcode::NOERROR, OTHER, "").await;
         }
         None => {
-            tracing::info!(zone = %zone, client = %asked.client.addr, "a NOTIFY from somebody who may not send one was refused");
+            if live.may_log("refused NOTIFY") {
+                tracing::info!(zone = %zone, client = %asked.client.addr, "a NOTIFY from somebody who may not send one was refused");
+            }
             asked
                 .refuse(
                     Rcode::REFUSED,
@@ -216,7 +220,9 @@ async fn transfer_out(live: &Arc<Live>, mut asked: Asked, request: query::Reques
         ),
     };
     if !allowed {
-        tracing::info!(zone = %request.zone, direction = "out", client = %asked.client.addr, "transfer refused");
+        if live.may_log("refused transfer") {
+            tracing::info!(zone = %request.zone, direction = "out", client = %asked.client.addr, "transfer refused");
+        }
         let why = match &asked.identity {
             Identity::Removed(_) => "this site was removed from the mesh",
             _ => "no right to transfer this zone",
@@ -321,7 +327,11 @@ fn stream_out(
 async fn update(live: &Arc<Live>, mut asked: Asked) {
     let update = match Update::parse(&asked.message) {
         Ok(update) => update,
-        Err(error) => return asked.update_done(error.rcode(), &error.to_string()).await,
+        Err(error) => {
+            return asked
+                .update_done(live, error.rcode(), &error.to_string())
+                .await;
+        }
     };
     let is_directory = live
         .mesh
@@ -331,12 +341,12 @@ async fn update(live: &Arc<Live>, mut asked: Asked) {
         true => update_directory(live, &asked, update).await,
         false => update_zone(live, &asked, update).await,
     };
-    asked.update_done(rcode, &why).await;
+    asked.update_done(live, rcode, &why).await;
 }
 
 impl Asked {
-    async fn update_done(&mut self, rcode: Rcode, why: &str) {
-        if rcode != Rcode::NOERROR {
+    async fn update_done(&mut self, live: &Live, rcode: Rcode, why: &str) {
+        if rcode != Rcode::NOERROR && live.may_log("refused UPDATE") {
             tracing::info!(client = %self.client.addr, %rcode, why, "UPDATE refused");
         }
         let reply = match why.is_empty() {

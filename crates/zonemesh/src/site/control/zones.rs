@@ -223,7 +223,10 @@ impl Control {
         let name = apex.clone();
         self.change(
             &apex,
-            move |head| edit_records(head, &name, &changes).map(Change::Edited),
+            move |head| {
+                let head = head.ok_or_else(|| nothing_held(&name))?;
+                edit_records(head, &name, &changes).map(Change::Edited)
+            },
             request.dry_run,
             request.wait,
         )
@@ -234,7 +237,7 @@ impl Control {
     async fn change(
         &self,
         apex: &Name,
-        make: impl FnOnce(&Zone) -> Result<Change, ApiError> + Send + 'static,
+        make: impl FnOnce(Option<&Zone>) -> Result<Change, ApiError> + Send + 'static,
         dry_run: bool,
         wait: api::Wait,
     ) -> Result<api::Changed, ApiError> {
@@ -252,12 +255,15 @@ impl Control {
             .live
             .core
             .request(move |core, request| {
-                let head = core.head(&name).ok_or_else(not_here)?;
+                if core.zone(&name).is_none() {
+                    return Err(not_here());
+                }
+                let head = core.head(&name);
                 let made = make(head).and_then(|change| match core.changed_zone(&change) {
                     Ok(version) => Ok((change, version)),
                     Err((rcode, reason)) => Err(refusal(rcode, reason)),
                 });
-                let serial = head.serial();
+                let serial = head.map_or(Serial(0), Zone::serial);
                 match made {
                     Ok((change, version)) => {
                         // The receiver outlives the request.
@@ -459,6 +465,13 @@ pub(super) fn parse_import(
 ) -> Result<(Zone, Vec<zonemesh_zone::Finding>), ApiError> {
     let name = request.file.as_deref().unwrap_or("standard input");
     parse(&zone_name(&request.zone)?, &request.text, name)
+}
+
+/// A zone whose first contents have yet to come.
+fn nothing_held(apex: &Name) -> ApiError {
+    ApiError::unavailable(format!("nothing is held of {apex} yet")).hint(format!(
+        "`zonemesh zone import {apex} FILE` gives it its first contents"
+    ))
 }
 
 /// Reads a zone file that came over the control socket; it cannot include other files.
