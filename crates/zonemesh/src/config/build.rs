@@ -82,6 +82,9 @@ impl<'c, 'a> Builder<'c, 'a> {
             }
             nsid.value
         });
+        let cookies = root
+            .string("cookie-secret-file")
+            .and_then(|file| self.cookies(&file));
         root.finish();
         Some(Config {
             file: path.to_owned(),
@@ -95,6 +98,7 @@ impl<'c, 'a> Builder<'c, 'a> {
             log,
             limits,
             nsid,
+            cookies,
         })
     }
 

@@ -10,6 +10,9 @@ pub fn text(config: &Config) -> String {
     if let Some(nsid) = &config.nsid {
         out.string("nsid", nsid);
     }
+    if let Some(cookies) = &config.cookies {
+        out.string("cookie-secret-file", &cookies.path.display().to_string());
+    }
     out.table("[site]");
     out.string("name", &config.site.name);
     if config.mesh.is_some() {

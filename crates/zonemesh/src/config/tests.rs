@@ -252,6 +252,30 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
+fn cookie_secrets_are_read_from_a_file_that_nobody_else_may_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("cookie.secret");
+    let config = dir.path().join("zonemesh.toml");
+    let text = "cookie-secret-file = \"cookie.secret\"\n[site]\ndata-dir = \"data\"\n";
+    let secret = "00112233445566778899aabbccddeeff";
+    zonemesh_store::file::write_secret(&file, format!("{secret}\n{secret}\n").as_bytes()).unwrap();
+    let parsed = parse(text, &config).unwrap();
+    let secrets = parsed.cookies.unwrap().secrets;
+    assert_eq!(secrets.current[..3], [0x00, 0x11, 0x22]);
+    assert_eq!(secrets.previous, Some(secrets.current));
+    zonemesh_store::file::write_secret(&file, b"0011").unwrap();
+    let faults = parse(text, &config).unwrap_err();
+    assert!(
+        faults[0].to_string().contains("32 hexadecimal digits"),
+        "{}",
+        faults[0]
+    );
+    zonemesh_store::file::write(&file, secret.as_bytes(), 0o644).unwrap();
+    let faults = parse(text, &config).unwrap_err();
+    assert!(faults[0].to_string().contains("chmod 600"), "{}", faults[0]);
+}
+
+#[test]
 fn each_fault_is_named_with_its_place_and_what_to_do() {
     let mut wrong = Vec::new();
     for (text, expected) in CASES {

@@ -36,6 +36,8 @@ pub struct Config {
     pub limits: Limits,
     /// `nsid`, RFC 5001.
     pub nsid: Option<String>,
+    /// `cookie-secret-file`, RFC 9018; none makes cookies with a secret of this server alone.
+    pub cookies: Option<CookieFile>,
 }
 
 /// `[site]`.
@@ -176,6 +178,15 @@ pub struct Key {
     pub algorithm: Algorithm,
     /// The shared secret.
     pub secret: Secret,
+}
+
+/// Secrets of DNS cookies that several servers share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieFile {
+    /// Where they were read.
+    pub path: PathBuf,
+    /// The one that makes cookies, and the one before.
+    pub secrets: zonemesh_serve::CookieSecrets,
 }
 
 /// Bytes that do not print.

@@ -219,7 +219,10 @@ pub(crate) fn data_plane(config: &Config, cookies: &CookieSecrets) -> zonemesh_s
         udp_payload: config.limits.udp_payload,
         nsid: config.nsid.as_ref().map(|nsid| nsid.as_bytes().to_vec()),
         idle_timeout: config.limits.idle_timeout,
-        cookies: Some(cookies.clone()),
+        cookies: Some(match &config.cookies {
+            Some(shared) => shared.secrets.clone(),
+            None => cookies.clone(),
+        }),
         ..zonemesh_serve::Settings::default()
     }
 }

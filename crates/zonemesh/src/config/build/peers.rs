@@ -117,6 +117,45 @@ impl<'c, 'a> Builder<'c, 'a> {
         }
     }
 
+    /// The secrets of DNS cookies: 32 hexadecimal digits a line, the current one first, the one before it second.
+    pub(super) fn cookies(&self, file: &At<String>) -> Option<CookieFile> {
+        let path = self.path(&file.value);
+        let text = match read_secret(&path) {
+            Ok(text) => text,
+            Err((message, hint)) => {
+                self.context.fault_with_hint(&file.span, message, hint);
+                return None;
+            }
+        };
+        let secret = |line: &str| {
+            let octets = data_encoding::HEXLOWER_PERMISSIVE.decode(line.trim().as_bytes());
+            octets
+                .ok()
+                .and_then(|octets| <[u8; 16]>::try_from(octets).ok())
+        };
+        let lines: Option<Vec<[u8; 16]>> = text.lines().map(secret).collect();
+        match lines.as_deref() {
+            Some([current, rest @ ..]) if rest.len() <= 1 => Some(CookieFile {
+                secrets: zonemesh_serve::CookieSecrets {
+                    current: *current,
+                    previous: rest.first().copied(),
+                },
+                path,
+            }),
+            _ => {
+                self.context.fault_with_hint(
+                    &file.span,
+                    format!(
+                        "{} must have one or two lines of 32 hexadecimal digits",
+                        path.display()
+                    ),
+                    Some("make one with `openssl rand -hex 16`".into()),
+                );
+                None
+            }
+        }
+    }
+
     pub(super) fn peers(&self, tables: Vec<Table<'c, 'a>>, keys: &Keys) -> Peers {
         let mut peers = Peers::new();
         for table in tables {
