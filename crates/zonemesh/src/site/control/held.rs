@@ -123,7 +123,7 @@ impl Control {
         if request.dry_run {
             return self.import_now(request).await;
         }
-        let (zone, _) = super::zones::parse_import(&request)?;
+        let (zone, _) = super::change::parse_import(&request)?;
         let apex = zone.apex().clone();
         let check = move |head: &Zone, next: &Zone| {
             brake::check_change(head, next, &Approvals::default()).err()

@@ -1,10 +1,13 @@
 //! What the control socket can ask of a running site.
 
+mod change;
 pub(crate) mod convert;
 mod held;
 mod plan;
+mod records;
 mod sites;
 mod status;
+mod versions;
 mod zones;
 
 use std::sync::Arc;
