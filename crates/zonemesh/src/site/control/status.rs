@@ -1,75 +1,25 @@
 //! The state of the mesh: sites by zones, and what needs attention.
 
+mod gather;
+mod judge;
+
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use zonemesh_api::ApiError;
 use zonemesh_api::types as api;
-use zonemesh_mesh::core::{Core, Failure, Now, PeerId, ZoneSpec};
+use zonemesh_mesh::core::{Failure, PeerId};
 use zonemesh_transfer::query::SoaAnswer;
-use zonemesh_zone::directory::{Directory, Site};
+use zonemesh_zone::directory::Site;
 use zonemesh_zone::{Name, Serial, SerialExt};
 
+use self::gather::{Here, Snapshot, There};
+use self::judge::{check, copy_checks, copy_there, site_status};
 use super::Control;
 use super::convert::name_text;
 
-/// How a zone stands here, taken out of the core.
-struct Here {
-    spec: ZoneSpec,
-    serial: Option<Serial>,
-    records: usize,
-    expires_at: Option<i64>,
-    last_refresh: Option<i64>,
-    next_refresh: Option<Duration>,
-    source: Option<PeerId>,
-    errors: BTreeMap<PeerId, String>,
-    expired: bool,
-    groups: Vec<String>,
-    dynamic: bool,
-}
-
-/// What the core knows, at one moment.
-struct Snapshot {
-    now: Now,
-    zones: Vec<Here>,
-    directory: Option<Directory>,
-    lost: BTreeMap<PeerId, (Duration, String)>,
-    blocked: Option<String>,
-    held: Vec<(String, String)>,
-    /// Why foreign catalogs, or some of their members, are not followed.
-    catalogs: Vec<String>,
-    ready: bool,
-}
-
-/// What another site says.
-#[derive(Default)]
-struct There {
-    /// Of each zone.
-    zones: BTreeMap<Name, Result<SoaAnswer, Failure>>,
-    /// How long the first answer took.
-    rtt: Option<Duration>,
-}
-
 impl Control {
-    async fn snapshot(&self) -> Result<Snapshot, ApiError> {
-        let config = self.live.config.load_full();
-        self.live
-            .core
-            .look(move |core, now| {
-                let dynamic = |apex: &Name| {
-                    config
-                        .zones
-                        .iter()
-                        .any(|zone| zone.name == *apex && zone.dynamic)
-                };
-                snapshot(core, now, &dynamic)
-            })
-            .await
-            .map_err(super::stopped)
-    }
-
     /// All zones as this site has them.
     pub(super) async fn zone_summaries(&self) -> Result<Vec<api::ZoneSummary>, ApiError> {
         let snapshot = self.snapshot().await?;
@@ -155,37 +105,6 @@ impl Control {
             sites,
             zones,
         })
-    }
-
-    /// Asks one site for its serial of each zone, all at once over the one connection. A site that does not answer the
-    /// first question is not asked the others.
-    async fn ask(&self, peer: PeerId, zones: &[Name]) -> There {
-        let mut there = There::default();
-        let Some((first, rest)) = zones.split_first() else {
-            return there;
-        };
-        let asked_at = std::time::Instant::now();
-        let answer = self.live.pool.soa(&peer, first).await;
-        let silent = answer
-            .as_ref()
-            .err()
-            .filter(|failure| failure.unreachable)
-            .cloned();
-        there.zones.insert(first.clone(), answer);
-        match silent {
-            Some(failure) => {
-                let same = rest.iter().map(|zone| (zone.clone(), Err(failure.clone())));
-                there.zones.extend(same);
-            }
-            None => {
-                there.rtt = Some(asked_at.elapsed());
-                let asked = rest.iter().map(|zone| self.live.pool.soa(&peer, zone));
-                there
-                    .zones
-                    .extend(rest.iter().cloned().zip(join_all(asked).await));
-            }
-        }
-        there
     }
 
     fn sites_of(
@@ -461,47 +380,6 @@ impl Control {
     }
 }
 
-fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -> Snapshot {
-    let catalog = core.catalog();
-    let zones = core
-        .zones()
-        .map(|view| Here {
-            spec: view.spec.clone(),
-            serial: view.zone.map(|zone| zone.serial()),
-            records: view.zone.map_or(0, |zone| zone.record_count()),
-            expires_at: view.expires_at,
-            last_refresh: view.last_refresh,
-            next_refresh: view.next_refresh,
-            source: view.source.cloned(),
-            errors: view.errors.clone(),
-            expired: view.expired,
-            groups: catalog
-                .and_then(|catalog| catalog.members.get(&view.spec.apex))
-                .map(|member| member.groups.clone())
-                .unwrap_or_default(),
-            dynamic: dynamic(&view.spec.apex),
-        })
-        .collect();
-    let lost = core
-        .peers()
-        .filter_map(|(id, _)| {
-            let (since, why) = core.lost(id)?;
-            Some((id.clone(), (since, why.to_owned())))
-        })
-        .collect();
-    let report = core.report();
-    Snapshot {
-        now,
-        zones,
-        directory: core.directory().cloned(),
-        lost,
-        blocked: report.and_then(|report| report.blocked.clone()),
-        held: super::plan::held(core),
-        catalogs: super::plan::catalog_reasons(core),
-        ready: core.ready(),
-    }
-}
-
 fn primary_of(here: &Here, snapshot: &Snapshot, me: &str) -> Option<String> {
     if here.spec.primary {
         return Some(me.to_owned());
@@ -513,144 +391,4 @@ fn primary_of(here: &Here, snapshot: &Snapshot, me: &str) -> Option<String> {
     owner
         .map(ToString::to_string)
         .or_else(|| here.spec.sources.first().map(PeerId::to_string))
-}
-
-fn site_status(site: Option<&Site>, name: &str, mesh: bool, zones: u64) -> api::SiteStatus {
-    api::SiteStatus {
-        name: name.to_owned(),
-        role: match site {
-            Some(site) => site.role.as_str().to_owned(),
-            None if mesh => "none".to_owned(),
-            None => "plain".to_owned(),
-        },
-        addresses: site
-            .map(|site| site.addresses.iter().map(ToString::to_string).collect())
-            .unwrap_or_default(),
-        reachable: None,
-        ready: None,
-        rtt_ms: None,
-        last_seen: None,
-        engine: site.map(|site| site.engine.clone()),
-        failure_domain: site.and_then(|site| site.failure_domain.clone()),
-        pins: site
-            .map(|site| site.pins.iter().map(ToString::to_string).collect())
-            .unwrap_or_default(),
-        zones,
-        error: None,
-        this: false,
-    }
-}
-
-fn copy_there(
-    site: &str,
-    answer: &Result<SoaAnswer, Failure>,
-    newest: Option<Serial>,
-    at_primary: Option<Serial>,
-    (is_primary, members_only): (bool, bool),
-) -> api::ZoneAtSite {
-    let serial = answer.as_ref().ok().map(|answer| answer.soa.serial);
-    let state = match (answer, newest) {
-        // A site that does not take us for a member says nothing about what it holds.
-        (Err(failure), _) if failure.unreachable || members_only => api::CopyState::Unknown,
-        (Err(_), _) => api::CopyState::Missing,
-        (Ok(answer), _)
-            if at_primary.is_some_and(|primary| answer.soa.serial.is_after(primary)) =>
-        {
-            api::CopyState::Ahead
-        }
-        (Ok(answer), Some(newest)) if newest.is_after(answer.soa.serial) => api::CopyState::Behind,
-        _ => api::CopyState::Current,
-    };
-    api::ZoneAtSite {
-        site: site.to_owned(),
-        state,
-        serial: serial.map(Serial::into_int),
-        age_secs: None,
-        next_refresh_secs: None,
-        expires_in_secs: answer
-            .as_ref()
-            .ok()
-            .and_then(|answer| answer.expire)
-            .filter(|_| !is_primary)
-            .map(u64::from),
-        transport: Some(if is_primary { "local" } else { "tls" }.to_owned()),
-        from: None,
-        // Why a site does not answer at all stands with the site.
-        last_error: answer
-            .as_ref()
-            .err()
-            .filter(|failure| !failure.unreachable)
-            .map(|failure| failure.message.clone()),
-    }
-}
-
-/// What is wrong with one copy of a zone.
-fn copy_checks(
-    zone: &str,
-    copy: &api::ZoneAtSite,
-    primary: Option<&str>,
-    checks: &mut Vec<api::Check>,
-) {
-    let site = &copy.site;
-    let why = copy
-        .last_error
-        .as_ref()
-        .map(|error| format!(": {error}"))
-        .unwrap_or_default();
-    let (name, state, message, hint) = match copy.state {
-        api::CopyState::Current => return,
-        // The site itself is told of already.
-        api::CopyState::Unknown => return,
-        api::CopyState::Behind => (
-            "zone-behind",
-            api::CheckState::Warning,
-            format!("{site} serves an older version of {zone}{why}"),
-            "a change that was just made is seconds away; one that stays is not",
-        ),
-        api::CopyState::Ahead => (
-            "peer-ahead-of-primary",
-            api::CheckState::Critical,
-            format!(
-                "{site} has a greater serial of {zone} than its primary {}",
-                primary.unwrap_or("")
-            ),
-            "the primary goes above it by itself; look why its serial went back",
-        ),
-        api::CopyState::Missing => (
-            "zone-missing",
-            api::CheckState::Critical,
-            format!("{site} does not hold {zone}{why}"),
-            "a zone that was just added is seconds away; one that stays missing is not",
-        ),
-        api::CopyState::Expired => (
-            "zone-expired",
-            api::CheckState::Critical,
-            format!("{zone} has expired at {site} and is not answered there{why}"),
-            "bring back one of its sources",
-        ),
-    };
-    checks.push(check(
-        name,
-        state,
-        Some(zone.to_owned()),
-        &message,
-        Some(hint),
-    ));
-}
-
-fn check(
-    name: &str,
-    state: api::CheckState,
-    subject: Option<String>,
-    message: &str,
-    hint: Option<&str>,
-) -> api::Check {
-    api::Check {
-        name: name.to_owned(),
-        state,
-        subject,
-        message: message.to_owned(),
-        hint: hint.map(str::to_owned),
-        since: None,
-    }
 }

@@ -1,0 +1,141 @@
+//! What the status is made of: how the zones stand here, and what the other sites say.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use zonemesh_api::ApiError;
+use zonemesh_mesh::core::{Core, Failure, Now, PeerId, ZoneSpec};
+use zonemesh_transfer::query::SoaAnswer;
+use zonemesh_zone::directory::Directory;
+use zonemesh_zone::{Name, Serial};
+
+use crate::site::control::Control;
+
+/// How a zone stands here, taken out of the core.
+pub(super) struct Here {
+    pub(super) spec: ZoneSpec,
+    pub(super) serial: Option<Serial>,
+    pub(super) records: usize,
+    pub(super) expires_at: Option<i64>,
+    pub(super) last_refresh: Option<i64>,
+    pub(super) next_refresh: Option<Duration>,
+    pub(super) source: Option<PeerId>,
+    pub(super) errors: BTreeMap<PeerId, String>,
+    pub(super) expired: bool,
+    pub(super) groups: Vec<String>,
+    pub(super) dynamic: bool,
+}
+
+/// What the core knows, at one moment.
+pub(super) struct Snapshot {
+    pub(super) now: Now,
+    pub(super) zones: Vec<Here>,
+    pub(super) directory: Option<Directory>,
+    pub(super) lost: BTreeMap<PeerId, (Duration, String)>,
+    pub(super) blocked: Option<String>,
+    pub(super) held: Vec<(String, String)>,
+    /// Why foreign catalogs, or some of their members, are not followed.
+    pub(super) catalogs: Vec<String>,
+    pub(super) ready: bool,
+}
+
+/// What another site says.
+#[derive(Default)]
+pub(super) struct There {
+    /// Of each zone.
+    pub(super) zones: BTreeMap<Name, Result<SoaAnswer, Failure>>,
+    /// How long the first answer took.
+    pub(super) rtt: Option<Duration>,
+}
+
+impl Control {
+    pub(super) async fn snapshot(&self) -> Result<Snapshot, ApiError> {
+        let config = self.live.config.load_full();
+        self.live
+            .core
+            .look(move |core, now| {
+                let dynamic = |apex: &Name| {
+                    config
+                        .zones
+                        .iter()
+                        .any(|zone| zone.name == *apex && zone.dynamic)
+                };
+                snapshot(core, now, &dynamic)
+            })
+            .await
+            .map_err(crate::site::control::stopped)
+    }
+
+    /// Asks one site for its serial of each zone, all at once over the one connection. A site that does not answer the
+    /// first question is not asked the others.
+    pub(super) async fn ask(&self, peer: PeerId, zones: &[Name]) -> There {
+        let mut there = There::default();
+        let Some((first, rest)) = zones.split_first() else {
+            return there;
+        };
+        let asked_at = std::time::Instant::now();
+        let answer = self.live.pool.soa(&peer, first).await;
+        let silent = answer
+            .as_ref()
+            .err()
+            .filter(|failure| failure.unreachable)
+            .cloned();
+        there.zones.insert(first.clone(), answer);
+        match silent {
+            Some(failure) => {
+                let same = rest.iter().map(|zone| (zone.clone(), Err(failure.clone())));
+                there.zones.extend(same);
+            }
+            None => {
+                there.rtt = Some(asked_at.elapsed());
+                let asked = rest.iter().map(|zone| self.live.pool.soa(&peer, zone));
+                there
+                    .zones
+                    .extend(rest.iter().cloned().zip(join_all(asked).await));
+            }
+        }
+        there
+    }
+}
+
+pub(super) fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -> Snapshot {
+    let catalog = core.catalog();
+    let zones = core
+        .zones()
+        .map(|view| Here {
+            spec: view.spec.clone(),
+            serial: view.zone.map(|zone| zone.serial()),
+            records: view.zone.map_or(0, |zone| zone.record_count()),
+            expires_at: view.expires_at,
+            last_refresh: view.last_refresh,
+            next_refresh: view.next_refresh,
+            source: view.source.cloned(),
+            errors: view.errors.clone(),
+            expired: view.expired,
+            groups: catalog
+                .and_then(|catalog| catalog.members.get(&view.spec.apex))
+                .map(|member| member.groups.clone())
+                .unwrap_or_default(),
+            dynamic: dynamic(&view.spec.apex),
+        })
+        .collect();
+    let lost = core
+        .peers()
+        .filter_map(|(id, _)| {
+            let (since, why) = core.lost(id)?;
+            Some((id.clone(), (since, why.to_owned())))
+        })
+        .collect();
+    let report = core.report();
+    Snapshot {
+        now,
+        zones,
+        directory: core.directory().cloned(),
+        lost,
+        blocked: report.and_then(|report| report.blocked.clone()),
+        held: crate::site::control::plan::held(core),
+        catalogs: crate::site::control::plan::catalog_reasons(core),
+        ready: core.ready(),
+    }
+}

@@ -1,0 +1,152 @@
+//! What is made of one copy of a zone, and what needs attention.
+
+use zonemesh_api::types as api;
+use zonemesh_mesh::core::Failure;
+use zonemesh_transfer::query::SoaAnswer;
+use zonemesh_zone::directory::Site;
+use zonemesh_zone::{Serial, SerialExt};
+
+pub(super) fn copy_there(
+    site: &str,
+    answer: &Result<SoaAnswer, Failure>,
+    newest: Option<Serial>,
+    at_primary: Option<Serial>,
+    (is_primary, members_only): (bool, bool),
+) -> api::ZoneAtSite {
+    let serial = answer.as_ref().ok().map(|answer| answer.soa.serial);
+    let state = match (answer, newest) {
+        // A site that does not take us for a member says nothing about what it holds.
+        (Err(failure), _) if failure.unreachable || members_only => api::CopyState::Unknown,
+        (Err(_), _) => api::CopyState::Missing,
+        (Ok(answer), _)
+            if at_primary.is_some_and(|primary| answer.soa.serial.is_after(primary)) =>
+        {
+            api::CopyState::Ahead
+        }
+        (Ok(answer), Some(newest)) if newest.is_after(answer.soa.serial) => api::CopyState::Behind,
+        _ => api::CopyState::Current,
+    };
+    api::ZoneAtSite {
+        site: site.to_owned(),
+        state,
+        serial: serial.map(Serial::into_int),
+        age_secs: None,
+        next_refresh_secs: None,
+        expires_in_secs: answer
+            .as_ref()
+            .ok()
+            .and_then(|answer| answer.expire)
+            .filter(|_| !is_primary)
+            .map(u64::from),
+        transport: Some(if is_primary { "local" } else { "tls" }.to_owned()),
+        from: None,
+        // Why a site does not answer at all stands with the site.
+        last_error: answer
+            .as_ref()
+            .err()
+            .filter(|failure| !failure.unreachable)
+            .map(|failure| failure.message.clone()),
+    }
+}
+
+/// What is wrong with one copy of a zone.
+pub(super) fn copy_checks(
+    zone: &str,
+    copy: &api::ZoneAtSite,
+    primary: Option<&str>,
+    checks: &mut Vec<api::Check>,
+) {
+    let site = &copy.site;
+    let why = copy
+        .last_error
+        .as_ref()
+        .map(|error| format!(": {error}"))
+        .unwrap_or_default();
+    let (name, state, message, hint) = match copy.state {
+        api::CopyState::Current => return,
+        // The site itself is told of already.
+        api::CopyState::Unknown => return,
+        api::CopyState::Behind => (
+            "zone-behind",
+            api::CheckState::Warning,
+            format!("{site} serves an older version of {zone}{why}"),
+            "a change that was just made is seconds away; one that stays is not",
+        ),
+        api::CopyState::Ahead => (
+            "peer-ahead-of-primary",
+            api::CheckState::Critical,
+            format!(
+                "{site} has a greater serial of {zone} than its primary {}",
+                primary.unwrap_or("")
+            ),
+            "the primary goes above it by itself; look why its serial went back",
+        ),
+        api::CopyState::Missing => (
+            "zone-missing",
+            api::CheckState::Critical,
+            format!("{site} does not hold {zone}{why}"),
+            "a zone that was just added is seconds away; one that stays missing is not",
+        ),
+        api::CopyState::Expired => (
+            "zone-expired",
+            api::CheckState::Critical,
+            format!("{zone} has expired at {site} and is not answered there{why}"),
+            "bring back one of its sources",
+        ),
+    };
+    checks.push(check(
+        name,
+        state,
+        Some(zone.to_owned()),
+        &message,
+        Some(hint),
+    ));
+}
+
+pub(super) fn check(
+    name: &str,
+    state: api::CheckState,
+    subject: Option<String>,
+    message: &str,
+    hint: Option<&str>,
+) -> api::Check {
+    api::Check {
+        name: name.to_owned(),
+        state,
+        subject,
+        message: message.to_owned(),
+        hint: hint.map(str::to_owned),
+        since: None,
+    }
+}
+
+pub(super) fn site_status(
+    site: Option<&Site>,
+    name: &str,
+    mesh: bool,
+    zones: u64,
+) -> api::SiteStatus {
+    api::SiteStatus {
+        name: name.to_owned(),
+        role: match site {
+            Some(site) => site.role.as_str().to_owned(),
+            None if mesh => "none".to_owned(),
+            None => "plain".to_owned(),
+        },
+        addresses: site
+            .map(|site| site.addresses.iter().map(ToString::to_string).collect())
+            .unwrap_or_default(),
+        reachable: None,
+        ready: None,
+        rtt_ms: None,
+        last_seen: None,
+        engine: site.map(|site| site.engine.clone()),
+        failure_domain: site.and_then(|site| site.failure_domain.clone()),
+        pins: site
+            .map(|site| site.pins.iter().map(ToString::to_string).collect())
+            .unwrap_or_default(),
+        zones,
+        error: None,
+        this: false,
+    }
+}
