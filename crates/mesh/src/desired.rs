@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use zonemesh_zone::Name;
 use zonemesh_zone::catalog::Catalog;
-use zonemesh_zone::directory::{Directory, KeyPin, Role, Schema, SiteName};
+use zonemesh_zone::directory::{Directory, KeyPin, Role, Schema, Site, SiteName};
 
 /// A zone that was read, or why it was not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +101,20 @@ pub struct Peer {
     pub pins: Vec<KeyPin>,
     /// Its role.
     pub role: Role,
+}
+
+impl Peer {
+    /// How a site is to be met, by what it has published.
+    pub fn of(site: &Site) -> Self {
+        Self {
+            addresses: site.addresses.clone(),
+            dns: site.dns_port(),
+            dot: site.dot,
+            doq: site.doq,
+            pins: site.pins.clone(),
+            role: site.role,
+        }
+    }
 }
 
 /// What this site is for a zone.
@@ -231,17 +245,7 @@ fn peers(me: &SiteName, directory: &Directory) -> BTreeMap<SiteName, Peer> {
         .sites
         .values()
         .filter(|site| site.name != *me)
-        .map(|site| {
-            let peer = Peer {
-                addresses: site.addresses.clone(),
-                dns: site.dns_port(),
-                dot: site.dot,
-                doq: site.doq,
-                pins: site.pins.clone(),
-                role: site.role,
-            };
-            (site.name.clone(), peer)
-        })
+        .map(|site| (site.name.clone(), Peer::of(site)))
         .collect()
 }
 

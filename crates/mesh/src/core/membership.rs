@@ -82,7 +82,7 @@ impl Mesh {
             .iter()
             .filter(|site| site.name != settings.me.name);
         let peers = bootstrap
-            .map(|site| (site.name.clone(), peer_of(site)))
+            .map(|site| (site.name.clone(), desired::Peer::of(site)))
             .collect();
         Self {
             settings,
@@ -167,17 +167,6 @@ impl Mesh {
                 failure_domain: None,
             })
             .collect()
-    }
-}
-
-fn peer_of(site: &Site) -> desired::Peer {
-    desired::Peer {
-        addresses: site.addresses.clone(),
-        dns: site.dns_port(),
-        dot: site.dot,
-        doq: site.doq,
-        pins: site.pins.clone(),
-        role: site.role,
     }
 }
 

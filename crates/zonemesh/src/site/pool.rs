@@ -258,41 +258,27 @@ fn connect(
 
 /// # Asking
 impl Pool {
-    /// Transfers a zone, from the first address that answers.
+    /// Transfers a zone, from the first address that answers. Besides what it brought, says from where.
     pub(crate) async fn transfer(
         &self,
         from: &PeerId,
         apex: &Name,
         have: Option<&Zone>,
     ) -> Result<(Got, Fetched, String), Failure> {
-        // The directory's address comes first, and so does what happened there.
-        let mut silent = None;
-        for peer in self.get(from) {
-            match peer.transfer(apex, have.cloned()).await {
-                Ok(fetched) => {
-                    let got = match &fetched.incoming {
-                        Incoming::UpToDate { serial } => Got::UpToDate { serial: *serial },
-                        Incoming::Full(zone) => Got::Full(zone.clone()),
-                        Incoming::Diffs { zone, diffs } => Got::Diffs(zone.clone(), diffs.clone()),
-                    };
-                    return Ok((got, fetched, peer.target().to_string()));
-                }
-                Err(error) => {
-                    let unreachable =
-                        matches!(&error, FetchError::Peer(error) if error.is_silence());
-                    let failure = Failure {
-                        message: why(&error),
-                        unreachable,
-                        lacks: lacks(&error),
-                    };
-                    if !unreachable {
-                        return Err(failure);
-                    }
-                    silent.get_or_insert(failure);
-                }
-            }
-        }
-        Err(silent.unwrap_or_else(|| unknown(from)))
+        let (fetched, target) = self
+            .first(from, |peer| {
+                Box::pin(async move {
+                    let fetched = peer.transfer(apex, have.cloned()).await?;
+                    Ok::<_, FetchError>((fetched, peer.target().to_string()))
+                })
+            })
+            .await?;
+        let got = match &fetched.incoming {
+            Incoming::UpToDate { serial } => Got::UpToDate { serial: *serial },
+            Incoming::Full(zone) => Got::Full(zone.clone()),
+            Incoming::Diffs { zone, diffs } => Got::Diffs(zone.clone(), diffs.clone()),
+        };
+        Ok((got, fetched, target))
     }
 
     /// Asks for an SOA record.
@@ -326,7 +312,7 @@ impl Pool {
             match peer.request(message.to_vec(), patience).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
-                    unanswered.message = why(&error);
+                    unanswered.message = failure(&error).message;
                     unanswered.may_be_done |= error.may_have_arrived();
                     if !error.is_silence() {
                         break;
@@ -338,10 +324,10 @@ impl Pool {
     }
 
     /// Asks at the first address that answers.
-    async fn first<'a, T>(
+    async fn first<'a, T, E: Error + 'static>(
         &self,
         id: &PeerId,
-        ask: impl Fn(Peer) -> BoxFuture<'a, Result<T, PeerError>>,
+        ask: impl Fn(Peer) -> BoxFuture<'a, Result<T, E>>,
     ) -> Result<T, Failure> {
         // The directory's address comes first, and so does what happened there.
         let mut silent = None;
@@ -349,13 +335,8 @@ impl Pool {
             match ask(peer).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
-                    let unreachable = error.is_silence();
-                    let failure = Failure {
-                        message: why(&error),
-                        unreachable,
-                        lacks: lacks(&error),
-                    };
-                    if !unreachable {
+                    let failure = failure(&error);
+                    if !failure.unreachable {
                         return Err(failure);
                     }
                     silent.get_or_insert(failure);
@@ -384,8 +365,8 @@ fn unknown(id: &PeerId) -> Failure {
     }
 }
 
-/// Whether a peer has answered that it does not hold a zone. REFUSED says nothing of the kind: it may not know us yet.
-fn lacks(error: &(dyn Error + 'static)) -> bool {
+/// What the core is told of an error.
+fn failure(error: &(dyn Error + 'static)) -> Failure {
     let peer = match error.downcast_ref::<FetchError>() {
         Some(FetchError::Peer(error)) => Some(error),
         _ => error.downcast_ref::<PeerError>(),
@@ -394,18 +375,15 @@ fn lacks(error: &(dyn Error + 'static)) -> bool {
         Some(PeerError::Rcode { rcode, .. }) => Some(*rcode),
         _ => None,
     };
-    matches!(rcode, Some(Rcode::NOTAUTH | Rcode::SERVFAIL))
-}
-
-/// Why a peer did not answer: what happened to it, not that it is left alone for a while since.
-fn why(error: &(dyn Error + 'static)) -> String {
-    let peer = match error.downcast_ref::<FetchError>() {
-        Some(FetchError::Peer(error)) => Some(error),
-        _ => error.downcast_ref::<PeerError>(),
-    };
-    match peer {
-        Some(PeerError::BackingOff { last, .. }) => chain(last.as_ref()),
-        _ => chain(error),
+    Failure {
+        // What happened to the peer, not that it is left alone for a while since.
+        message: match peer {
+            Some(PeerError::BackingOff { last, .. }) => chain(last.as_ref()),
+            _ => chain(error),
+        },
+        unreachable: peer.is_some_and(PeerError::is_silence),
+        // REFUSED says nothing of the kind: it may not know us yet.
+        lacks: matches!(rcode, Some(Rcode::NOTAUTH | Rcode::SERVFAIL)),
     }
 }
 
