@@ -12,9 +12,9 @@ use zonemesh_mesh::core::{
     CommitId, Failure, Got, Happening, Input, NewVersion, Output, PeerId, ZoneSpec,
 };
 use zonemesh_serve::{Access, Members, Served};
-use zonemesh_store::{Batch, Origin, ZoneState};
+use zonemesh_store::{Batch, CommitError, Origin, Store, ZoneState};
 use zonemesh_zone::directory::Site;
-use zonemesh_zone::{Diff, Name, Zone};
+use zonemesh_zone::{Diff, Name, Serial, Zone};
 
 use super::clock::timestamp;
 use super::control::convert;
@@ -354,11 +354,16 @@ fn keep_store(live: &Live, mut jobs: mpsc::UnboundedReceiver<StoreJob>) {
     while let Some(job) = jobs.blocking_recv() {
         match job {
             StoreJob::Commit(commit, versions, also) => {
-                let result = batch(versions, also).and_then(|batch| {
-                    live.store
-                        .commit(batch)
-                        .map_err(|error| super::pool::chain(&error))
-                });
+                let heads: Vec<(Name, Serial)> = versions
+                    .iter()
+                    .map(|version| (version.zone.apex().clone(), version.zone.serial()))
+                    .collect();
+                let result =
+                    batch(versions, also).and_then(|batch| match live.store.commit(batch) {
+                        Ok(()) => Ok(()),
+                        Err(error) if is_stored(&live.store, &error, &heads) => Ok(()),
+                        Err(error) => Err(super::pool::chain(&error)),
+                    });
                 live.core.send(Input::Committed { commit, result });
             }
             StoreJob::Note(batch) => {
@@ -371,6 +376,20 @@ fn keep_store(live: &Live, mut jobs: mpsc::UnboundedReceiver<StoreJob>) {
             }
         }
     }
+}
+
+/// Whether versions are stored although their commit failed: a disk that fails while it flushes may have them all the same,
+/// and the core must not go on from what was before.
+fn is_stored(store: &Store, error: &CommitError, heads: &[(Name, Serial)]) -> bool {
+    let open = matches!(
+        error,
+        CommitError::Full(_) | CommitError::ReadOnly(_) | CommitError::Engine(_)
+    );
+    open && !heads.is_empty()
+        && heads.iter().all(|(apex, serial)| {
+            let stored = store.load(apex);
+            matches!(stored, Ok(Some(stored)) if stored.zone.serial() == *serial)
+        })
 }
 
 /// The versions of a commit as the store takes them.
