@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
@@ -19,6 +20,8 @@ use super::membership;
 
 /// Requests that may be under way at the same time, over all transports.
 const REQUESTS: usize = 1024;
+/// How long an update may take to become durable.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
 /// RFC 8914: "Prohibited".
 const PROHIBITED: u16 = 18;
 /// RFC 8914: "Not Ready".
@@ -393,50 +396,47 @@ async fn update_directory(live: &Arc<Live>, asked: &Asked, update: Update) -> (R
     };
     let from = asked.client.ip();
     let wall = Timestamp::now().as_second();
-    let reply = live
-        .core
-        .request(move |core, request| {
-            let refuse = |rcode, reason| Err(Reply::Refused { rcode, reason });
-            if !core.is_catalog_primary() {
-                let at = core
-                    .catalog_primary()
-                    .map_or("not known here".to_owned(), |site| site.name.to_string());
-                return refuse(
-                    Rcode::NOTAUTH,
-                    format!("this site is not the catalog primary; that is {at}"),
-                );
-            }
-            let Some(head) = core.head(&directory) else {
-                return refuse(Rcode::SERVFAIL, "the directory is not held yet".to_owned());
-            };
-            // As the older convention has it too, so that nobody claims a zone that is named there.
-            let members: Vec<Name> = core
-                .catalog()
-                .map(|catalog| catalog.members.keys().cloned().collect())
-                .unwrap_or_default();
-            let read = zonemesh_zone::directory::Directory::read_with_legacy(head, &members);
-            let (site_identity, also) = match identity {
-                membership::Who::Member(site) => (SiteIdentity::Member(site), Vec::new()),
-                membership::Who::Newcomer(token) => {
-                    match membership::spend(&token, wall, from, &read) {
-                        Ok((identity, used)) => (identity, vec![used]),
-                        Err(why) => return refuse(Rcode::REFUSED, why),
-                    }
+    let reply = live.core.request(move |core, request| {
+        let refuse = |rcode, reason| Err(Reply::Refused { rcode, reason });
+        if !core.is_catalog_primary() {
+            let at = core
+                .catalog_primary()
+                .map_or("not known here".to_owned(), |site| site.name.to_string());
+            return refuse(
+                Rcode::NOTAUTH,
+                format!("this site is not the catalog primary; that is {at}"),
+            );
+        }
+        let Some(head) = core.head(&directory) else {
+            return refuse(Rcode::SERVFAIL, "the directory is not held yet".to_owned());
+        };
+        // As the older convention has it too, so that nobody claims a zone that is named there.
+        let members: Vec<Name> = core
+            .catalog()
+            .map(|catalog| catalog.members.keys().cloned().collect())
+            .unwrap_or_default();
+        let read = zonemesh_zone::directory::Directory::read_with_legacy(head, &members);
+        let (site_identity, also) = match identity {
+            membership::Who::Member(site) => (SiteIdentity::Member(site), Vec::new()),
+            membership::Who::Newcomer(token) => {
+                match membership::spend(&token, wall, from, &read) {
+                    Ok((identity, used)) => (identity, vec![used]),
+                    Err(why) => return refuse(Rcode::REFUSED, why),
                 }
-            };
-            let reserved = [directory.clone(), catalog.clone()];
-            let policy = DirectoryPolicy::new(site_identity, &read, &reserved);
-            match apply(head, &update, &policy) {
-                Ok(applied) => Ok(Input::Directory {
-                    request,
-                    edited: applied.zone,
-                    also,
-                }),
-                Err(refusal) => refuse(refusal.rcode(), refusal.to_string()),
             }
-        })
-        .await;
-    outcome(reply)
+        };
+        let reserved = [directory.clone(), catalog.clone()];
+        let policy = DirectoryPolicy::new(site_identity, &read, &reserved);
+        match apply(head, &update, &policy) {
+            Ok(applied) => Ok(Input::Directory {
+                request,
+                edited: applied.zone,
+                also,
+            }),
+            Err(refusal) => refuse(refusal.rcode(), refusal.to_string()),
+        }
+    });
+    outcome(reply).await
 }
 
 /// An update of any other zone, by the rules of the configuration.
@@ -453,34 +453,38 @@ async fn update_zone(live: &Arc<Live>, asked: &Asked, update: Update) -> (Rcode,
         return (Rcode::REFUSED, "no right to update this zone".to_owned());
     }
     let apex = update.zone.clone();
-    let reply = live
-        .core
-        .request(move |core, request| {
-            let Some(head) = core.head(&apex) else {
-                return Err(Reply::Refused {
-                    rcode: Rcode::SERVFAIL,
-                    reason: "the zone is not held yet".to_owned(),
-                });
-            };
-            match apply(head, &update, &zonemesh_update::Everything) {
-                Ok(applied) => Ok(Input::Change {
-                    request,
-                    change: zonemesh_mesh::core::Change::Edited(applied.zone),
-                }),
-                Err(refusal) => Err(Reply::Refused {
-                    rcode: refusal.rcode(),
-                    reason: refusal.to_string(),
-                }),
-            }
-        })
-        .await;
-    outcome(reply)
+    let reply = live.core.request(move |core, request| {
+        let Some(head) = core.head(&apex) else {
+            return Err(Reply::Refused {
+                rcode: Rcode::SERVFAIL,
+                reason: "the zone is not held yet".to_owned(),
+            });
+        };
+        match apply(head, &update, &zonemesh_update::Everything) {
+            Ok(applied) => Ok(Input::Change {
+                request,
+                change: zonemesh_mesh::core::Change::Edited(applied.zone),
+            }),
+            Err(refusal) => Err(Reply::Refused {
+                rcode: refusal.rcode(),
+                reason: refusal.to_string(),
+            }),
+        }
+    });
+    outcome(reply).await
 }
 
-fn outcome(reply: Result<Reply, super::driver::Stopped>) -> (Rcode, String) {
-    match reply {
-        Ok(Reply::Done { .. } | Reply::Receipt(_)) => (Rcode::NOERROR, String::new()),
-        Ok(Reply::Refused { rcode, reason }) => (rcode, reason),
-        Err(stopped) => (Rcode::SERVFAIL, stopped.to_string()),
+/// How an update ended. A disk that hangs must not keep its sender waiting for ever.
+async fn outcome(
+    reply: impl Future<Output = Result<Reply, super::driver::Stopped>>,
+) -> (Rcode, String) {
+    match tokio::time::timeout(COMMIT_PATIENCE, reply).await {
+        Ok(Ok(Reply::Done { .. } | Reply::Receipt(_))) => (Rcode::NOERROR, String::new()),
+        Ok(Ok(Reply::Refused { rcode, reason })) => (rcode, reason),
+        Ok(Err(stopped)) => (Rcode::SERVFAIL, stopped.to_string()),
+        Err(_) => {
+            let why = "the change is not on disk yet, and it is not known whether it will be";
+            (Rcode::SERVFAIL, why.to_owned())
+        }
     }
 }
