@@ -1,5 +1,7 @@
 //! Sites join and serve; a packet opens the door once.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use zonemesh_mesh::packet::{Secret, Welcome};
@@ -8,6 +10,7 @@ use zonemesh_tests::ask::{self, rcode};
 use zonemesh_tests::mesh::serving;
 use zonemesh_tests::site::SOON;
 use zonemesh_tests::{Mesh, Site};
+use zonemesh_transfer::peer::{Options, Peer, Target, Transport};
 use zonemesh_transfer::tls::SiteKey;
 use zonemesh_transfer::tsig::{Algorithm, Key};
 use zonemesh_update::request::publish;
@@ -91,12 +94,23 @@ fn a_packet_is_refused_when_used_truncated_expired_or_for_another_name() -> Resu
     site.wait_healthy(2)?;
     let mut twice = Site::new("site-b", "standard", None)?;
     let log = refused(&mut twice, &good)?;
-    assert!(log.contains("used"), "{log}");
+    assert!(log.contains("site-a refused"), "{log}");
+    mesh[0].wait_log("was used at")?;
     site.wait_healthy(2)
 }
 
-/// What a newcomer sends, signed with the key of a packet.
+/// What a newcomer sends over TLS, signed with the key of a packet.
 fn request_to_join(mesh: &Mesh, packet: &Welcome, name: &str) -> Result<u8> {
+    let pins = vec![mesh[0].key()?.pin()];
+    request_to_join_over(Transport::Tls { pins }, mesh[0].tls(), packet, name)
+}
+
+fn request_to_join_over(
+    transport: Transport,
+    addr: SocketAddr,
+    packet: &Welcome,
+    name: &str,
+) -> Result<u8> {
     let key = SiteKey::generate(name)?;
     let site = directory::Site {
         name: SiteName::new(name)?,
@@ -115,14 +129,16 @@ fn request_to_join(mesh: &Mesh, packet: &Welcome, name: &str) -> Result<u8> {
         Algorithm::HmacSha256,
         packet.key.expose(),
     )?;
-    let first = &mesh[0];
-    let reply = ask::tls(
-        first.tls(),
-        first.key()?.pin(),
-        Some(&key),
-        Some(&tsig),
-        update,
-    )?;
+    let target = Target {
+        addr,
+        source: None,
+        transport,
+        tsig: None,
+    };
+    let reply = ask::runtime()?.block_on(async {
+        let peer = Peer::new(target, Some(&key), Options::default())?;
+        anyhow::Ok(peer.request_signed(update, Some(&tsig), SOON).await?)
+    })?;
     Ok(query::rcode(&reply))
 }
 
@@ -146,10 +162,16 @@ fn the_catalog_primary_itself_refuses_bad_packets() -> Result<()> {
     };
     // The reply to a bad signature is not signed, so the asker does not believe it either.
     assert!(request_to_join(&mesh, &forged, "site-b").is_err());
+    // Without TLS nobody has proven to have the key that would be entered.
+    let plain = request_to_join_over(Transport::Tcp, mesh[0].dns(), &good, "site-b")?;
+    assert_eq!(plain, rcode::REFUSED);
     assert_eq!(request_to_join(&mesh, &good, "site-b")?, rcode::NOERROR);
     assert_eq!(request_to_join(&mesh, &good, "site-b")?, rcode::REFUSED);
     let known = mesh[0].status()?.sites;
     let names: Vec<&str> = known.iter().map(|site| site.name.as_str()).collect();
     assert_eq!(names, ["site-a", "site-b"]);
+    // Nor does the packet open the door again when its site has gone.
+    mesh[0].cli_ok(&["site", "remove", "site-b", "--zones", "remove"])?;
+    assert_eq!(request_to_join(&mesh, &good, "site-b")?, rcode::REFUSED);
     Ok(())
 }
