@@ -105,7 +105,9 @@ fn a_data_directory_in_use_is_refused() -> Result<()> {
     let other = site.cli(&["up", "--config", &site.place().path("zonemesh.toml")])?;
     let text = String::from_utf8_lossy(&other.stderr).into_owned();
     assert!(!other.status.success(), "{text}");
-    assert!(text.contains("data") || text.contains("in use"), "{text}");
+    // Not just the port, which is in use as well.
+    assert!(text.contains("data directory"), "{text}");
+    assert!(text.contains("is in use by"), "{text}");
     site.wait_address("www.a.example", "192.0.2.1")?;
     site.stop()
 }
