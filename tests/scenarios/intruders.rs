@@ -212,3 +212,28 @@ fn directory_and_catalog_are_answered_to_members_only() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_notify_is_taken_from_members_only() -> Result<()> {
+    let mesh = Mesh::start(2)?;
+    let (site, member) = (&mesh[1], mesh[0].key()?);
+    let (pin, stranger) = (site.key()?.pin(), SiteKey::generate("site-a")?);
+    for zone in ["a.example", "dns.internal", "catalog.dns.internal"] {
+        let mut message = query::question(zone, qtype::SOA);
+        // RFC 1996 §3.7: opcode 4, AA set.
+        message[2] = 4 << 3 | 1 << 2;
+        let tls = |key| ask::tls(site.tls(), pin, key, None, message.clone());
+        let replies = [
+            ("over UDP", query::udp(site.dns(), &message, TIMEOUT)?),
+            ("over TCP", query::tcp(site.dns(), &message, TIMEOUT)?),
+            ("without a key", tls(None)?),
+            ("with a stranger's key", tls(Some(&stranger))?),
+        ];
+        for (how, reply) in replies {
+            assert_eq!(query::rcode(&reply), rcode::REFUSED, "{zone} {how}");
+        }
+        let reply = tls(Some(&member))?;
+        assert_eq!(query::rcode(&reply), rcode::NOERROR, "{zone} by a member");
+    }
+    mesh.wait_healthy()
+}
