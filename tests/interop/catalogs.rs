@@ -372,6 +372,11 @@ fn knot_follows_the_catalog_of_a_mesh_with_the_key_and_nobody_without() -> Resul
     for zone in [catalog, "dns.internal"] {
         let answer = Dig::new(&peers).at(us.dns()).query(zone, "SOA")?;
         assert_eq!(answer.status, "REFUSED", "{}", answer.text);
+        let there = Dig::new(&peers)
+            .at(us.dns())
+            .from(knot.place().address().into());
+        let transfer = there.transfer(zone, "AXFR");
+        assert!(transfer.is_err(), "{zone} without the key: {transfer:?}");
     }
     Ok(())
 }
