@@ -293,7 +293,7 @@ impl Update {
             1,
             count(self.prerequisites.len())?,
             count(self.changes.len())?,
-            0,
+            1,
         ] {
             out.extend_from_slice(&word.to_be_bytes());
         }
@@ -324,6 +324,8 @@ impl Update {
                 }
             }
         }
+        // EDNS without options: only who sends it is told why an update is refused (RFC 6891 §7, RFC 8914).
+        out.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
         match out.len() {
             0..=0xFFFF => Ok(out),
             octets => Err(TooLarge(octets)),
