@@ -62,8 +62,8 @@ pub enum OpenError {
     },
     /// The file is damaged, or is not a store.
     #[error(
-        "{} is damaged or not a store: {what}; move it away to begin with an empty one, which peers fill again, or \
-         restore it from a backup", path.display()
+        "{} is damaged or not a store: {what}; restore it from a backup, or move it and `lock` away to begin with an \
+         empty one: a site of a mesh then has to join again with a new welcome packet", path.display()
     )]
     Corrupt {
         /// The file.
@@ -74,7 +74,8 @@ pub enum OpenError {
     /// It went back to before something that was acknowledged.
     #[error(
         "{} lacks the last {missing} transactions that were acknowledged: the disk has lost them, or an older copy was \
-         put in its place; restore a newer copy, or delete `lock` beside it to go on without them", path.display()
+         put in its place; restore a newer copy, or delete `lock` beside it to go on without them: what other servers hold \
+         beyond this copy is then written over", path.display()
     )]
     Lost {
         /// The file.

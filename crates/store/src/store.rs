@@ -343,6 +343,12 @@ fn builder() -> Builder {
 fn admit(engine: &Engine, dir: &Path, path: &Path, site: &str) -> Result<(), OpenError> {
     let acknowledged = engine.acknowledged().unwrap_or(0);
     let admitted = engine.write(|tables| {
+        if tables.is_new()? && acknowledged > 0 {
+            return Err(Refused::Open(OpenError::Lost {
+                path: path.to_owned(),
+                missing: acknowledged,
+            }));
+        }
         if tables.is_new()? {
             tables.put_meta("format", FORMAT.to_be_bytes().to_vec())?;
             tables.put_meta("site", site.as_bytes().to_vec())?;

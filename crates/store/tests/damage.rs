@@ -208,8 +208,17 @@ fn a_store_that_lost_what_was_acknowledged_is_refused_until_that_is_accepted() {
     assert_eq!(read_all(&store, &versions), 0);
     drop(store);
     Store::open(dir.path(), "site-a").unwrap();
-    // An empty store in its place is no loss that nobody knows of.
+    // Nor is an empty store taken in its place.
+    for empty in [None, Some(b"")] {
+        fs::remove_file(dir.path().join("store.redb")).unwrap();
+        if let Some(octets) = empty {
+            fs::write(dir.path().join("store.redb"), octets).unwrap();
+        }
+        let error = Store::open(dir.path(), "site-a").err().unwrap();
+        assert!(matches!(error, OpenError::Lost { .. }), "{error:?}");
+    }
     fs::remove_file(dir.path().join("store.redb")).unwrap();
+    fs::remove_file(dir.path().join("lock")).unwrap();
     drop(Store::open(dir.path(), "site-a").unwrap());
     Store::open(dir.path(), "site-a").unwrap();
 }

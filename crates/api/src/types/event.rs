@@ -50,7 +50,7 @@ pub enum What {
     ZoneLearnt {
         /// Apex.
         zone: String,
-        /// Its primary.
+        /// From whom it came.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         primary: Option<String>,
         /// Serial served.
@@ -143,7 +143,7 @@ impl std::fmt::Display for What {
             } => {
                 write!(f, "zone {zone} learnt")?;
                 if let Some(primary) = primary {
-                    write!(f, ", primary {primary}")?;
+                    write!(f, ", from {primary}")?;
                 }
                 match serial {
                     Some(serial) => write!(f, ", serial {serial}"),

@@ -61,7 +61,8 @@ async fn one(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, St
         .core
         .request(move |core, request| {
             let merged = match (core.head(&apex), &base) {
-                (Some(head), Some(base)) if dynamic => merge(head, &base.diff(&zone)),
+                // Also where updates over the network are not allowed: commands change records too.
+                (Some(head), Some(base)) => merge(head, &base.diff(&zone)),
                 (Some(_), None) if dynamic => {
                     return Err(Reply::Refused {
                         rcode: zonemesh_zone::Rcode::REFUSED,

@@ -358,16 +358,21 @@ fn keep_store(live: &Live, mut jobs: mpsc::UnboundedReceiver<StoreJob>) {
                     .iter()
                     .map(|version| (version.zone.apex().clone(), version.zone.serial()))
                     .collect();
-                let result =
-                    batch(versions, also).and_then(|batch| match live.store.commit(batch) {
+                let result = batch(versions, also).and_then(|batch| {
+                    let committed = live.store.commit(batch);
+                    note_disk(live, committed.as_ref().err());
+                    match committed {
                         Ok(()) => Ok(()),
                         Err(error) if is_stored(&live.store, &error, &heads) => Ok(()),
                         Err(error) => Err(super::pool::chain(&error)),
-                    });
+                    }
+                });
                 live.core.send(Input::Committed { commit, result });
             }
             StoreJob::Note(batch) => {
-                if let Err(error) = live.store.commit(batch) {
+                let committed = live.store.commit(batch);
+                note_disk(live, committed.as_ref().err());
+                if let Err(error) = committed {
                     tracing::warn!(
                         error = super::pool::chain(&error),
                         "a note about a zone could not be stored"
@@ -378,14 +383,31 @@ fn keep_store(live: &Live, mut jobs: mpsc::UnboundedReceiver<StoreJob>) {
     }
 }
 
+/// Keeps for the status whether the disk takes changes. A refusal says nothing about the disk.
+fn note_disk(live: &Live, error: Option<&CommitError>) {
+    let now = match error {
+        None => None,
+        Some(error) if is_open(error) => Some(super::pool::chain(error)),
+        Some(_) => return,
+    };
+    if **live.store_error.load() != now {
+        live.store_error.store(Arc::new(now));
+    }
+}
+
+/// Whether it is the disk that fails, and what it has is not known.
+fn is_open(error: &CommitError) -> bool {
+    matches!(
+        error,
+        CommitError::Full(_) | CommitError::ReadOnly(_) | CommitError::Engine(_)
+    )
+}
+
 /// Whether versions are stored although their commit failed: a disk that fails while it flushes may have them all the same,
 /// and the core must not go on from what was before.
 fn is_stored(store: &Store, error: &CommitError, heads: &[(Name, Serial)]) -> bool {
-    let open = matches!(
-        error,
-        CommitError::Full(_) | CommitError::ReadOnly(_) | CommitError::Engine(_)
-    );
-    open && !heads.is_empty()
+    is_open(error)
+        && !heads.is_empty()
         && heads.iter().all(|(apex, serial)| {
             let stored = store.load(apex);
             matches!(stored, Ok(Some(stored)) if stored.zone.serial() == *serial)

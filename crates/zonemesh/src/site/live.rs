@@ -43,6 +43,8 @@ pub(crate) struct Live {
     pub(crate) keys: ArcSwap<Keys>,
     /// Why the configuration is not what its file says.
     pub(crate) loud: ArcSwap<Option<String>>,
+    /// Why the last change could not be stored, until one can.
+    pub(crate) store_error: ArcSwap<Option<String>>,
     pub(crate) key: ArcSwap<SiteKey>,
     pub(crate) journal: Journal,
     pub(crate) listeners: Listeners,
@@ -99,6 +101,7 @@ impl Live {
             catalog_members: ArcSwap::from_pointee(BTreeMap::new()),
             keys: ArcSwap::from_pointee(parts.keys),
             loud: ArcSwap::from_pointee(parts.loud),
+            store_error: ArcSwap::from_pointee(None),
             key: ArcSwap::new(parts.key),
             journal: Journal::default(),
             listeners: Listeners::default(),

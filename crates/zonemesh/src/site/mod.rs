@@ -59,6 +59,15 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
     let mut interrupt = signal(SignalKind::interrupt())?;
     let data_dir = &config.site.data_dir;
     let store = Store::open(data_dir, &config.site.name)?;
+    let founds = config.mesh.is_some() && config.site.role == crate::config::Role::CatalogPrimary;
+    if founds && options.join.is_none() && identity::had_store(data_dir, &store)? {
+        bail!(
+            "{} has the key of a catalog primary and an empty store: starting would found a second mesh beside the one that \
+             it was part of; restore the store from a backup, or remove {} as well if that mesh is gone",
+            data_dir.display(),
+            membership::KEY
+        );
+    }
     let key = identity::key(data_dir, &config.site.name, options.join.as_deref(), &store)?;
     let key = Arc::new(key);
     let mut keys = settings::keys(&config)?;

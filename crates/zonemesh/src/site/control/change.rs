@@ -60,6 +60,13 @@ impl Control {
         dry_run: bool,
         wait: api::Wait,
     ) -> Result<api::Changed, ApiError> {
+        if let Some((directory, catalog)) = &self.live.mesh
+            && (apex == directory || apex == catalog)
+        {
+            let what = format!("{apex} is written by the mesh itself");
+            return Err(ApiError::refused(what)
+                .hint("`zonemesh site` and `zonemesh zone` change who and what is in it"));
+        }
         let name = apex.clone();
         let not_here = move || Reply::Refused {
             rcode: zonemesh_zone::Rcode::NOTAUTH,

@@ -11,11 +11,10 @@ use zonemesh_api::types::What;
 use zonemesh_api::{ApiError, ErrorKind};
 use zonemesh_mesh::brake::{self, Approvals, Fingerprint};
 use zonemesh_mesh::core::Change;
-use zonemesh_zone::Zone;
 use zonemesh_zone::directory::SiteName;
 
 use super::Control;
-use super::convert::name_text;
+use super::convert::{name_text, zone_name};
 
 /// What waits for approval, by the id that approves it.
 #[derive(Default)]
@@ -93,6 +92,12 @@ impl Control {
             .live
             .core
             .look(move |core, _| {
+                let primary = core.catalog_primary();
+                if !core.is_catalog_primary() || primary.is_some_and(|primary| primary.name == site)
+                {
+                    // It is refused by who would do it, and need not be held before.
+                    return (Default::default(), 0);
+                }
                 let zones = core
                     .directory()
                     .map(|directory| directory.zones_of(&site))
@@ -123,31 +128,34 @@ impl Control {
         if request.dry_run {
             return self.import_now(request).await;
         }
-        let (zone, _) = super::change::parse_import(&request)?;
-        let apex = zone.apex().clone();
-        let check = move |head: &Zone, next: &Zone| {
-            brake::check_change(head, next, &Approvals::default()).err()
-        };
-        let stopped = self
-            .live
-            .core
-            .look(move |core, _| {
-                let head = core.head(zone.apex())?.clone();
-                // Why it cannot be made is told by who makes it.
-                let next = core.changed_zone(&Change::Replace(zone)).ok()??;
-                check(&head, &next.zone)
-            })
-            .await
-            .map_err(super::stopped)?;
-        let Some(stopped) = stopped else {
+        let Some(stopped) = self.would_remove(&request).await? else {
             return self.import_now(request).await;
         };
         let reason = format!(
             "{} of {} RRsets of {} would be removed at once",
             stopped.removed, stopped.of, stopped.zone
         );
+        let zone = name_text(&zone_name(&request.zone)?);
         let request = Request::Import(request);
-        Ok(self.hold(name_text(&apex), &stopped.fingerprint, reason, request))
+        Ok(self.hold(zone, &stopped.fingerprint, reason, request))
+    }
+
+    /// What an import would remove, if that is too much to go on unasked.
+    async fn would_remove(
+        &self,
+        request: &api::ImportZone,
+    ) -> Result<Option<brake::HeldChange>, ApiError> {
+        let (zone, _) = super::change::parse_import(request)?;
+        self.live
+            .core
+            .look(move |core, _| {
+                let head = core.head(zone.apex())?.clone();
+                // Why it cannot be made is told by who makes it.
+                let next = core.changed_zone(&Change::Replace(zone)).ok()??;
+                brake::check_change(&head, &next.zone, &Approvals::default()).err()
+            })
+            .await
+            .map_err(super::stopped)
     }
 
     /// Does what was held. None when nothing was held under this id.
@@ -159,7 +167,15 @@ impl Control {
             }
             Request::Import(mut request) => {
                 request.wait = api::Wait::default();
-                self.import_now(request).await
+                // Consent is for what was shown.
+                match self.would_remove(&request).await {
+                    Ok(Some(now)) if now.fingerprint.to_string() != id => Err(ApiError::new(
+                        ErrorKind::Conflict,
+                        "the zone has changed since, and something else would be removed",
+                    )),
+                    Ok(_) => self.import_now(request).await,
+                    Err(error) => Err(error),
+                }
             }
         };
         Some(done.map(|_| ()).map_err(|error| {

@@ -57,21 +57,22 @@ impl Site for Control {
     }
 
     fn health(&self) -> api::Health {
-        let ready = self
+        let answers = self
             .live
             .shared
             .ready
             .load(std::sync::atomic::Ordering::Acquire);
-        let mut reasons = Vec::new();
-        if !ready {
-            let zones = self.live.shared.zones.load();
-            let missing = zones.iter().filter(|served| served.zone.is_none());
-            reasons.extend(
-                missing.map(|served| format!("{} is not held", convert::name_text(&served.apex))),
-            );
-            if reasons.is_empty() {
-                reasons.push("directory and catalog are not known yet".to_owned());
-            }
+        let zones = self.live.shared.zones.load();
+        let missing = zones.iter().filter(|served| served.zone.is_none());
+        let mut reasons: Vec<String> = missing
+            .map(|served| format!("{} is not held", convert::name_text(&served.apex)))
+            .collect();
+        // A server without a mesh answers for what it holds, but is not to be relied upon while anything is missing.
+        let ready = answers && (self.live.mesh.is_some() || reasons.is_empty());
+        if ready {
+            reasons.clear();
+        } else if reasons.is_empty() {
+            reasons.push("directory and catalog are not known yet".to_owned());
         }
         api::Health { ready, reasons }
     }

@@ -140,7 +140,7 @@ fn delete_records(
             "{owner} has no such record; nothing was changed"
         ))
         .hint(format!(
-            "`zonemesh record list {} --name {owner}` shows what it has",
+            "`zonemesh record list {} {owner}` shows what it has",
             head.apex()
         ))),
     }

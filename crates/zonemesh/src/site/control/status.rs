@@ -339,6 +339,15 @@ impl Control {
     }
 
     fn plan_checks(&self, snapshot: &Snapshot, checks: &mut Vec<api::Check>) {
+        if let Some(error) = self.live.store_error.load().as_ref() {
+            checks.push(check(
+                "store-failing",
+                api::CheckState::Critical,
+                None,
+                &format!("changes cannot be stored: {error}"),
+                Some("answers go on from memory; make room on, or mend, the disk of the data directory"),
+            ));
+        }
         if let Some(loud) = self.live.loud.load().as_ref() {
             checks.push(check(
                 "configuration-broken",

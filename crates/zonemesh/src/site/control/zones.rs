@@ -102,7 +102,11 @@ impl Control {
 
     pub(super) async fn remove(&self, request: api::RemoveZone) -> Result<api::Changed, ApiError> {
         let apex = zone_name(&request.zone)?;
-        let Some((directory, _)) = self.live.mesh.clone() else {
+        let by_file = |zone: &crate::config::ZoneConfig| zone.name == apex;
+        let mesh = self.live.mesh.clone();
+        let (Some((directory, _)), false) =
+            (mesh, self.live.config.load().zones.iter().any(by_file))
+        else {
             return Err(
                 ApiError::refused(format!("{apex} comes from the configuration file"))
                     .hint("take its [[zone]] out of the file and run `zonemesh config reload`"),
