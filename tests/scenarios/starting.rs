@@ -100,6 +100,52 @@ fn a_data_directory_of_another_site_is_refused() -> Result<()> {
 }
 
 #[test]
+fn a_catalog_primary_whose_store_was_lost_founds_no_second_mesh() -> Result<()> {
+    let mut site = alone()?;
+    site.stop()?;
+    let store = site.data_dir().join("store.redb");
+    fs::remove_file(&store)?;
+    let log = fails(&mut site)?;
+    assert!(log.contains("acknowledged"), "{log}");
+    // Whoever accepts the loss has still not asked for another mesh.
+    fs::remove_file(&store)?;
+    fs::remove_file(site.data_dir().join("lock"))?;
+    let log = fails(&mut site)?;
+    assert!(log.contains("second mesh"), "{log}");
+    Ok(())
+}
+
+#[test]
+fn directory_and_catalog_are_not_edited_by_hand() -> Result<()> {
+    let site = alone()?;
+    for words in [
+        ["record", "delete", "catalog.dns.internal", "version"],
+        ["record", "delete", "dns.internal", "_schema"],
+    ] {
+        let (code, text) = site.cli_code(&words)?;
+        assert_eq!(code, 1, "{text}");
+        assert!(text.contains("written by the mesh itself"), "{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_record_set_by_command_survives_an_edit_of_the_zones_file() -> Result<()> {
+    let mut site = alone()?;
+    let text = site.configuration("catalog-primary");
+    site.configure(&text.replace("dynamic = true\n", ""));
+    site.cli_ok(&["config", "reload"])?;
+    site.cli_ok(&["record", "set", "a.example", "kept", "A", "192.0.2.7"])?;
+    let file = site.place().path("a.example.zone");
+    let text = fs::read_to_string(&file)?;
+    fs::write(&file, format!("{text}\nnew 60 IN A 192.0.2.8\n"))?;
+    site.cli_ok(&["config", "reload"])?;
+    site.wait_address("new.a.example", "192.0.2.8")?;
+    site.wait_address("kept.a.example", "192.0.2.7")?;
+    site.stop()
+}
+
+#[test]
 fn a_data_directory_in_use_is_refused() -> Result<()> {
     let mut site = alone()?;
     let other = site.cli(&["up", "--config", &site.place().path("zonemesh.toml")])?;
