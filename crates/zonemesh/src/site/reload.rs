@@ -1,5 +1,6 @@
 //! Reads the configuration again. A broken file changes nothing.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use zonemesh_api::types as api;
@@ -8,7 +9,7 @@ use zonemesh_api::{ApiError, ErrorKind};
 use super::live::Live;
 use super::pool::chain;
 use super::{import, settings};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Listen};
 
 pub(crate) async fn reload(live: &Arc<Live>) -> Result<api::Reloaded, ApiError> {
     let Some(path) = &live.config_path else {
@@ -29,6 +30,15 @@ pub(crate) async fn reload(live: &Arc<Live>) -> Result<api::Reloaded, ApiError> 
         changes: Vec::new(),
         needs_restart: needs_restart(&old, &new),
     };
+    if sockets(&old) != sockets(&new) {
+        // They stay where they are until the next start, and so does what the directory says of them.
+        let certificate = new.listen.certificate.take();
+        new.listen = Listen {
+            certificate,
+            ..old.listen.clone()
+        };
+        new.site.addresses = old.site.addresses.clone();
+    }
     let broken = |error: anyhow::Error| ApiError::invalid(format!("{error:#}"));
     let keys = settings::keys(&new).map_err(broken)?;
     let foreign = settings::foreign(&new).map_err(broken)?;
@@ -63,6 +73,11 @@ pub(crate) async fn reload(live: &Arc<Live>) -> Result<api::Reloaded, ApiError> 
     }
 }
 
+/// Where a site listens.
+fn sockets(config: &Config) -> [&[SocketAddr]; 3] {
+    [&config.listen.dns, &config.listen.tls, &config.listen.http]
+}
+
 fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let mut all = Vec::new();
     let mut compare = |what: &str, same: bool| {
@@ -73,7 +88,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         }
     };
     compare("[site] name", old.site.name == new.site.name);
-    compare("[listen]", old.listen == new.listen);
+    compare("[listen]", sockets(old) == sockets(new));
     compare(
         "[directory] name or [catalog] name",
         match (&old.mesh, &new.mesh) {
