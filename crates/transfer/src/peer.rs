@@ -241,7 +241,7 @@ impl Peer {
         query::parse_soa_answer(&reply, zone).map_err(|error| self.reply_error(error))
     }
 
-    /// Tells of a new version, once; [`crate::notify`] says when to try again.
+    /// Tells of a new version, once; when to try again is for the caller to say.
     ///
     /// # Errors
     ///
