@@ -61,11 +61,6 @@ impl Diff {
         Some((self.from_soa()?.serial, self.to_soa()?.serial))
     }
 
-    /// Whether nothing but the SOA changes.
-    pub fn is_soa_only(&self) -> bool {
-        self.removed.len() <= 1 && self.added.len() <= 1
-    }
-
     /// Size on the wire, without name compression and headers.
     pub fn wire_len(&self) -> usize {
         self.removed

@@ -6,7 +6,6 @@
 //!
 //! See docs/decisions/0003 for what was weighed.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::Key;
@@ -533,13 +532,6 @@ impl<T: Leaf> FromIterator<Arc<T>> for Tree<T> {
             tree.insert(leaf);
         }
         tree
-    }
-}
-
-impl<T: Leaf> Tree<T> {
-    /// Orders two leaves as the tree does.
-    pub fn order(a: &T, b: &T) -> Ordering {
-        a.key().as_slice().cmp(b.key().as_slice())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use zonemesh_zone::directory::{KeyPin, SiteName};
+use zonemesh_zone::directory::SiteName;
 use zonemesh_zone::{Diff, Name, Rcode, Record, Rrset, Rtype, Serial, Zone};
 
 use super::MemberOf;
@@ -503,6 +503,3 @@ pub enum Happening {
         message: String,
     },
 }
-
-/// A member's key, as far as the core is concerned.
-pub type Pin = KeyPin;
