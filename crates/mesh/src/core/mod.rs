@@ -19,8 +19,6 @@ mod membership;
 mod peers;
 mod receipt;
 mod replicate;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! Meshes are founded, grow, and serve what is changed.
 
-use super::sim::*;
-use crate::core::*;
+use zonemesh_mesh::core::*;
+use zonemesh_simulation::*;
+use zonemesh_zone::Serial;
 
 #[test]
 fn a_first_site_founds_a_mesh_of_itself() {

@@ -1,7 +1,8 @@
 //! Everything stops and starts again.
 
-use super::sim::*;
-use crate::core::*;
+use zonemesh_mesh::core::*;
+use zonemesh_simulation::*;
+use zonemesh_zone::Serial;
 
 #[test]
 fn all_sites_killed_and_started_in_any_order_serve_all_that_was_acknowledged() {

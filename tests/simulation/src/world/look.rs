@@ -4,19 +4,15 @@ use super::*;
 
 /// # Looking
 impl World {
-    pub(in crate::core::tests) fn serial(&self, host: &str, apex: &str) -> Option<u32> {
+    pub fn serial(&self, host: &str, apex: &str) -> Option<u32> {
         Some(self.zone(host, apex)?.serial().into_int())
     }
 
-    pub(in crate::core::tests) fn zone(&self, host: &str, apex: &str) -> Option<&Zone> {
+    pub fn zone(&self, host: &str, apex: &str) -> Option<&Zone> {
         self.hosts[host].served.get(&name(apex))?.0.as_ref()
     }
 
-    pub(in crate::core::tests) fn saw(
-        &self,
-        host: &str,
-        what: impl Fn(&Happening) -> bool,
-    ) -> bool {
+    pub fn saw(&self, host: &str, what: impl Fn(&Happening) -> bool) -> bool {
         self.hosts[host]
             .happened
             .iter()
@@ -24,7 +20,7 @@ impl World {
     }
 
     /// Whether all sites of the directory that run serve the same of everything; else what differs.
-    pub(in crate::core::tests) fn converged(&self) -> Result<(), String> {
+    pub fn converged(&self) -> Result<(), String> {
         let primary = self.hosts.values().find_map(|host| {
             let core = host
                 .core
@@ -82,7 +78,7 @@ impl World {
     }
 
     /// Whether the last plan of each running site had nothing to do.
-    pub(in crate::core::tests) fn at_rest(&self) -> Result<(), String> {
+    pub fn at_rest(&self) -> Result<(), String> {
         for (name, host) in &self.hosts {
             let report = host.core.as_ref().and_then(Core::report);
             if let Some(report) = report
@@ -97,7 +93,7 @@ impl World {
     }
 
     /// Waits until the mesh is alike everywhere and has nothing left to do.
-    pub(in crate::core::tests) fn settle(&mut self, seconds: u64) {
+    pub fn settle(&mut self, seconds: u64) {
         self.run_until(seconds, "all sites serve the same", |world| {
             world.converged().is_ok()
         });
@@ -110,13 +106,13 @@ impl World {
 
 impl World {
     /// Lets a site begin anew with a zone's serials: its copy was set back by hand.
-    pub(in crate::core::tests) fn forget_published(&mut self, host: &str, apex: &str) {
+    pub fn forget_published(&mut self, host: &str, apex: &str) {
         self.host(host).published.remove(&name(apex));
     }
 }
 
 impl World {
-    pub(in crate::core::tests) fn run_millis(&mut self, millis: u64) {
+    pub fn run_millis(&mut self, millis: u64) {
         let until = self.now + Duration::from_millis(millis);
         while self.step(until) {}
     }

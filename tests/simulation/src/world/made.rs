@@ -2,30 +2,25 @@
 
 use super::*;
 
-pub(in crate::core::tests) fn name(text: &str) -> Name {
+pub fn name(text: &str) -> Name {
     parse_name(text).unwrap()
 }
 
-pub(in crate::core::tests) fn directory() -> Name {
+pub fn directory() -> Name {
     name("dns.internal")
 }
 
-pub(in crate::core::tests) fn catalog() -> Name {
+pub fn catalog() -> Name {
     name("catalog.dns.internal")
 }
 
 /// A zone with the SOA times that most tests use.
-pub(in crate::core::tests) fn zone(apex: &str, serial: u32, lines: &[&str]) -> Zone {
+pub fn zone(apex: &str, serial: u32, lines: &[&str]) -> Zone {
     timed_zone(apex, serial, (300, 60, 7200), lines)
 }
 
 /// A zone with other SOA times: refresh, retry, expire.
-pub(in crate::core::tests) fn timed_zone(
-    apex: &str,
-    serial: u32,
-    times: (u32, u32, u32),
-    lines: &[&str],
-) -> Zone {
+pub fn timed_zone(apex: &str, serial: u32, times: (u32, u32, u32), lines: &[&str]) -> Zone {
     let (refresh, retry, expire) = times;
     let apex = name(apex);
     let mut editor = Editor::new(apex.clone());
@@ -40,7 +35,7 @@ pub(in crate::core::tests) fn timed_zone(
 }
 
 /// What replaces the address of `owner` by `192.0.2.last`.
-pub(in crate::core::tests) fn put(apex: &str, owner: &str, last: u8) -> Change {
+pub fn put(apex: &str, owner: &str, last: u8) -> Change {
     let record =
         Record::from_text(&format!("{owner} 60 IN A 192.0.2.{last}"), &name(apex)).unwrap();
     let set = zonemesh_zone::Rrset::new(record.rtype, record.ttl, [&record.rdata[..]]);
@@ -48,7 +43,7 @@ pub(in crate::core::tests) fn put(apex: &str, owner: &str, last: u8) -> Change {
 }
 
 /// Whether a zone has what [`put`] puts.
-pub(in crate::core::tests) fn has(zone: &Zone, owner: &str, last: u8) -> bool {
+pub fn has(zone: &Zone, owner: &str, last: u8) -> bool {
     let owner = Record::from_text(&format!("{owner} 60 IN A 192.0.2.{last}"), zone.apex())
         .unwrap()
         .owner;
@@ -57,7 +52,7 @@ pub(in crate::core::tests) fn has(zone: &Zone, owner: &str, last: u8) -> bool {
 }
 
 /// A zone that a site's configuration makes it primary of, with foreign servers to tell.
-pub(in crate::core::tests) fn own(apex: &str, notify: &[&str]) -> ZoneSpec {
+pub fn own(apex: &str, notify: &[&str]) -> ZoneSpec {
     ZoneSpec {
         apex: name(apex),
         sources: Vec::new(),
@@ -72,11 +67,7 @@ pub(in crate::core::tests) fn own(apex: &str, notify: &[&str]) -> ZoneSpec {
 }
 
 /// Removes a site, as the command does.
-pub(in crate::core::tests) fn remove_site(
-    world: &mut World,
-    host: &str,
-    zones: zonemesh_zone::directory::Departure,
-) {
+pub fn remove_site(world: &mut World, host: &str, zones: zonemesh_zone::directory::Departure) {
     let site = SiteName::new(host).unwrap();
     let at = world.clock().wall;
     let edit = |editor: &mut Editor, read: &Directory| {

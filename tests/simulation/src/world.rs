@@ -12,7 +12,7 @@ use zonemesh_zone::directory::{Directory, KeyPin, Role, Site, SiteName};
 use zonemesh_zone::record::parse_name;
 use zonemesh_zone::{Diff, Editor, Name, Record, Serial, SerialExt, Zone};
 
-use super::super::*;
+use zonemesh_mesh::core::*;
 
 mod disk;
 mod look;
@@ -20,42 +20,42 @@ mod made;
 mod network;
 mod run;
 
-pub(super) use self::made::*;
+pub use self::made::*;
 
 /// The wall clock when the simulation starts.
-pub(super) const EPOCH: i64 = 1_700_000_000;
+pub const EPOCH: i64 = 1_700_000_000;
 /// How long a request waits for an answer that does not come.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What the network does to messages.
 #[derive(Default)]
-pub(super) struct Net {
+pub struct Net {
     /// Of a thousand messages, how many are lost, and how many come twice.
-    pub(super) loss: u64,
-    pub(super) duplicates: u64,
+    pub loss: u64,
+    pub duplicates: u64,
     /// Who does not reach whom, one way.
-    pub(super) cut: BTreeSet<(String, String)>,
+    pub cut: BTreeSet<(String, String)>,
     /// Longest delay of a message, in milliseconds.
-    pub(super) slowest: u64,
+    pub slowest: u64,
 }
 
 /// A zone on disk.
 #[derive(Clone)]
-pub(super) struct Stored {
-    pub(super) zone: Zone,
+pub struct Stored {
+    pub zone: Zone,
     expires_at: Option<i64>,
     last_refresh: Option<i64>,
 }
 
 /// What survives a crash.
 #[derive(Clone, Default)]
-pub(super) struct Disk {
-    pub(super) zones: BTreeMap<Name, Stored>,
-    pub(super) high: BTreeMap<Name, Serial>,
-    pub(super) table: BTreeMap<(String, String), Vec<u8>>,
+pub struct Disk {
+    pub zones: BTreeMap<Name, Stored>,
+    pub high: BTreeMap<Name, Serial>,
+    pub table: BTreeMap<(String, String), Vec<u8>>,
 }
 
-enum Job {
+pub(crate) enum Job {
     Commit(CommitId, Vec<NewVersion>, Vec<(String, String, Vec<u8>)>),
     Keep(Name, Option<i64>, Option<i64>),
     High(Name, Serial),
@@ -63,26 +63,26 @@ enum Job {
 }
 
 /// One machine.
-pub(super) struct Host {
-    pub(super) core: Option<Core>,
-    pub(super) settings: Settings,
+pub struct Host {
+    pub core: Option<Core>,
+    pub settings: Settings,
     /// Where it is and which key it shows, whatever the directory says.
-    pub(super) site: Site,
-    pub(super) disk: Disk,
+    pub site: Site,
+    pub disk: Disk,
     /// How many of the next commits fail.
-    pub(super) failing_commits: u32,
+    pub failing_commits: u32,
     /// How long the disk takes at most, in milliseconds.
-    pub(super) slow_disk: u64,
-    pub(super) served: BTreeMap<Name, (Option<Zone>, Option<i64>)>,
-    pub(super) specs: BTreeMap<Name, ZoneSpec>,
+    pub slow_disk: u64,
+    pub served: BTreeMap<Name, (Option<Zone>, Option<i64>)>,
+    pub specs: BTreeMap<Name, ZoneSpec>,
     journal: BTreeMap<Name, Vec<Diff>>,
-    pub(super) members: Vec<Site>,
-    pub(super) replies: BTreeMap<RequestId, Vec<Reply>>,
-    pub(super) happened: Vec<(Duration, Happening)>,
+    pub members: Vec<Site>,
+    pub replies: BTreeMap<RequestId, Vec<Reply>>,
+    pub happened: Vec<(Duration, Happening)>,
     /// Messages sent, by kind.
-    pub(super) sent: BTreeMap<&'static str, usize>,
+    pub sent: BTreeMap<&'static str, usize>,
     /// When transfers of a zone were asked for.
-    pub(super) transfers: Vec<(Duration, Name, PeerId)>,
+    pub transfers: Vec<(Duration, Name, PeerId)>,
     /// The highest serial that was ever served of each zone.
     published: BTreeMap<Name, Serial>,
     epoch: u64,
@@ -90,20 +90,20 @@ pub(super) struct Host {
 }
 
 /// A server that is no site.
-pub(super) struct Foreign {
-    pub(super) zones: BTreeMap<Name, Zone>,
-    pub(super) notified: Vec<(Name, Serial)>,
+pub struct Foreign {
+    pub zones: BTreeMap<Name, Zone>,
+    pub notified: Vec<(Name, Serial)>,
 }
 
 #[derive(Clone)]
-enum Ask {
+pub(crate) enum Ask {
     Transfer { apex: Name, have: Option<Zone> },
     Notify { apex: Name, serial: Serial },
     Probe,
     Update(Update),
 }
 
-enum Event {
+pub(crate) enum Event {
     Input {
         host: String,
         epoch: u64,
@@ -123,12 +123,12 @@ enum Event {
     },
 }
 
-pub(super) struct World {
-    pub(super) now: Duration,
-    pub(super) hosts: BTreeMap<String, Host>,
-    pub(super) foreign: BTreeMap<String, Foreign>,
-    pub(super) net: Net,
-    pub(super) log: Vec<String>,
+pub struct World {
+    pub now: Duration,
+    pub hosts: BTreeMap<String, Host>,
+    pub foreign: BTreeMap<String, Foreign>,
+    pub net: Net,
+    pub log: Vec<String>,
     queue: BTreeMap<(Duration, u64), Event>,
     next: u64,
     random: u64,
@@ -136,7 +136,7 @@ pub(super) struct World {
 
 /// # Building
 impl World {
-    pub(super) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self {
             now: Duration::from_secs(1),
             hosts: BTreeMap::new(),
@@ -153,7 +153,7 @@ impl World {
     }
 
     /// A mesh of this many sites, `site-a` first, with nothing but directory and catalog.
-    pub(super) fn mesh(seed: u64, sites: usize) -> Self {
+    pub fn mesh(seed: u64, sites: usize) -> Self {
         let mut world = Self::new(seed);
         for letter in ('a'..).take(sites) {
             let host = format!("site-{letter}");
@@ -169,7 +169,7 @@ impl World {
     }
 
     /// A machine that is not started yet; `site-a` is the catalog primary.
-    pub(super) fn add_host(&mut self, host: &str, zones: Vec<ZoneSpec>) {
+    pub fn add_host(&mut self, host: &str, zones: Vec<ZoneSpec>) {
         let number = host.bytes().last().unwrap();
         let role = if host == "site-a" {
             Role::CatalogPrimary
@@ -208,7 +208,7 @@ impl World {
     }
 
     /// A machine with any settings.
-    pub(super) fn put_host(&mut self, host: &str, site: Site, settings: Settings) {
+    pub fn put_host(&mut self, host: &str, site: Site, settings: Settings) {
         let host_state = Host {
             core: None,
             settings,
@@ -231,22 +231,22 @@ impl World {
         self.hosts.insert(host.to_owned(), host_state);
     }
 
-    pub(super) fn host(&mut self, host: &str) -> &mut Host {
+    pub fn host(&mut self, host: &str) -> &mut Host {
         self.hosts.get_mut(host).unwrap()
     }
 
-    pub(super) fn core(&mut self, host: &str) -> &mut Core {
+    pub fn core(&mut self, host: &str) -> &mut Core {
         self.host(host).core.as_mut().expect("the site runs")
     }
 
-    pub(super) fn clock(&self) -> Now {
+    pub fn clock(&self) -> Now {
         Now {
             mono: self.now,
             wall: EPOCH + self.now.as_secs() as i64,
         }
     }
 
-    pub(super) fn start(&mut self, host: &str) {
+    pub fn start(&mut self, host: &str) {
         let (seed, now) = (self.random(), self.clock());
         let state = self.host(host);
         assert!(state.core.is_none(), "{host} runs already");
@@ -268,7 +268,7 @@ impl World {
     }
 
     /// Kills a site: what its disk has not finished is lost.
-    pub(super) fn kill(&mut self, host: &str) {
+    pub fn kill(&mut self, host: &str) {
         let state = self.host(host);
         state.core = None;
         state.epoch += 1;
@@ -278,12 +278,12 @@ impl World {
         self.note(host, "is killed");
     }
 
-    pub(super) fn restart(&mut self, host: &str) {
+    pub fn restart(&mut self, host: &str) {
         self.kill(host);
         self.start(host);
     }
 
-    pub(super) fn configure(&mut self, host: &str, change: impl FnOnce(&mut Settings)) {
+    pub fn configure(&mut self, host: &str, change: impl FnOnce(&mut Settings)) {
         let now = self.clock();
         let state = self.host(host);
         change(&mut state.settings);
@@ -292,11 +292,11 @@ impl World {
         self.perform(host, outputs);
     }
 
-    pub(super) fn cut(&mut self, from: &str, to: &str) {
+    pub fn cut(&mut self, from: &str, to: &str) {
         self.net.cut.insert((from.to_owned(), to.to_owned()));
     }
 
-    pub(super) fn cut_both(&mut self, one: &str, other: &str) {
+    pub fn cut_both(&mut self, one: &str, other: &str) {
         self.cut(one, other);
         self.cut(other, one);
     }
@@ -305,29 +305,25 @@ impl World {
 /// # Requests
 impl World {
     /// Sends an input with a request's number and returns the number.
-    pub(super) fn request(
-        &mut self,
-        host: &str,
-        make: impl FnOnce(RequestId) -> Input,
-    ) -> RequestId {
+    pub fn request(&mut self, host: &str, make: impl FnOnce(RequestId) -> Input) -> RequestId {
         self.next += 1;
         let request = self.next;
         self.input(host, make(request));
         request
     }
 
-    pub(super) fn change(&mut self, host: &str, change: Change) -> RequestId {
+    pub fn change(&mut self, host: &str, change: Change) -> RequestId {
         self.request(host, |request| Input::Change { request, change })
     }
 
     /// Changes and waits until that is acknowledged.
-    pub(super) fn changed(&mut self, host: &str, change: Change) -> Serial {
+    pub fn changed(&mut self, host: &str, change: Change) -> Serial {
         let request = self.change(host, change);
         self.done(host, request).expect("the change is made")
     }
 
     /// Waits for the answer to a request.
-    pub(super) fn done(&mut self, host: &str, request: RequestId) -> Result<Serial, String> {
+    pub fn done(&mut self, host: &str, request: RequestId) -> Result<Serial, String> {
         let name = host.to_owned();
         self.run_until(30, "a request is answered", move |world| {
             world.hosts[&name].replies.contains_key(&request)
@@ -340,7 +336,7 @@ impl World {
     }
 
     /// Makes `host` the primary of a zone and lists it, as the command does.
-    pub(super) fn add_zone(&mut self, host: &str, zone: Zone) -> Result<Serial, String> {
+    pub fn add_zone(&mut self, host: &str, zone: Zone) -> Result<Serial, String> {
         let apex = zone.apex().clone();
         let high_water = self.host(host).disk.high.get(&apex).copied();
         let request = self.request(host, |request| Input::Host {
@@ -358,7 +354,7 @@ impl World {
         Ok(serial)
     }
 
-    pub(super) fn remove_zone(&mut self, host: &str, apex: &str) -> Result<Serial, String> {
+    pub fn remove_zone(&mut self, host: &str, apex: &str) -> Result<Serial, String> {
         self.update(
             host,
             request::release_zone(&directory(), &name(apex)).unwrap(),
@@ -366,7 +362,7 @@ impl World {
     }
 
     /// Sends an update of the directory from a site straight to the catalog primary.
-    pub(super) fn update(&mut self, from: &str, update: Update) -> Result<Serial, String> {
+    pub fn update(&mut self, from: &str, update: Update) -> Result<Serial, String> {
         let pin = self.host(from).site.pins[0];
         let primary = self.catalog_primary();
         let who = self.identify(&primary, pin)?;
@@ -375,14 +371,14 @@ impl World {
     }
 
     /// Enters a site into the directory, as with a welcome packet.
-    pub(super) fn join(&mut self, host: &str) -> Result<Serial, String> {
+    pub fn join(&mut self, host: &str) -> Result<Serial, String> {
         let request = self.invite(host)?;
         let primary = self.catalog_primary();
         self.done(&primary, request)
     }
 
     /// The same without waiting for the outcome.
-    pub(super) fn invite(&mut self, host: &str) -> Result<RequestId, String> {
+    pub fn invite(&mut self, host: &str) -> Result<RequestId, String> {
         let site = self.host(host).site.clone();
         let primary = self.catalog_primary();
         let update = request::publish(&directory(), &site, None).unwrap();
@@ -395,7 +391,7 @@ impl World {
     }
 
     /// Edits the directory at the catalog primary.
-    pub(super) fn edit_directory(
+    pub fn edit_directory(
         &mut self,
         edit: impl FnOnce(&mut Editor, &Directory),
     ) -> Result<Serial, String> {

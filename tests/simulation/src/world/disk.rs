@@ -4,7 +4,7 @@ use super::*;
 
 /// # Disk
 impl World {
-    pub(super) fn do_on_disk(&mut self, host: &str, job: Job) {
+    pub(crate) fn do_on_disk(&mut self, host: &str, job: Job) {
         let slow = self.host(host).slow_disk;
         let took = Duration::from_micros(100 + self.below(slow * 1000));
         let now = self.now;
@@ -21,7 +21,7 @@ impl World {
         );
     }
 
-    pub(super) fn store(&mut self, host: &str, job: Job) {
+    pub(crate) fn store(&mut self, host: &str, job: Job) {
         let state = self.host(host);
         match job {
             Job::Commit(commit, versions, also) => {
@@ -51,13 +51,13 @@ impl World {
 }
 
 impl Disk {
-    pub(super) fn see(&mut self, apex: &Name, serial: Serial) {
+    pub(crate) fn see(&mut self, apex: &Name, serial: Serial) {
         let high = self.high.entry(apex.clone()).or_insert(serial);
         *high = high.later_of(serial);
     }
 
     /// All or nothing, by the rules of the store.
-    pub(super) fn commit(
+    pub(crate) fn commit(
         &mut self,
         versions: Vec<NewVersion>,
         also: Vec<(String, String, Vec<u8>)>,

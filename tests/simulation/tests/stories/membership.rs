@@ -1,10 +1,11 @@
 //! Zones and sites come, change and go.
 
-use super::sim::*;
-use crate::core::*;
 use std::net::{IpAddr, Ipv4Addr};
+use zonemesh_mesh::core::*;
+use zonemesh_simulation::*;
 use zonemesh_zone::directory::{Departure, KeyPin, SiteName, set_owner};
 use zonemesh_zone::{Record, Rtype};
+use zonemesh_zone::{Serial, Zone};
 
 fn with_zones(seed: u64, sites: usize, zones: usize) -> World {
     let mut world = World::mesh(seed, sites);

@@ -1,9 +1,10 @@
 //! Zones of a mesh in bad weather: lost messages, sites that are down, serials that went back, disks that fail.
 
-use super::sim::*;
-use crate::core::*;
+use std::time::Duration;
+use zonemesh_mesh::core::*;
+use zonemesh_simulation::*;
+use zonemesh_zone::{Serial, SerialExt};
 
-use zonemesh_zone::SerialExt;
 use zonemesh_zone::directory::Departure;
 
 /// Three sites; `alpha.example` is site-b's.

@@ -4,17 +4,17 @@ use super::*;
 
 /// # Network
 impl World {
-    pub(super) fn delay(&mut self) -> Duration {
+    pub(crate) fn delay(&mut self) -> Duration {
         let slowest = self.net.slowest * 1000;
         Duration::from_micros(200 + self.below(slowest))
     }
 
-    pub(super) fn lost(&mut self, from: &str, to: &str) -> bool {
+    pub(crate) fn lost(&mut self, from: &str, to: &str) -> bool {
         let cut = self.net.cut.contains(&(from.to_owned(), to.to_owned()));
         self.below(1000) < self.net.loss || cut
     }
 
-    pub(super) fn ask(&mut self, host: &str, to: PeerId, kind: &'static str, ask: Ask) {
+    pub(crate) fn ask(&mut self, host: &str, to: PeerId, kind: &'static str, ask: Ask) {
         *self.host(host).sent.entry(kind).or_default() += 1;
         let epoch = self.hosts[host].epoch;
         let target = match &to {
@@ -67,7 +67,7 @@ impl World {
     }
 
     /// The machine at a member's address.
-    pub(super) fn route(&self, member: &Site) -> Result<String, String> {
+    pub(crate) fn route(&self, member: &Site) -> Result<String, String> {
         let at = |host: &Host| {
             host.site
                 .addresses
@@ -81,7 +81,7 @@ impl World {
     }
 
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn fail(
+    pub(crate) fn fail(
         &mut self,
         host: &str,
         epoch: u64,
@@ -127,7 +127,7 @@ impl World {
     }
 
     /// A request arrives.
-    pub(super) fn serve(&mut self, from: &str, epoch: u64, to: &str, as_peer: PeerId, ask: Ask) {
+    pub(crate) fn serve(&mut self, from: &str, epoch: u64, to: &str, as_peer: PeerId, ask: Ask) {
         if let Some(foreign) = self.foreign.get_mut(to) {
             let input = match ask.clone() {
                 Ask::Transfer { apex, have } => {
@@ -254,7 +254,7 @@ impl World {
         self.answer(from, epoch, to, input);
     }
 
-    pub(super) fn answer(&mut self, to: &str, epoch: u64, from: &str, input: Input) {
+    pub(crate) fn answer(&mut self, to: &str, epoch: u64, from: &str, input: Input) {
         if self.lost(from, to) {
             let failure = Failure {
                 message: "no answer in time".to_owned(),
@@ -306,7 +306,7 @@ impl World {
 
 impl Host {
     /// What an IXFR of a zone is answered with.
-    pub(super) fn differences(&self, zone: &Zone, have: Option<Zone>) -> Got {
+    pub(crate) fn differences(&self, zone: &Zone, have: Option<Zone>) -> Got {
         let Some(have) = have else {
             return Got::Full(zone.clone());
         };

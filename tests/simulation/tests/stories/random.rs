@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::sim::*;
-use crate::core::*;
+use zonemesh_mesh::core::*;
+use zonemesh_simulation::*;
 
 const SITES: [&str; 5] = ["site-a", "site-b", "site-c", "site-d", "site-e"];
 /// Joins in the middle of it all.

@@ -4,35 +4,35 @@ use super::*;
 
 /// # Running
 impl World {
-    pub(super) fn random(&mut self) -> u64 {
+    pub(crate) fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         self.random
     }
 
-    pub(in crate::core::tests) fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         (self.random() >> 16) % bound
     }
 
-    pub(super) fn note(&mut self, host: &str, what: &str) {
+    pub(crate) fn note(&mut self, host: &str, what: &str) {
         self.log
             .push(format!("{:>10.3} {host}: {what}", self.now.as_secs_f64()));
     }
 
-    pub(super) fn at(&mut self, when: Duration, event: Event) {
+    pub(crate) fn at(&mut self, when: Duration, event: Event) {
         self.next += 1;
         self.queue.insert((when, self.next), event);
     }
 
-    pub(in crate::core::tests) fn input(&mut self, host: &str, input: Input) {
+    pub fn input(&mut self, host: &str, input: Input) {
         let now = self.clock();
         let outputs = self.core(host).handle(input, now);
         self.perform(host, outputs);
     }
 
     /// Does the next thing that is due until `until`; false when that is reached.
-    pub(super) fn step(&mut self, until: Duration) -> bool {
+    pub(crate) fn step(&mut self, until: Duration) -> bool {
         let tick = self
             .hosts
             .iter()
@@ -69,17 +69,12 @@ impl World {
         true
     }
 
-    pub(in crate::core::tests) fn run_for(&mut self, seconds: u64) {
+    pub fn run_for(&mut self, seconds: u64) {
         let until = self.now + Duration::from_secs(seconds);
         while self.step(until) {}
     }
 
-    pub(in crate::core::tests) fn run_until(
-        &mut self,
-        seconds: u64,
-        what: &str,
-        done: impl Fn(&Self) -> bool,
-    ) {
+    pub fn run_until(&mut self, seconds: u64, what: &str, done: impl Fn(&Self) -> bool) {
         let until = self.now + Duration::from_secs(seconds);
         while !done(self) {
             if !self.step(until) {
@@ -93,11 +88,11 @@ impl World {
         }
     }
 
-    pub(in crate::core::tests) fn tail(&self) -> String {
+    pub fn tail(&self) -> String {
         self.log[self.log.len().saturating_sub(60)..].join("\n")
     }
 
-    pub(super) fn happen(&mut self, event: Event) {
+    pub(crate) fn happen(&mut self, event: Event) {
         match event {
             Event::Input { host, epoch, input } => {
                 if self.hosts[&host].core.is_some() && self.hosts[&host].epoch == epoch {
@@ -119,7 +114,7 @@ impl World {
         }
     }
 
-    pub(super) fn perform(&mut self, host: &str, outputs: Vec<Output>) {
+    pub(crate) fn perform(&mut self, host: &str, outputs: Vec<Output>) {
         for output in outputs {
             match output {
                 Output::Transfer { apex, from, have } => {
@@ -204,7 +199,7 @@ impl World {
         }
     }
 
-    pub(super) fn publish(
+    pub(crate) fn publish(
         &mut self,
         host: &str,
         spec: ZoneSpec,

@@ -1,9 +1,9 @@
 //! One core, fed by hand.
 
 use std::time::Duration;
-
-use super::sim::*;
-use crate::core::*;
+use zonemesh_mesh::core::*;
+use zonemesh_simulation::*;
+use zonemesh_zone::{Serial, Zone};
 
 /// A name server without a mesh, with zones of foreign servers or of its own, and what the start came to.
 pub(super) struct Single {

@@ -1,0 +1,8 @@
+//! A whole mesh in one process: the product's own decisions on a simulated network, disk and clock, everything drawn from one
+//! seed.
+//!
+//! Nothing here decides anything about zones: [`World`] runs cores (`zonemesh_mesh::core`) and does what their shell would.
+
+mod world;
+
+pub use self::world::*;
