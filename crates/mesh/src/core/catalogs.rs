@@ -17,7 +17,7 @@ use zonemesh_zone::Name;
 use zonemesh_zone::catalog::{self, Catalog};
 
 use self::stored::{decode, encode, store_key};
-use super::{Core, Happening, Now, Output, PeerId, ZoneSpec};
+use super::{Core, Happening, Now, Output, PeerId, PeerList, ZoneSpec};
 use crate::brake::{Approvals, Fingerprint, too_many};
 use crate::plan;
 
@@ -45,7 +45,7 @@ pub struct Consumed {
     /// Which zones it may bring; none at all if empty.
     pub admit: Vec<Admit>,
     /// Where its members come from when no group says otherwise.
-    pub sources: Vec<PeerId>,
+    pub sources: PeerList,
     /// What members of a group get.
     pub groups: BTreeMap<String, Template>,
 }
@@ -65,9 +65,9 @@ pub enum Admit {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template {
     /// Where they come from; empty takes the catalog's.
-    pub sources: Vec<PeerId>,
+    pub sources: PeerList,
     /// Who is told of changes.
-    pub notify: Vec<PeerId>,
+    pub notify: PeerList,
 }
 
 /// A catalog that is written here.
@@ -108,7 +108,7 @@ pub(super) struct Catalogs {
     /// The members of all produced catalogs.
     listed: BTreeSet<Name>,
     /// Which foreign servers are told of zones of the mesh: of all, and of some.
-    pub(super) told: (Vec<PeerId>, BTreeMap<Name, Vec<PeerId>>),
+    pub(super) told: (Vec<PeerId>, BTreeMap<Name, PeerList>),
 }
 
 /// What one catalog has brought.

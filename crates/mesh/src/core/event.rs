@@ -7,7 +7,7 @@ use std::time::Duration;
 use zonemesh_zone::directory::SiteName;
 use zonemesh_zone::{Diff, Name, Rcode, Record, Rrset, Rtype, Serial, Zone};
 
-use super::MemberOf;
+use super::{MemberOf, PeerList};
 
 /// The time, as the shell knows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,11 +48,11 @@ pub struct ZoneSpec {
     /// The zone.
     pub apex: Name,
     /// Where its contents come from; empty at its primary.
-    pub sources: Vec<PeerId>,
+    pub sources: PeerList,
     /// Whether this site is its primary.
     pub primary: bool,
     /// Who is told of changes.
-    pub notify: Vec<PeerId>,
+    pub notify: PeerList,
     /// Whether it is answered to members of the mesh only.
     pub members_only: bool,
     /// Whether it belongs to the mesh, so that sites are waited for.

@@ -2,6 +2,7 @@
 
 mod announce;
 mod founding;
+mod lists;
 mod reconcile;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,8 @@ use zonemesh_zone::catalog::{self, Catalog};
 use zonemesh_zone::directory::{Directory, Role, Site, SiteName};
 use zonemesh_zone::{Name, Zone};
 
-use super::{Core, Now, PeerId, ZoneSpec};
+use self::lists::Lists;
+use super::{Core, Now, PeerId, PeerList, SharedPeers, ZoneSpec};
 use crate::brake::{Approvals, Breaker};
 use crate::desired::{self, Source, ZoneRole, ZoneSetup};
 use crate::plan::{Observed, Plan};
@@ -51,6 +53,8 @@ pub(super) struct Mesh {
     catalog: Source<Catalog>,
     /// What the plans so far have come to.
     observed: Observed,
+    /// What the peers in it come to for zones.
+    lists: Lists,
     /// Zones that this site was made primary of by command, until the directory has them.
     hosted: BTreeSet<Name>,
     /// Those of them that were there at the start: whoever wanted them listed may be gone.
@@ -84,7 +88,9 @@ impl Mesh {
         let peers = bootstrap
             .map(|site| (site.name.clone(), desired::Peer::of(site)))
             .collect();
+        let lists = Lists::of(&peers);
         Self {
+            lists,
             settings,
             next_reconcile: now.mono,
             directory: Source::Missing("nothing is held of it yet".to_owned()),
@@ -139,12 +145,24 @@ impl Mesh {
 
     /// What a setup means, with the peers that there are.
     fn spec(&self, apex: &Name, setup: &ZoneSetup) -> ZoneSpec {
-        let ids = |names: Vec<SiteName>| names.into_iter().map(PeerId::Site).collect();
+        let primary = match &setup.role {
+            ZoneRole::Secondary(primary) => primary.as_ref(),
+            ZoneRole::Primary => None,
+        };
+        let primary = primary.filter(|site| self.observed.peers.contains_key(*site));
+        let sources = match setup.members_only {
+            true => &self.lists.holders,
+            false => &self.lists.sources,
+        };
+        let notify = match setup.role {
+            ZoneRole::Primary => self.lists.notify.clone(),
+            ZoneRole::Secondary(_) => SharedPeers::default(),
+        };
         ZoneSpec {
             apex: apex.clone(),
-            sources: ids(desired::sources(setup, &self.observed.peers)),
+            sources: PeerList::new(primary.cloned().map(PeerId::Site), sources.clone()),
             primary: setup.role == ZoneRole::Primary,
-            notify: ids(desired::notify(setup, &self.observed.peers)),
+            notify: PeerList::new(None, notify),
             members_only: setup.members_only,
             mesh: true,
         }

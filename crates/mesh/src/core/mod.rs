@@ -16,6 +16,7 @@ mod catalogs;
 mod change;
 mod event;
 mod membership;
+mod peer_list;
 mod peers;
 mod receipt;
 mod replicate;
@@ -30,6 +31,8 @@ pub use self::catalogs::{
 pub use self::event::*;
 use self::membership::Mesh;
 pub use self::membership::{Me, MeshSettings, Report};
+pub use self::peer_list::PeerList;
+use self::peer_list::SharedPeers;
 use self::peers::Peer;
 use self::receipt::Waiting;
 use self::replicate::Entry;

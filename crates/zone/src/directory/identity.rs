@@ -2,17 +2,18 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::TooLong;
 use super::compose::below;
 use crate::Name;
 
-/// The name of a site: one label of lower-case letters, digits and inner hyphens.
+/// The name of a site: one label of lower-case letters, digits and inner hyphens. Clones share the text.
 #[derive(
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
 #[serde(try_from = "String", into = "String")]
-pub struct SiteName(String);
+pub struct SiteName(Arc<str>);
 
 impl SiteName {
     /// Makes a name of text; upper case is taken as lower case.
@@ -43,7 +44,7 @@ impl SiteName {
             }
             _ => {}
         }
-        Ok(Self(text.to_ascii_lowercase()))
+        Ok(Self(text.to_ascii_lowercase().into()))
     }
 
     /// The name as text.
@@ -101,7 +102,7 @@ impl TryFrom<String> for SiteName {
 
 impl From<SiteName> for String {
     fn from(name: SiteName) -> Self {
-        name.0
+        name.as_str().to_owned()
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use zonemesh_mesh::core::{
-    Admit, CatalogSettings, Consumed, Me, MeshSettings, Pace, PeerId, Produced, Settings, Template,
-    ZoneSpec,
+    Admit, CatalogSettings, Consumed, Me, MeshSettings, Pace, PeerId, PeerList, Produced, Settings,
+    Template, ZoneSpec,
 };
 use zonemesh_serve::CookieSecrets;
 use zonemesh_transfer::tls::SiteKey;
@@ -86,7 +86,7 @@ pub(crate) fn core(
             .iter()
             .cloned()
             .map(PeerId::Foreign)
-            .collect::<Vec<_>>()
+            .collect::<PeerList>()
     };
     let zones = config
         .zones
@@ -116,7 +116,7 @@ fn catalogs(config: &Config) -> CatalogSettings {
             .iter()
             .cloned()
             .map(PeerId::Foreign)
-            .collect::<Vec<_>>()
+            .collect::<PeerList>()
     };
     let groups: BTreeMap<String, Template> = config
         .groups
@@ -156,7 +156,7 @@ fn catalogs(config: &Config) -> CatalogSettings {
         notify: config
             .mesh
             .iter()
-            .flat_map(|mesh| peers(&mesh.catalog_notify))
+            .flat_map(|mesh| mesh.catalog_notify.iter().cloned().map(PeerId::Foreign))
             .collect(),
         remembered: Vec::new(),
     }

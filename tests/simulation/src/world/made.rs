@@ -55,7 +55,7 @@ pub fn has(zone: &Zone, owner: &str, last: u8) -> bool {
 pub fn own(apex: &str, notify: &[&str]) -> ZoneSpec {
     ZoneSpec {
         apex: name(apex),
-        sources: Vec::new(),
+        sources: PeerList::default(),
         primary: true,
         notify: notify
             .iter()

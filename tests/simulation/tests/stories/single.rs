@@ -424,7 +424,7 @@ fn notifies_that_are_not_answered_are_repeated_within_floor_and_cap() {
     let notify = PeerId::Foreign("off-site".to_owned());
     let spec = ZoneSpec {
         mesh: false,
-        notify: vec![notify.clone()],
+        notify: vec![notify.clone()].into(),
         ..own("alpha.example", &[])
     };
     let (mut single, mut outputs) =
@@ -468,7 +468,7 @@ fn a_notify_that_is_owed_anew_goes_out_at_once_when_the_old_one_is_answered() {
     let notify = PeerId::Foreign("off-site".to_owned());
     let spec = ZoneSpec {
         mesh: false,
-        notify: vec![notify.clone()],
+        notify: vec![notify.clone()].into(),
         ..own("alpha.example", &[])
     };
     let (mut single, _) = Single::new(vec![spec], vec![held(zone("alpha.example", 5, &[]))]);
@@ -556,7 +556,7 @@ fn a_zone_that_expired_while_the_site_was_down_is_not_served_until_it_is_confirm
     let spec = ZoneSpec {
         primary: false,
         mesh: false,
-        sources: vec![PeerId::Foreign("one".to_owned())],
+        sources: vec![PeerId::Foreign("one".to_owned())].into(),
         ..own("alpha.example", &[])
     };
     let old = Held {
@@ -593,7 +593,7 @@ fn a_primary_that_becomes_secondary_and_back_keeps_what_it_has() {
         zones: vec![ZoneSpec {
             primary: false,
             mesh: false,
-            sources: vec![PeerId::Foreign("two".to_owned())],
+            sources: vec![PeerId::Foreign("two".to_owned())].into(),
             ..own("alpha.example", &[])
         }],
         ..Settings::default()

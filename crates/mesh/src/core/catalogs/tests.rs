@@ -48,7 +48,7 @@ fn next_catalog(before: &Zone, serial: u32, members: &[(&str, Option<&str>)]) ->
 
 fn consumer() -> Settings {
     let catalog = name("catalog.example");
-    let peer = |name: &str| vec![PeerId::Foreign(name.to_owned())];
+    let peer = |name: &str| PeerList::from(vec![PeerId::Foreign(name.to_owned())]);
     let special = Template {
         sources: peer("special"),
         notify: peer("downstream"),
@@ -58,7 +58,7 @@ fn consumer() -> Settings {
             apex: catalog.clone(),
             sources: peer("producer"),
             primary: false,
-            notify: Vec::new(),
+            notify: PeerList::default(),
             members_only: false,
             mesh: false,
         }],
@@ -139,7 +139,15 @@ impl Site {
     fn gets(&mut self, zone: Zone) {
         let apex = zone.apex().clone();
         self.handle(Input::Refresh { apex: apex.clone() });
-        let from = self.core.zone(&apex).unwrap().spec.sources[0].clone();
+        let from = self
+            .core
+            .zone(&apex)
+            .unwrap()
+            .spec
+            .sources
+            .first()
+            .unwrap()
+            .clone();
         self.handle(Input::Transferred {
             apex,
             from,
@@ -193,15 +201,15 @@ fn members_come_with_the_sources_of_their_group_or_of_the_catalog() {
     let spec = |zone: &str| site.core.zone(&name(zone)).unwrap().spec.clone();
     assert_eq!(
         spec("a.example").sources,
-        [PeerId::Foreign("producer".into())]
+        vec![PeerId::Foreign("producer".into())].into()
     );
     assert_eq!(
         spec("b.example").sources,
-        [PeerId::Foreign("special".into())]
+        vec![PeerId::Foreign("special".into())].into()
     );
     assert_eq!(
         spec("b.example").notify,
-        [PeerId::Foreign("downstream".into())]
+        vec![PeerId::Foreign("downstream".into())].into()
     );
     let asked = site
         .out
@@ -377,9 +385,9 @@ fn zones_of_the_configuration_are_not_touched_by_a_catalog() {
     let mut settings = consumer();
     let own = ZoneSpec {
         apex: name("own.example"),
-        sources: Vec::new(),
+        sources: PeerList::default(),
         primary: true,
-        notify: Vec::new(),
+        notify: PeerList::default(),
         members_only: false,
         mesh: false,
     };
@@ -396,9 +404,9 @@ fn zones_of_the_configuration_are_not_touched_by_a_catalog() {
 fn a_produced_catalog_follows_the_zones_in_one_version() {
     let primary = |apex: &str| ZoneSpec {
         apex: name(apex),
-        sources: Vec::new(),
+        sources: PeerList::default(),
         primary: true,
-        notify: Vec::new(),
+        notify: PeerList::default(),
         members_only: false,
         mesh: false,
     };
@@ -464,11 +472,11 @@ fn a_member_moves_to_the_catalog_that_its_own_names_and_keeps_its_state() {
     let other = name("other.example");
     let mut spec = settings.zones[0].clone();
     spec.apex = other.clone();
-    spec.sources = vec![PeerId::Foreign("another".into())];
+    spec.sources = vec![PeerId::Foreign("another".into())].into();
     settings.zones.push(spec);
     let mut consumed = settings.catalogs.consumed[0].clone();
     consumed.apex = other.clone();
-    consumed.sources = vec![PeerId::Foreign("another".into())];
+    consumed.sources = vec![PeerId::Foreign("another".into())].into();
     settings.catalogs.consumed.push(consumed);
     let mut site = Site::new(settings, Vec::new());
 
@@ -516,7 +524,7 @@ fn a_member_moves_to_the_catalog_that_its_own_names_and_keeps_its_state() {
         let view = site.core.zone(&name("a.example")).unwrap();
         (view.spec.sources.clone(), view.zone.unwrap().serial())
     };
-    let there = (vec![PeerId::Foreign("another".into())], Serial(100));
+    let there = (vec![PeerId::Foreign("another".into())].into(), Serial(100));
     assert_eq!(view(&site), there);
     // The old catalog may let go of it now.
     site.gets(next_catalog(&agreed, 3, &[]));

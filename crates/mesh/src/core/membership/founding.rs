@@ -8,8 +8,8 @@ use zonemesh_zone::directory::{self, Directory, Site};
 use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
 
 use crate::core::{
-    Answer, Core, Entry, HOSTED, Happening, Held, Mesh, NewVersion, Now, Reply, RequestId,
-    ZoneSpec, hosted_key,
+    Answer, Core, Entry, HOSTED, Happening, Held, Mesh, NewVersion, Now, PeerList, Reply,
+    RequestId, ZoneSpec, hosted_key,
 };
 use crate::desired::{ZoneRole, ZoneSetup};
 
@@ -257,9 +257,9 @@ fn mesh_spec(mesh: &Option<Mesh>, apex: &Name, setup: &ZoneSetup) -> ZoneSpec {
         Some(mesh) => mesh.spec(apex, setup),
         None => ZoneSpec {
             apex: apex.clone(),
-            sources: Vec::new(),
+            sources: PeerList::default(),
             primary: setup.role == ZoneRole::Primary,
-            notify: Vec::new(),
+            notify: PeerList::default(),
             members_only: false,
             mesh: false,
         },

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use zonemesh_zone::Name;
 
+use super::Lists;
 use super::founding::made_primary;
 use crate::brake::Fingerprint;
 use crate::core::peers::Peer;
-use crate::core::{Core, Happening, Now, Output, PeerId, Report, Settings, ZoneSpec};
+use crate::core::{Core, Happening, Now, Output, PeerId, PeerList, Report, Settings, ZoneSpec};
 use crate::desired::{Local, desired};
 use crate::plan::{self, Action, Plan};
 use crate::verify;
@@ -132,6 +133,10 @@ impl Core {
             mesh.approvals.clear();
         }
         plan::apply(&mut mesh.observed, plan);
+        let lists = Lists::of(&mesh.observed.peers);
+        if mesh.lists != lists {
+            mesh.lists = lists;
+        }
         let mut peers_changed = false;
         for action in &plan.actions {
             match action {
@@ -200,18 +205,15 @@ impl Core {
         if spec.primary {
             // Foreign secondaries of the configuration are told by the primary, whatever the mesh says besides.
             let configured = self.settings.zones.iter().filter(|own| own.apex == *apex);
-            spec.notify.extend(
-                configured
-                    .flat_map(|own| &own.notify)
-                    .filter(|peer| matches!(peer, PeerId::Foreign(_)))
-                    .cloned(),
-            );
+            let foreign = configured
+                .flat_map(|own| own.notify.iter())
+                .filter(|peer| matches!(peer, PeerId::Foreign(_)));
+            foreign.for_each(|peer| spec.notify.push(peer.clone()));
         }
         if mesh.settings.directory != *apex {
             // Foreign servers that follow the catalog hear of its members here, whoever is their primary.
             let others = self.settings.catalogs.notify.iter();
-            let others = others.filter(|peer| !spec.notify.contains(peer)).cloned();
-            spec.notify.extend(others.collect::<Vec<_>>());
+            others.for_each(|peer| spec.notify.push(peer.clone()));
         }
         match self.zones.get(apex) {
             None => {
@@ -225,7 +227,7 @@ impl Core {
 
     /// Lets all zones know when other foreign servers are to be told.
     pub(super) fn run_foreign(&mut self, now: Now) {
-        let told: BTreeMap<Name, Vec<PeerId>> = self
+        let told: BTreeMap<Name, PeerList> = self
             .settings
             .zones
             .iter()
@@ -318,7 +320,7 @@ impl Core {
         let foreign: Vec<PeerId> = self
             .zones
             .values()
-            .flat_map(|entry| entry.spec.sources.iter().chain(&entry.spec.notify))
+            .flat_map(|entry| entry.spec.sources.iter().chain(entry.spec.notify.iter()))
             .filter(|peer| matches!(peer, PeerId::Foreign(_)))
             .cloned()
             .collect();

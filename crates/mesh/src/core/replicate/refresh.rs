@@ -64,7 +64,7 @@ impl Core {
         // Whoever tells of news is asked for them only if it is one of those whom the zone is taken from.
         let mut sources: Vec<PeerId> = first.into_iter().collect();
         sources.retain(|peer| entry.spec.sources.contains(peer));
-        for source in &entry.spec.sources {
+        for source in entry.spec.sources.iter() {
             if !sources.contains(source) {
                 sources.push(source.clone());
             }

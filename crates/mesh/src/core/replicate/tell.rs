@@ -14,8 +14,8 @@ impl Core {
             .get(apex)
             .map(|entry| entry.spec.notify.clone())
             .unwrap_or_default();
-        for peer in targets {
-            self.tell(apex, peer, now);
+        for peer in targets.iter() {
+            self.tell(apex, peer.clone(), now);
         }
     }
 

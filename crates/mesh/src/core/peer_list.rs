@@ -1,0 +1,163 @@
+//! Lists of peers, most of which many zones have in common: a thousand zones of a thousand sites must not keep a million names.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::PeerId;
+
+/// Peers in the order in which they are asked or told. To clone one costs nothing like its length.
+#[derive(Clone, Default)]
+pub struct PeerList {
+    /// Who goes before the others.
+    first: Option<PeerId>,
+    /// Who is in the lists of many zones.
+    shared: SharedPeers,
+    /// Who comes after them.
+    more: Vec<PeerId>,
+}
+
+impl PeerList {
+    /// One peer, and after it those of a list that others have too. None comes twice.
+    pub(super) fn new(first: Option<PeerId>, shared: SharedPeers) -> Self {
+        Self {
+            first,
+            shared,
+            more: Vec::new(),
+        }
+    }
+
+    /// Each peer once, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &PeerId> + Clone {
+        let first = self.first.as_ref();
+        let rest = self.shared.0.ordered.iter();
+        let rest = rest.filter(move |peer| Some(*peer) != first);
+        first.into_iter().chain(rest).chain(&self.more)
+    }
+
+    /// Who goes before the others.
+    pub fn first(&self) -> Option<&PeerId> {
+        self.iter().next()
+    }
+
+    /// Whether nobody is in it.
+    pub fn is_empty(&self) -> bool {
+        self.first().is_none()
+    }
+
+    /// Whether a peer is in it.
+    pub fn contains(&self, peer: &PeerId) -> bool {
+        self.first.as_ref() == Some(peer) || self.shared.contains(peer) || self.more.contains(peer)
+    }
+
+    /// Puts a peer at the end, unless it is in the list already.
+    pub fn push(&mut self, peer: PeerId) {
+        if !self.contains(&peer) {
+            self.more.push(peer);
+        }
+    }
+}
+
+impl FromIterator<PeerId> for PeerList {
+    fn from_iter<T: IntoIterator<Item = PeerId>>(peers: T) -> Self {
+        Self::new(None, peers.into_iter().collect())
+    }
+}
+
+impl From<Vec<PeerId>> for PeerList {
+    fn from(peers: Vec<PeerId>) -> Self {
+        peers.into_iter().collect()
+    }
+}
+
+impl PartialEq for PeerList {
+    fn eq(&self, other: &Self) -> bool {
+        let alike = Arc::ptr_eq(&self.shared.0, &other.shared.0)
+            && (&self.first, &self.more) == (&other.first, &other.more);
+        alike || self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for PeerList {}
+
+impl fmt::Debug for PeerList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// The part of a [`PeerList`] that many of them have in common.
+#[derive(Clone, Default)]
+pub(super) struct SharedPeers(Arc<Peers>);
+
+#[derive(Default)]
+struct Peers {
+    ordered: Box<[PeerId]>,
+    /// To look one up.
+    sorted: Box<[PeerId]>,
+}
+
+impl SharedPeers {
+    fn contains(&self, peer: &PeerId) -> bool {
+        self.0.sorted.binary_search(peer).is_ok()
+    }
+}
+
+impl FromIterator<PeerId> for SharedPeers {
+    fn from_iter<T: IntoIterator<Item = PeerId>>(peers: T) -> Self {
+        let ordered: Box<[PeerId]> = peers.into_iter().collect();
+        let mut sorted = ordered.clone();
+        sorted.sort();
+        Self(Arc::new(Peers { ordered, sorted }))
+    }
+}
+
+impl PartialEq for SharedPeers {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.ordered == other.0.ordered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zonemesh_zone::directory::SiteName;
+
+    use super::*;
+
+    fn site(name: &str) -> PeerId {
+        PeerId::Site(SiteName::new(name).unwrap())
+    }
+
+    fn names(list: &PeerList) -> Vec<String> {
+        list.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn who_goes_first_does_not_come_again_and_who_is_added_comes_last() {
+        let shared: SharedPeers = ["c", "a", "b"].map(site).into_iter().collect();
+        let mut list = PeerList::new(Some(site("a")), shared);
+        assert_eq!(names(&list), ["a", "c", "b"]);
+        list.push(site("d"));
+        list.push(site("b"));
+        assert_eq!(names(&list), ["a", "c", "b", "d"]);
+        assert_eq!(list.first(), Some(&site("a")));
+        assert!(
+            ["a", "b", "c", "d"]
+                .iter()
+                .all(|name| list.contains(&site(name)))
+        );
+        assert!(!list.contains(&site("e")));
+        assert!(!list.is_empty() && PeerList::default().is_empty());
+    }
+
+    #[test]
+    fn lists_are_alike_when_they_name_the_same_peers_in_the_same_order() {
+        let list = |names: &[&str]| {
+            PeerList::from(names.iter().map(|name| site(name)).collect::<Vec<_>>())
+        };
+        let shared: SharedPeers = ["a", "b", "c"].map(site).into_iter().collect();
+        let built = PeerList::new(Some(site("b")), shared);
+        assert_eq!(built, list(&["b", "a", "c"]));
+        assert_ne!(built, list(&["a", "b", "c"]));
+        assert_ne!(built, list(&["b", "a"]));
+    }
+}
