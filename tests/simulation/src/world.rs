@@ -2,9 +2,13 @@
 //!
 //! The network routes by the addresses and keys that a core was told to use, so a site that moved is not found by whoever does
 //! not know. The disk does one job after the other, takes a while for each, and loses what it has not finished in a crash.
+//!
+//! The same seed and the same calls give the same history, always: time is an argument, whatever is drawn comes from one
+//! generator, and nothing is iterated over whose order is not fixed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use zonemesh_update::{DirectoryPolicy, SiteIdentity, Update, apply, request};
@@ -15,127 +19,54 @@ use zonemesh_zone::{Diff, Editor, Name, Record, Serial, SerialExt, Zone};
 use zonemesh_mesh::core::*;
 
 mod disk;
+mod host;
 mod look;
 mod made;
 mod network;
+mod queue;
+mod requests;
 mod run;
 
+use self::disk::Job;
+pub use self::disk::{Disk, Stored};
+pub use self::host::{Foreign, Host, Members};
 pub use self::made::*;
+use self::network::Ask;
+pub use self::network::Net;
+use self::queue::{Event, Queue};
 
 /// The wall clock when the simulation starts.
 pub const EPOCH: i64 = 1_700_000_000;
-/// How long a request waits for an answer that does not come.
-const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What the network does to messages.
-#[derive(Default)]
-pub struct Net {
-    /// Of a thousand messages, how many are lost, and how many come twice.
-    pub loss: u64,
-    pub duplicates: u64,
-    /// Who does not reach whom, one way.
-    pub cut: BTreeSet<(String, String)>,
-    /// Longest delay of a message, in milliseconds.
-    pub slowest: u64,
-}
-
-/// A zone on disk.
-#[derive(Clone)]
-pub struct Stored {
-    pub zone: Zone,
-    expires_at: Option<i64>,
-    last_refresh: Option<i64>,
-}
-
-/// What survives a crash.
-#[derive(Clone, Default)]
-pub struct Disk {
-    pub zones: BTreeMap<Name, Stored>,
-    pub high: BTreeMap<Name, Serial>,
-    pub table: BTreeMap<(String, String), Vec<u8>>,
-}
-
-pub(crate) enum Job {
-    Commit(CommitId, Vec<NewVersion>, Vec<(String, String, Vec<u8>)>),
-    Keep(Name, Option<i64>, Option<i64>),
-    High(Name, Serial),
-    Remove(Name),
-}
-
-/// One machine.
-pub struct Host {
-    pub core: Option<Core>,
-    pub settings: Settings,
-    /// Where it is and which key it shows, whatever the directory says.
-    pub site: Site,
-    pub disk: Disk,
-    /// How many of the next commits fail.
-    pub failing_commits: u32,
-    /// How long the disk takes at most, in milliseconds.
-    pub slow_disk: u64,
-    pub served: BTreeMap<Name, (Option<Zone>, Option<i64>)>,
-    pub specs: BTreeMap<Name, ZoneSpec>,
-    journal: BTreeMap<Name, Vec<Diff>>,
-    pub members: Vec<Site>,
-    pub replies: BTreeMap<RequestId, Vec<Reply>>,
-    pub happened: Vec<(Duration, Happening)>,
-    /// Messages sent, by kind.
-    pub sent: BTreeMap<&'static str, usize>,
-    /// When transfers of a zone were asked for.
-    pub transfers: Vec<(Duration, Name, PeerId)>,
-    /// The highest serial that was ever served of each zone.
-    published: BTreeMap<Name, Serial>,
-    epoch: u64,
-    disk_free: Duration,
-}
-
-/// A server that is no site.
-pub struct Foreign {
-    pub zones: BTreeMap<Name, Zone>,
-    pub notified: Vec<(Name, Serial)>,
-}
-
-#[derive(Clone)]
-pub(crate) enum Ask {
-    Transfer { apex: Name, have: Option<Zone> },
-    Notify { apex: Name, serial: Serial },
-    Probe,
-    Update(Update),
-}
-
-pub(crate) enum Event {
-    Input {
-        host: String,
-        epoch: u64,
-        input: Box<Input>,
-    },
-    Request {
-        from: String,
-        epoch: u64,
-        to: String,
-        as_peer: PeerId,
-        ask: Ask,
-    },
-    Disk {
-        host: String,
-        epoch: u64,
-        job: Job,
-    },
-}
-
+/// All machines, what is between them, and what will happen to them.
 pub struct World {
+    /// The time since before the start: the same for all.
     pub now: Duration,
+    /// The machines of sites, by name.
     pub hosts: BTreeMap<String, Host>,
+    /// Servers that are no sites, by the name that configurations give them.
     pub foreign: BTreeMap<String, Foreign>,
+    /// What the network does to messages.
     pub net: Net,
+    /// What happened, to be read by people: when, where, what.
     pub log: Vec<String>,
-    queue: BTreeMap<(Duration, u64), Event>,
-    next: u64,
+    /// Whether happenings are neither logged nor kept, for meshes so large that nobody could read it.
+    pub quiet: bool,
+    queue: Queue,
+    /// Who was last seen at an address; asked again when that is not true any longer.
+    places: HashMap<IpAddr, String>,
+    /// The list of members that a site was told last: sites that are told the same share one.
+    told: Arc<Members>,
+    /// How often what sites serve, or which of them run, has changed.
+    changes: u64,
+    /// The last number of a request.
+    next: RequestId,
     random: u64,
 }
 
 /// # Building
 impl World {
+    /// A world without machines.
     pub fn new(seed: u64) -> Self {
         Self {
             now: Duration::from_secs(1),
@@ -146,43 +77,51 @@ impl World {
                 ..Net::default()
             },
             log: Vec::new(),
-            queue: BTreeMap::new(),
+            quiet: false,
+            queue: Queue::default(),
+            places: HashMap::new(),
+            told: Arc::default(),
+            changes: 0,
             next: 1,
             random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
         }
     }
 
-    /// A mesh of this many sites, `site-a` first, with nothing but directory and catalog.
+    /// A mesh of this many sites that joined one after the other, `site-a` first, with nothing but directory and catalog.
     pub fn mesh(seed: u64, sites: usize) -> Self {
         let mut world = Self::new(seed);
-        for letter in ('a'..).take(sites) {
-            let host = format!("site-{letter}");
+        for number in 0..sites {
+            let host = host_name(number);
             world.add_host(&host, Vec::new());
             world.start(&host);
             world.run_for(1);
-            if letter != 'a' {
-                world.join(&host).unwrap();
+            if number > 0 {
+                world.join(&host).expect("the primary is there");
             }
         }
-        world.run_until(60, "the mesh is quiet", |world| world.converged().is_ok());
+        world.settle_within(60, "the mesh is quiet");
         world
     }
 
     /// A machine that is not started yet; `site-a` is the catalog primary.
     pub fn add_host(&mut self, host: &str, zones: Vec<ZoneSpec>) {
-        let number = host.bytes().last().unwrap();
+        // Numbers from 1: a host has 10.x.y.z, and its number is in its key.
+        let number = self.hosts.len() as u32 + 1;
+        let [_, x, y, z] = number.to_be_bytes();
+        let mut pin = [0; 32];
+        pin[..4].copy_from_slice(&number.to_be_bytes());
         let role = if host == "site-a" {
             Role::CatalogPrimary
         } else {
             Role::Standard
         };
         let site = Site {
-            name: SiteName::new(host).unwrap(),
-            addresses: vec![IpAddr::V4(Ipv4Addr::new(192, 0, 2, number))],
+            name: SiteName::new(host).expect("the name of a site"),
+            addresses: vec![IpAddr::V4(Ipv4Addr::new(10, x, y, z))],
             dot: Some(853),
             doq: None,
             dns: None,
-            pins: vec![KeyPin([number; 32])],
+            pins: vec![KeyPin(pin)],
             role,
             engine: "zonemesh/0.1.0".to_owned(),
             failure_domain: None,
@@ -207,38 +146,26 @@ impl World {
         self.put_host(host, site, settings);
     }
 
-    /// A machine with any settings.
+    /// A machine with any settings, that is not started yet.
     pub fn put_host(&mut self, host: &str, site: Site, settings: Settings) {
-        let host_state = Host {
-            core: None,
-            settings,
-            site,
-            disk: Disk::default(),
-            failing_commits: 0,
-            slow_disk: 3,
-            served: BTreeMap::new(),
-            specs: BTreeMap::new(),
-            journal: BTreeMap::new(),
-            members: Vec::new(),
-            replies: BTreeMap::new(),
-            happened: Vec::new(),
-            sent: BTreeMap::new(),
-            transfers: Vec::new(),
-            published: BTreeMap::new(),
-            epoch: 0,
-            disk_free: Duration::ZERO,
-        };
-        self.hosts.insert(host.to_owned(), host_state);
+        self.hosts
+            .insert(host.to_owned(), Host::new(site, settings));
     }
+}
 
+/// # Sites that come and go
+impl World {
+    /// A machine.
     pub fn host(&mut self, host: &str) -> &mut Host {
-        self.hosts.get_mut(host).unwrap()
+        self.hosts.get_mut(host).expect("a host of this name")
     }
 
+    /// The core of a site that runs.
     pub fn core(&mut self, host: &str) -> &mut Core {
         self.host(host).core.as_mut().expect("the site runs")
     }
 
+    /// The time.
     pub fn clock(&self) -> Now {
         Now {
             mono: self.now,
@@ -246,43 +173,34 @@ impl World {
         }
     }
 
+    /// Starts a site with what is on its disk.
     pub fn start(&mut self, host: &str) {
         let (seed, now) = (self.random(), self.clock());
         let state = self.host(host);
         assert!(state.core.is_none(), "{host} runs already");
-        let held = state.disk.zones.iter().map(|(apex, stored)| Held {
-            zone: stored.zone.clone(),
-            high_water: state.disk.high[apex],
-            expires_at: stored.expires_at,
-            last_refresh: stored.last_refresh,
-            hosted: state
-                .disk
-                .table
-                .get(&(HOSTED.to_owned(), hosted_key(apex)))
-                .is_some_and(|value| !value.is_empty()),
-        });
-        let (core, outputs) = Core::new(state.settings.clone(), held.collect(), seed, now);
+        let held = state.disk.held();
+        let (core, outputs) = Core::new(state.settings.clone(), held, seed, now);
         state.core = Some(core);
+        self.changes += 1;
         self.note(host, "starts");
         self.perform(host, outputs);
+        self.arm(host);
     }
 
     /// Kills a site: what its disk has not finished is lost.
     pub fn kill(&mut self, host: &str) {
-        let state = self.host(host);
-        state.core = None;
-        state.epoch += 1;
-        state.served.clear();
-        state.journal.clear();
-        state.disk_free = Duration::ZERO;
+        self.host(host).stop();
+        self.changes += 1;
         self.note(host, "is killed");
     }
 
+    /// Kills a site and starts it at once.
     pub fn restart(&mut self, host: &str) {
         self.kill(host);
         self.start(host);
     }
 
+    /// Changes the configuration of a site that runs.
     pub fn configure(&mut self, host: &str, change: impl FnOnce(&mut Settings)) {
         let now = self.clock();
         let state = self.host(host);
@@ -290,161 +208,6 @@ impl World {
         let settings = state.settings.clone();
         let outputs = self.core(host).configure(settings, now);
         self.perform(host, outputs);
-    }
-
-    pub fn cut(&mut self, from: &str, to: &str) {
-        self.net.cut.insert((from.to_owned(), to.to_owned()));
-    }
-
-    pub fn cut_both(&mut self, one: &str, other: &str) {
-        self.cut(one, other);
-        self.cut(other, one);
-    }
-}
-
-/// # Requests
-impl World {
-    /// Sends an input with a request's number and returns the number.
-    pub fn request(&mut self, host: &str, make: impl FnOnce(RequestId) -> Input) -> RequestId {
-        self.next += 1;
-        let request = self.next;
-        self.input(host, make(request));
-        request
-    }
-
-    pub fn change(&mut self, host: &str, change: Change) -> RequestId {
-        self.request(host, |request| Input::Change { request, change })
-    }
-
-    /// Changes and waits until that is acknowledged.
-    pub fn changed(&mut self, host: &str, change: Change) -> Serial {
-        let request = self.change(host, change);
-        self.done(host, request).expect("the change is made")
-    }
-
-    /// Waits for the answer to a request.
-    pub fn done(&mut self, host: &str, request: RequestId) -> Result<Serial, String> {
-        let name = host.to_owned();
-        self.run_until(30, "a request is answered", move |world| {
-            world.hosts[&name].replies.contains_key(&request)
-        });
-        match &self.hosts[host].replies[&request][0] {
-            Reply::Done { serial, .. } => Ok(*serial),
-            Reply::Refused { reason, .. } => Err(reason.clone()),
-            Reply::Receipt(receipt) => panic!("a receipt: {receipt:?}"),
-        }
-    }
-
-    /// Makes `host` the primary of a zone and lists it, as the command does.
-    pub fn add_zone(&mut self, host: &str, zone: Zone) -> Result<Serial, String> {
-        let apex = zone.apex().clone();
-        let high_water = self.host(host).disk.high.get(&apex).copied();
-        let request = self.request(host, |request| Input::Host {
-            request,
-            zone,
-            high_water,
-        });
-        let serial = self.done(host, request)?;
-        let me = self.host(host).site.name.clone();
-        let listed = self.update(host, request::claim_zone(&directory(), &apex, &me).unwrap());
-        if let Err(why) = listed {
-            self.input(host, Input::Unhost { apex });
-            return Err(why);
-        }
-        Ok(serial)
-    }
-
-    pub fn remove_zone(&mut self, host: &str, apex: &str) -> Result<Serial, String> {
-        self.update(
-            host,
-            request::release_zone(&directory(), &name(apex)).unwrap(),
-        )
-    }
-
-    /// Sends an update of the directory from a site straight to the catalog primary.
-    pub fn update(&mut self, from: &str, update: Update) -> Result<Serial, String> {
-        let pin = self.host(from).site.pins[0];
-        let primary = self.catalog_primary();
-        let who = self.identify(&primary, pin)?;
-        let request = self.apply_update(&primary, &update, SiteIdentity::Member(who))?;
-        self.done(&primary, request)
-    }
-
-    /// Enters a site into the directory, as with a welcome packet.
-    pub fn join(&mut self, host: &str) -> Result<Serial, String> {
-        let request = self.invite(host)?;
-        let primary = self.catalog_primary();
-        self.done(&primary, request)
-    }
-
-    /// The same without waiting for the outcome.
-    pub fn invite(&mut self, host: &str) -> Result<RequestId, String> {
-        let site = self.host(host).site.clone();
-        let primary = self.catalog_primary();
-        let update = request::publish(&directory(), &site, None).unwrap();
-        let identity = SiteIdentity::Join {
-            site: site.name,
-            role: Role::Standard,
-            replace: true,
-        };
-        self.apply_update(&primary, &update, identity)
-    }
-
-    /// Edits the directory at the catalog primary.
-    pub fn edit_directory(
-        &mut self,
-        edit: impl FnOnce(&mut Editor, &Directory),
-    ) -> Result<Serial, String> {
-        let primary = self.catalog_primary();
-        let head = self.core(&primary).head(&directory()).unwrap().clone();
-        let read = Directory::read(&head);
-        let mut editor = head.edit();
-        edit(&mut editor, &read);
-        let edited = editor.finish().unwrap();
-        let request = self.request(&primary, |request| Input::Directory {
-            request,
-            edited,
-            also: Vec::new(),
-        });
-        self.done(&primary, request)
-    }
-
-    fn catalog_primary(&self) -> String {
-        let is = |host: &Host| host.core.as_ref().is_some_and(Core::is_catalog_primary);
-        self.hosts
-            .iter()
-            .find(|(_, host)| is(host))
-            .expect("a catalog primary runs")
-            .0
-            .clone()
-    }
-
-    fn identify(&self, at: &str, pin: KeyPin) -> Result<SiteName, String> {
-        let known = self.hosts[at].members.iter().chain([&self.hosts[at].site]);
-        let found = known.into_iter().find(|site| site.pins.contains(&pin));
-        found
-            .map(|site| site.name.clone())
-            .ok_or_else(|| "not a member of this mesh".to_owned())
-    }
-
-    fn apply_update(
-        &mut self,
-        at: &str,
-        update: &Update,
-        identity: SiteIdentity,
-    ) -> Result<RequestId, String> {
-        let core = self.core(at);
-        let head = core.head(&directory()).ok_or("no directory")?.clone();
-        let read = Directory::read(&head);
-        let reserved = [directory(), catalog()];
-        let policy = DirectoryPolicy::new(identity, &read, &reserved);
-        let edited = apply(&head, update, &policy)
-            .map_err(|refusal| refusal.to_string())?
-            .zone;
-        Ok(self.request(at, |request| Input::Directory {
-            request,
-            edited,
-            also: Vec::new(),
-        }))
+        self.arm(host);
     }
 }

@@ -2,9 +2,38 @@
 
 use super::*;
 
+/// What survives a crash.
+#[derive(Clone, Default)]
+pub struct Disk {
+    /// Zones, whole.
+    pub zones: BTreeMap<Name, Stored>,
+    /// High-water marks, which outlive their zones.
+    pub high: BTreeMap<Name, Serial>,
+    /// Small values, by table and key.
+    pub table: BTreeMap<(String, String), Vec<u8>>,
+}
+
+/// A zone on disk.
+#[derive(Clone)]
+pub struct Stored {
+    /// Its contents.
+    pub zone: Zone,
+    expires_at: Option<i64>,
+    last_refresh: Option<i64>,
+}
+
+/// What a disk is asked to do.
+#[derive(Clone)]
+pub(super) enum Job {
+    Commit(CommitId, Vec<NewVersion>, Vec<(String, String, Vec<u8>)>),
+    Keep(Name, Option<i64>, Option<i64>),
+    High(Name, Serial),
+    Remove(Name),
+}
+
 /// # Disk
 impl World {
-    pub(crate) fn do_on_disk(&mut self, host: &str, job: Job) {
+    pub(super) fn do_on_disk(&mut self, host: &str, job: Job) {
         let slow = self.host(host).slow_disk;
         let took = Duration::from_micros(100 + self.below(slow * 1000));
         let now = self.now;
@@ -21,7 +50,7 @@ impl World {
         );
     }
 
-    pub(crate) fn store(&mut self, host: &str, job: Job) {
+    pub(super) fn store(&mut self, host: &str, job: Job) {
         let state = self.host(host);
         match job {
             Job::Commit(commit, versions, also) => {
@@ -51,13 +80,29 @@ impl World {
 }
 
 impl Disk {
-    pub(crate) fn see(&mut self, apex: &Name, serial: Serial) {
+    /// What a site reads when it starts.
+    pub(super) fn held(&self) -> Vec<Held> {
+        let hosted = |apex| {
+            let key = (HOSTED.to_owned(), hosted_key(apex));
+            self.table.get(&key).is_some_and(|value| !value.is_empty())
+        };
+        let held = self.zones.iter().map(|(apex, stored)| Held {
+            zone: stored.zone.clone(),
+            high_water: self.high[apex],
+            expires_at: stored.expires_at,
+            last_refresh: stored.last_refresh,
+            hosted: hosted(apex),
+        });
+        held.collect()
+    }
+
+    pub(super) fn see(&mut self, apex: &Name, serial: Serial) {
         let high = self.high.entry(apex.clone()).or_insert(serial);
         *high = high.later_of(serial);
     }
 
     /// All or nothing, by the rules of the store.
-    pub(crate) fn commit(
+    pub(super) fn commit(
         &mut self,
         versions: Vec<NewVersion>,
         also: Vec<(String, String, Vec<u8>)>,

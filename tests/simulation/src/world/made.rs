@@ -2,14 +2,25 @@
 
 use super::*;
 
+/// The name of a host by its number from 0: `site-a` to `site-z`, then `site-27` and so on.
+pub fn host_name(number: usize) -> String {
+    match u8::try_from(number) {
+        Ok(small @ 0..26) => format!("site-{}", char::from(b'a' + small)),
+        _ => format!("site-{}", number + 1),
+    }
+}
+
+/// A name of a zone or a record.
 pub fn name(text: &str) -> Name {
     parse_name(text).unwrap()
 }
 
+/// The apex of the directory.
 pub fn directory() -> Name {
     name("dns.internal")
 }
 
+/// The apex of the catalog.
 pub fn catalog() -> Name {
     name("catalog.dns.internal")
 }

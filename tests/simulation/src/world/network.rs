@@ -2,34 +2,66 @@
 
 use super::*;
 
+/// How long a request waits for an answer that does not come.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What the network does to messages.
+#[derive(Default)]
+pub struct Net {
+    /// Of a thousand messages, how many are lost.
+    pub loss: u64,
+    /// Of a thousand messages, how many come twice.
+    pub duplicates: u64,
+    /// Who does not reach whom, one way.
+    pub cut: BTreeSet<(String, String)>,
+    /// Longest delay of a message, in milliseconds.
+    pub slowest: u64,
+}
+
+/// What a site asks a peer for.
+#[derive(Clone)]
+pub(super) enum Ask {
+    Transfer { apex: Name, have: Option<Zone> },
+    Notify { apex: Name, serial: Serial },
+    Probe,
+    Update(Update),
+}
+
 /// # Network
 impl World {
-    pub(crate) fn delay(&mut self) -> Duration {
+    /// Lets no message come from one site to another.
+    pub fn cut(&mut self, from: &str, to: &str) {
+        self.net.cut.insert((from.to_owned(), to.to_owned()));
+    }
+
+    /// Lets no message come between two sites.
+    pub fn cut_both(&mut self, one: &str, other: &str) {
+        self.cut(one, other);
+        self.cut(other, one);
+    }
+
+    pub(super) fn delay(&mut self) -> Duration {
         let slowest = self.net.slowest * 1000;
         Duration::from_micros(200 + self.below(slowest))
     }
 
-    pub(crate) fn lost(&mut self, from: &str, to: &str) -> bool {
+    pub(super) fn lost(&mut self, from: &str, to: &str) -> bool {
         let cut = self.net.cut.contains(&(from.to_owned(), to.to_owned()));
         self.below(1000) < self.net.loss || cut
     }
 
-    pub(crate) fn ask(&mut self, host: &str, to: PeerId, kind: &'static str, ask: Ask) {
+    pub(super) fn ask(&mut self, host: &str, to: PeerId, kind: &'static str, ask: Ask) {
         *self.host(host).sent.entry(kind).or_default() += 1;
         let epoch = self.hosts[host].epoch;
         let target = match &to {
             PeerId::Foreign(name) => Ok(name.clone()),
-            PeerId::Site(site) => match self.hosts[host]
-                .members
-                .iter()
-                .find(|member| member.name == *site)
-            {
+            PeerId::Site(site) => match self.hosts[host].members.named(site).cloned() {
                 None => {
                     // A core that sends to whom it has not made known yet.
                     *self.host(host).sent.entry("to nobody").or_default() += 1;
                     Err(format!("{site} is not known"))
                 }
-                Some(member) => self.route(member),
+                Some(member) => self.route(&member),
             },
         };
         match target {
@@ -67,21 +99,26 @@ impl World {
     }
 
     /// The machine at a member's address.
-    pub(crate) fn route(&self, member: &Site) -> Result<String, String> {
-        let at = |host: &Host| {
-            host.site
-                .addresses
-                .iter()
-                .any(|address| member.addresses.contains(address))
-        };
-        let found = self.hosts.iter().find(|(_, host)| at(host));
-        found
-            .map(|(name, _)| name.clone())
-            .ok_or_else(|| format!("{}: nobody is there", member.name))
+    fn route(&mut self, member: &Site) -> Result<String, String> {
+        let is_at = |host: &Host, address| host.site.addresses.contains(address);
+        for address in &member.addresses {
+            let known = self.places.get(address);
+            if let Some(known) = known
+                && is_at(&self.hosts[known], address)
+            {
+                return Ok(known.clone());
+            }
+            let found = self.hosts.iter().find(|(_, host)| is_at(host, address));
+            if let Some((name, _)) = found {
+                self.places.insert(*address, name.clone());
+                return Ok(name.clone());
+            }
+        }
+        Err(format!("{}: nobody is there", member.name))
     }
 
     #[allow(clippy::too_many_arguments)]
-    pub(crate) fn fail(
+    pub(super) fn fail(
         &mut self,
         host: &str,
         epoch: u64,
@@ -127,7 +164,7 @@ impl World {
     }
 
     /// A request arrives.
-    pub(crate) fn serve(&mut self, from: &str, epoch: u64, to: &str, as_peer: PeerId, ask: Ask) {
+    pub(super) fn serve(&mut self, from: &str, epoch: u64, to: &str, as_peer: PeerId, ask: Ask) {
         if let Some(foreign) = self.foreign.get_mut(to) {
             let input = match ask.clone() {
                 Ask::Transfer { apex, have } => {
@@ -178,10 +215,10 @@ impl World {
         };
         let (asker, answerer) = (self.hosts[from].site.clone(), state.site.clone());
         // Mutual authentication: each must be whom the other was told to expect.
-        let expected = self.hosts[from]
-            .members
-            .iter()
-            .find(|member| PeerId::Site(member.name.clone()) == as_peer);
+        let expected = match &as_peer {
+            PeerId::Site(name) => self.hosts[from].members.named(name),
+            PeerId::Foreign(_) => None,
+        };
         let genuine = expected
             .is_some_and(|member| answerer.pins.iter().any(|pin| member.pins.contains(pin)));
         let asker = self.identify(to, asker.pins[0]);
@@ -254,7 +291,7 @@ impl World {
         self.answer(from, epoch, to, input);
     }
 
-    pub(crate) fn answer(&mut self, to: &str, epoch: u64, from: &str, input: Input) {
+    pub(super) fn answer(&mut self, to: &str, epoch: u64, from: &str, input: Input) {
         if self.lost(from, to) {
             let failure = Failure {
                 message: "no answer in time".to_owned(),
@@ -301,42 +338,5 @@ impl World {
                 input: Box::new(input),
             },
         );
-    }
-}
-
-impl Host {
-    /// What an IXFR of a zone is answered with.
-    pub(crate) fn differences(&self, zone: &Zone, have: Option<Zone>) -> Got {
-        let Some(have) = have else {
-            return Got::Full(zone.clone());
-        };
-        if !zone.serial().is_after(have.serial()) {
-            return Got::UpToDate {
-                serial: zone.serial(),
-            };
-        }
-        let journal = self
-            .journal
-            .get(zone.apex())
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let start = journal.iter().position(|diff| {
-            diff.serials()
-                .is_some_and(|(from, _)| from == have.serial())
-        });
-        let Some(start) = start else {
-            return Got::Full(zone.clone());
-        };
-        let mut made = have;
-        for diff in &journal[start..] {
-            match made.apply(diff) {
-                Ok(next) => made = next,
-                Err(_) => return Got::Full(zone.clone()),
-            }
-        }
-        match made.same_contents(zone) && made.serial() == zone.serial() {
-            true => Got::Diffs(made, journal[start..].to_vec()),
-            false => Got::Full(zone.clone()),
-        }
     }
 }

@@ -4,76 +4,111 @@ use super::*;
 
 /// # Running
 impl World {
-    pub(crate) fn random(&mut self) -> u64 {
+    pub(super) fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         self.random
     }
 
+    /// A number below `bound`, drawn from the seed.
     pub fn below(&mut self, bound: u64) -> u64 {
         (self.random() >> 16) % bound
     }
 
-    pub(crate) fn note(&mut self, host: &str, what: &str) {
+    pub(super) fn note(&mut self, host: &str, what: &str) {
+        if self.quiet {
+            return;
+        }
         self.log
             .push(format!("{:>10.3} {host}: {what}", self.now.as_secs_f64()));
     }
 
-    pub(crate) fn at(&mut self, when: Duration, event: Event) {
-        self.next += 1;
-        self.queue.insert((when, self.next), event);
+    pub(super) fn at(&mut self, when: Duration, event: Event) {
+        self.queue.push(when, event);
     }
 
+    /// Tells the core of a site of something, and does what it wants done.
     pub fn input(&mut self, host: &str, input: Input) {
         let now = self.clock();
         let outputs = self.core(host).handle(input, now);
         self.perform(host, outputs);
+        self.arm(host);
+    }
+
+    /// Enters the moment at which a core next wants to be woken, unless an earlier wake-up is in the queue.
+    pub(super) fn arm(&mut self, host: &str) {
+        let now = self.now;
+        let state = self.host(host);
+        let Some(core) = &state.core else {
+            return;
+        };
+        let due = core.next_due().max(now);
+        if due < Duration::MAX && state.wake.is_none_or(|wake| due < wake) {
+            state.wake = Some(due);
+            let host = host.to_owned();
+            self.at(due, Event::Wake { host });
+        }
+    }
+
+    /// A wake-up: of a core that wanted it, or one that is left over from what a core wanted earlier.
+    fn wake(&mut self, host: &str) {
+        let now = self.now;
+        let state = self.host(host);
+        if state.wake != Some(now) {
+            return;
+        }
+        state.wake = None;
+        // Whatever is due ends within a few turns at the same moment.
+        for turn in 0.. {
+            let Some(core) = &self.hosts[host].core else {
+                return;
+            };
+            if core.next_due() > now {
+                break;
+            }
+            assert!(
+                turn < 10,
+                "{host} wants to be woken again and again\n{}",
+                self.tail()
+            );
+            self.input(host, Input::Tick);
+        }
+        self.arm(host);
     }
 
     /// Does the next thing that is due until `until`; false when that is reached.
-    pub(crate) fn step(&mut self, until: Duration) -> bool {
-        let tick = self
-            .hosts
-            .iter()
-            .filter_map(|(name, host)| Some((host.core.as_ref()?.next_due().max(self.now), name)))
-            .min();
-        let event = self.queue.keys().next().copied();
-        match (tick, event) {
-            (Some((due, host)), event) if event.is_none_or(|(at, _)| due < at) && due <= until => {
-                let host = host.clone();
-                self.now = due;
-                // Whatever is due ends within a few turns at the same moment.
-                for turn in 0.. {
-                    self.input(&host, Input::Tick);
-                    if self.core(&host).next_due() > self.now {
-                        break;
-                    }
-                    assert!(
-                        turn < 10,
-                        "{host} wants to be woken again and again\n{}",
-                        self.tail()
-                    );
-                }
-            }
-            (_, Some((at, _))) if at <= until => {
+    pub(super) fn step(&mut self, until: Duration) -> bool {
+        match self.queue.pop(until) {
+            Some((at, event)) => {
                 self.now = self.now.max(at);
-                let event = self.queue.pop_first().unwrap().1;
                 self.happen(event);
+                true
             }
-            _ => {
+            None => {
                 self.now = until;
-                return false;
+                false
             }
         }
-        true
     }
 
+    /// Lets so many seconds pass.
     pub fn run_for(&mut self, seconds: u64) {
         let until = self.now + Duration::from_secs(seconds);
         while self.step(until) {}
     }
 
+    /// Lets so many milliseconds pass.
+    pub fn run_millis(&mut self, millis: u64) {
+        let until = self.now + Duration::from_millis(millis);
+        while self.step(until) {}
+    }
+
+    /// Lets time pass until something is so.
+    ///
+    /// # Panics
+    ///
+    /// When it is not so within so many seconds.
     pub fn run_until(&mut self, seconds: u64, what: &str, done: impl Fn(&Self) -> bool) {
         let until = self.now + Duration::from_secs(seconds);
         while !done(self) {
@@ -88,11 +123,12 @@ impl World {
         }
     }
 
+    /// The end of the log.
     pub fn tail(&self) -> String {
         self.log[self.log.len().saturating_sub(60)..].join("\n")
     }
 
-    pub(crate) fn happen(&mut self, event: Event) {
+    pub(super) fn happen(&mut self, event: Event) {
         match event {
             Event::Input { host, epoch, input } => {
                 if self.hosts[&host].core.is_some() && self.hosts[&host].epoch == epoch {
@@ -111,10 +147,11 @@ impl World {
                     self.store(&host, job);
                 }
             }
+            Event::Wake { host } => self.wake(&host),
         }
     }
 
-    pub(crate) fn perform(&mut self, host: &str, outputs: Vec<Output>) {
+    pub(super) fn perform(&mut self, host: &str, outputs: Vec<Output>) {
         for output in outputs {
             match output {
                 Output::Transfer { apex, from, have } => {
@@ -168,6 +205,7 @@ impl World {
                 }
                 Output::Withdraw { apex } => {
                     self.note(host, &format!("withdraws {apex}"));
+                    self.changes += 1;
                     let state = self.host(host);
                     state.served.remove(&apex);
                     state.specs.remove(&apex);
@@ -180,7 +218,13 @@ impl World {
                     diffs,
                     expires_at,
                 } => self.publish(host, spec, zone, diffs, expires_at),
-                Output::Members(sites) => self.host(host).members = sites,
+                Output::Members(sites) => {
+                    if self.told[..] != sites {
+                        self.told = Arc::new(Members::new(sites));
+                    }
+                    let told = self.told.clone();
+                    self.host(host).members = told;
+                }
                 Output::Reply { request, reply } => {
                     self.host(host)
                         .replies
@@ -191,15 +235,17 @@ impl World {
                 // No catalogs of others here.
                 Output::CatalogMembers(_) => {}
                 Output::Happened(what) => {
-                    self.note(host, &format!("{what:?}"));
-                    let at = self.now;
-                    self.host(host).happened.push((at, what));
+                    if !self.quiet {
+                        self.note(host, &format!("{what:?}"));
+                        let at = self.now;
+                        self.host(host).happened.push((at, what));
+                    }
                 }
             }
         }
     }
 
-    pub(crate) fn publish(
+    pub(super) fn publish(
         &mut self,
         host: &str,
         spec: ZoneSpec,
@@ -208,24 +254,27 @@ impl World {
         expires_at: Option<i64>,
     ) {
         let apex = spec.apex.clone();
+        self.changes += 1;
+        let state = self.host(host);
         if let Some(zone) = &zone {
-            let (serial, tail) = (zone.serial(), self.tail());
-            let state = self.host(host);
-            if let Some(before) = state.published.insert(apex.clone(), serial) {
-                assert!(
-                    before == serial || serial.is_after(before),
-                    "{host}: {apex} went back from {before} to {serial}\n{tail}"
-                );
-            }
+            let serial = zone.serial();
+            let before = state.published.insert(apex.clone(), serial);
             let durable = state
                 .disk
                 .zones
                 .get(&apex)
                 .map(|stored| stored.zone.serial());
-            assert_eq!(
-                durable,
-                Some(serial),
-                "{host}: {apex} is served and not on disk\n{tail}"
+            if let Some(before) = before {
+                assert!(
+                    before == serial || serial.is_after(before),
+                    "{host}: {apex} went back from {before} to {serial}\n{}",
+                    self.tail()
+                );
+            }
+            assert!(
+                durable == Some(serial),
+                "{host}: {apex} is served with {serial}, and {durable:?} on disk\n{}",
+                self.tail()
             );
         }
         let state = self.host(host);

@@ -6,3 +6,4 @@ mod membership;
 mod random;
 mod replication;
 mod single;
+mod world;

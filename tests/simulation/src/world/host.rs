@@ -1,0 +1,165 @@
+//! A machine: the core of a site, what it keeps, and what it was seen to do.
+
+use super::*;
+
+/// One machine.
+pub struct Host {
+    /// The core, while the site runs.
+    pub core: Option<Core>,
+    /// Its configuration.
+    pub settings: Settings,
+    /// Where it is and which key it shows, whatever the directory says.
+    pub site: Site,
+    /// What survives a crash.
+    pub disk: Disk,
+    /// How many of the next commits fail.
+    pub failing_commits: u32,
+    /// How long the disk takes at most, in milliseconds.
+    pub slow_disk: u64,
+    /// What it answers with, and Unix time until which it may.
+    pub served: BTreeMap<Name, (Option<Zone>, Option<i64>)>,
+    /// What each zone that it serves is to it.
+    pub specs: BTreeMap<Name, ZoneSpec>,
+    /// Who is trusted, and where they are.
+    pub members: Arc<Members>,
+    /// What requests were answered.
+    pub replies: BTreeMap<RequestId, Vec<Reply>>,
+    /// What its user was told.
+    pub happened: Vec<(Duration, Happening)>,
+    /// Messages sent, by kind.
+    pub sent: BTreeMap<&'static str, usize>,
+    /// When transfers of a zone were asked for.
+    pub transfers: Vec<(Duration, Name, PeerId)>,
+    /// What led to what is served, to answer IXFR with.
+    pub(super) journal: BTreeMap<Name, Vec<Diff>>,
+    /// The highest serial that was ever served of each zone.
+    pub(super) published: BTreeMap<Name, Serial>,
+    /// How often it has stopped: what was begun before is void.
+    pub(super) epoch: u64,
+    /// When the disk has done all that it was asked to do.
+    pub(super) disk_free: Duration,
+    /// The wake-up in the queue that counts; others are left over.
+    pub(super) wake: Option<Duration>,
+}
+
+/// The sites that one site trusts, and where they are.
+#[derive(Default, PartialEq)]
+pub struct Members {
+    sites: Vec<Site>,
+    by_name: HashMap<SiteName, usize>,
+    by_pin: HashMap<[u8; 32], usize>,
+}
+
+/// A server that is no site.
+pub struct Foreign {
+    /// What it serves.
+    pub zones: BTreeMap<Name, Zone>,
+    /// What it was told.
+    pub notified: Vec<(Name, Serial)>,
+}
+
+impl Host {
+    pub(super) fn new(site: Site, settings: Settings) -> Self {
+        Self {
+            core: None,
+            settings,
+            site,
+            disk: Disk::default(),
+            failing_commits: 0,
+            slow_disk: 3,
+            served: BTreeMap::new(),
+            specs: BTreeMap::new(),
+            members: Arc::default(),
+            replies: BTreeMap::new(),
+            happened: Vec::new(),
+            sent: BTreeMap::new(),
+            transfers: Vec::new(),
+            journal: BTreeMap::new(),
+            published: BTreeMap::new(),
+            epoch: 0,
+            disk_free: Duration::ZERO,
+            wake: None,
+        }
+    }
+
+    /// Forgets what is in memory only.
+    pub(super) fn stop(&mut self) {
+        self.core = None;
+        self.epoch += 1;
+        self.served.clear();
+        self.journal.clear();
+        self.disk_free = Duration::ZERO;
+        self.wake = None;
+    }
+
+    /// What an IXFR of a zone is answered with.
+    pub(super) fn differences(&self, zone: &Zone, have: Option<Zone>) -> Got {
+        let Some(have) = have else {
+            return Got::Full(zone.clone());
+        };
+        if !zone.serial().is_after(have.serial()) {
+            return Got::UpToDate {
+                serial: zone.serial(),
+            };
+        }
+        let journal = self
+            .journal
+            .get(zone.apex())
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let start = journal.iter().position(|diff| {
+            diff.serials()
+                .is_some_and(|(from, _)| from == have.serial())
+        });
+        let Some(start) = start else {
+            return Got::Full(zone.clone());
+        };
+        let mut made = have;
+        for diff in &journal[start..] {
+            match made.apply(diff) {
+                Ok(next) => made = next,
+                Err(_) => return Got::Full(zone.clone()),
+            }
+        }
+        match made.same_contents(zone) && made.serial() == zone.serial() {
+            true => Got::Diffs(made, journal[start..].to_vec()),
+            false => Got::Full(zone.clone()),
+        }
+    }
+}
+
+impl Members {
+    pub(super) fn new(sites: Vec<Site>) -> Self {
+        // Of two with the same name or key the first counts.
+        let (mut by_name, mut by_pin) = (HashMap::new(), HashMap::new());
+        for (index, site) in sites.iter().enumerate() {
+            by_name.entry(site.name.clone()).or_insert(index);
+            for pin in &site.pins {
+                by_pin.entry(pin.0).or_insert(index);
+            }
+        }
+        Self {
+            sites,
+            by_name,
+            by_pin,
+        }
+    }
+
+    /// The member of this name.
+    pub fn named(&self, name: &SiteName) -> Option<&Site> {
+        Some(&self.sites[*self.by_name.get(name)?])
+    }
+
+    /// The member with this key.
+    pub fn with_key(&self, pin: &KeyPin) -> Option<&Site> {
+        Some(&self.sites[*self.by_pin.get(&pin.0)?])
+    }
+}
+
+impl std::ops::Deref for Members {
+    type Target = [Site];
+
+    fn deref(&self) -> &[Site] {
+        &self.sites
+    }
+}
