@@ -10,7 +10,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::directory::{self, Directory};
+use crate::directory::{self, Directory, Epoch};
 use crate::{Editor, Name, Record, Rrset, Rtype, Serial, Soa, Ttl, Zone, ZoneError, txt};
 
 /// The catalog as it can be used.
@@ -359,6 +359,27 @@ pub fn reset_member(editor: &mut Editor, zone: &Name) -> Result<bool, EditError>
         editor.put(&owner, set)?;
     }
     Ok(true)
+}
+
+/// Where a catalog says which writer it comes from: a custom property of ours (RFC 9432 §4.4). `None` when the catalog's
+/// name leaves no room.
+pub(crate) fn epoch_owner(apex: &Name) -> Option<Name> {
+    below(&[b"zonemesh", b"ext"], apex)
+}
+
+/// Makes a site the one that writes the catalog.
+///
+/// # Errors
+///
+/// When the catalog's name is too long.
+pub fn promote(editor: &mut Editor, mname: &Name, epoch: &Epoch) -> Result<(), EditError> {
+    let apex = editor.apex().clone();
+    let owner = epoch_owner(&apex).ok_or_else(|| EditError::TooLong(apex))?;
+    let rdata = txt::compose(epoch.strings());
+    editor.put(&owner, Rrset::new(Rtype::TXT, TTL, [rdata]))?;
+    // A difference that starts from the version of another writer says so by this name.
+    editor.set_mname(mname);
+    Ok(())
 }
 
 /// Makes the catalog's members those that are wanted. A group of `None` leaves the groups as they are. Returns `None`

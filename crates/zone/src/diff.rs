@@ -29,6 +29,16 @@ pub enum ApplyError {
         /// What the version has.
         found: Serial,
     },
+    /// The version has the serial that the difference starts from, but another writer published it.
+    #[error("the difference starts from serial {serial} of {}, but the zone is from {}", .expected.fmt_with_dot(), .found.fmt_with_dot())]
+    OtherWriter {
+        /// The serial that both have.
+        serial: Serial,
+        /// The primary server that the difference starts from.
+        expected: Name,
+        /// The one that the version names.
+        found: Name,
+    },
     /// A record to remove is not there.
     #[error("the difference removes {} {}, which the zone does not have", .0.owner, .0.rtype)]
     NotThere(Box<Record>),
@@ -108,11 +118,22 @@ impl Zone {
     ///
     /// When the difference was made for another version, or does not lead to a zone. Nothing has changed then.
     pub fn apply(&self, diff: &Diff) -> Result<Zone, ApplyError> {
-        let (from, _) = diff.serials().ok_or(ApplyError::NoSoa)?;
-        if from != self.serial() {
+        let (start, _) = diff
+            .from_soa()
+            .zip(diff.to_soa())
+            .ok_or(ApplyError::NoSoa)?;
+        if start.serial != self.serial() {
             return Err(ApplyError::WrongStart {
-                expected: from,
+                expected: start.serial,
                 found: self.serial(),
+            });
+        }
+        // Two writers who did not see each other may both have published it; a mixture of the two is nobody's.
+        if start.mname != self.soa().mname {
+            return Err(ApplyError::OtherWriter {
+                serial: start.serial,
+                expected: start.mname,
+                found: self.soa().mname.clone(),
             });
         }
         let mut editor = self.edit();

@@ -1,7 +1,7 @@
 //! The directory: the zone that lists the sites, their addresses and keys, and which site is primary for which zone.
 //!
 //! ```text
-//! _schema                      TXT  "zonemesh=1"
+//! _schema                      TXT  "zonemesh=1" ["epoch=3" "writer=site-b" "since=45"]
 //! site-a                       A/AAAA
 //! _dns.site-a                  SVCB 1 site-a alpn=dot port=853        RFC 9461; another one for doq
 //! _853._tcp.site-a             TLSA 3 1 1 <SHA-256 of the public key> RFC 7671; _udp for doq
@@ -16,6 +16,7 @@
 //! What this does not do: decide. Whether a directory is good enough to act upon is the planner's affair.
 
 mod compose;
+mod epoch;
 mod identity;
 mod parse;
 
@@ -24,9 +25,10 @@ use std::fmt;
 use std::net::IpAddr;
 
 pub use self::compose::{
-    Departure, follow_legacy, legacy_records, new_zone, owner_record, remove_owner, remove_site,
-    schema_record, set_owner, tombstone, zone_node,
+    Departure, follow_legacy, legacy_records, new_zone, owner_record, promote, remove_owner,
+    remove_site, schema_record, set_owner, set_role, tombstone, zone_node,
 };
+pub use self::epoch::{BadEpoch, Epoch};
 pub use self::identity::{BadKeyPin, BadRole, BadSiteName, KeyPin, Role, SiteName};
 use crate::{Name, Zone};
 
@@ -37,6 +39,8 @@ pub struct Directory {
     pub apex: Name,
     /// What the directory says about its own form.
     pub schema: Schema,
+    /// Which writer this version comes from; the first where that cannot be read, and then the schema is unknown.
+    pub epoch: Epoch,
     /// The sites, without those that were removed.
     pub sites: BTreeMap<SiteName, Site>,
     /// Which site is primary for a zone. The site need not be among `sites`: there is a finding then.

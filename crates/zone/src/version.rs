@@ -346,6 +346,18 @@ impl Editor {
 
     /// Puts in an SOA with this serial; returns false when there is no good SOA yet.
     pub fn set_serial(&mut self, serial: Serial) -> bool {
+        self.set_soa(|soa| Soa { serial, ..soa })
+    }
+
+    /// Puts in an SOA that names this primary server; returns false when there is no good SOA yet.
+    pub fn set_mname(&mut self, mname: &Name) -> bool {
+        self.set_soa(|soa| Soa {
+            mname: mname.clone(),
+            ..soa
+        })
+    }
+
+    fn set_soa(&mut self, change: impl FnOnce(Soa) -> Soa) -> bool {
         let apex = self.apex.clone();
         let Some((soa, ttl)) = self
             .rrset(&apex, Rtype::SOA)
@@ -353,7 +365,7 @@ impl Editor {
         else {
             return false;
         };
-        let soa = Soa { serial, ..soa };
+        let soa = change(soa);
         self.set(
             &apex,
             Rtype::SOA,

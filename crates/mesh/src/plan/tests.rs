@@ -4,7 +4,7 @@ use crate::desired::{Local, Source, desired, notify, sources};
 use crate::verify::{self, Facts, Fault};
 use proptest::prelude::*;
 use zonemesh_zone::catalog::{Catalog, Member};
-use zonemesh_zone::directory::{Directory, KeyPin, Removed, Role, Schema, Site};
+use zonemesh_zone::directory::{Directory, Epoch, KeyPin, Removed, Role, Schema, Site};
 use zonemesh_zone::record::parse_name;
 
 fn name(text: &str) -> Name {
@@ -73,6 +73,7 @@ impl World {
         let directory = Directory {
             apex: name("dns.internal"),
             schema: Schema::V1,
+            epoch: Epoch::default(),
             sites,
             owners: zones
                 .iter()

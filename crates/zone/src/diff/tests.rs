@@ -75,3 +75,17 @@ fn a_zone_needs_exactly_one_soa_and_nothing_from_outside() {
         .unwrap();
     assert_eq!(editor.finish().unwrap_err(), ZoneError::ExtraSoa(apex));
 }
+
+#[test]
+fn a_difference_from_the_same_serial_of_another_writer_is_refused() {
+    let (a, b) = (zone(1, &[]), zone(2, &[(1, 1, 1, 1)]));
+    let diff = a.diff(&b);
+    let mut editor = a.edit();
+    editor.set_mname(&parse_name("other.example.com").unwrap());
+    let other = editor.finish().unwrap();
+    let refused = other.apply(&diff).unwrap_err();
+    assert!(
+        matches!(&refused, ApplyError::OtherWriter { serial, .. } if *serial == Serial(1)),
+        "{refused}"
+    );
+}

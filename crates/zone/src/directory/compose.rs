@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use super::{Directory, Finding, KeyPin, Removed, Site, SiteName, TooLong};
-use crate::{Editor, Name, Record, Rtype, Serial, Soa, Ttl, Zone, ZoneError, txt};
+use super::{Directory, Epoch, Finding, KeyPin, Removed, Role, Site, SiteName, TooLong};
+use crate::{Editor, Name, Record, Rrset, Rtype, Serial, Soa, Ttl, Zone, ZoneError, txt};
 
 /// Short enough that a changed address is seen within minutes even by a reader that asks, long enough to cache.
 pub(super) const TTL: Ttl = Ttl::from_secs(300);
@@ -58,18 +58,24 @@ pub fn zone_node(zone: &Name, apex: &Name) -> Result<Name, TooLong> {
     })
 }
 
-/// `_schema TXT "zonemesh=1"`.
+/// `_schema TXT "zonemesh=1"`, and from the second epoch on whose it is.
 ///
 /// # Errors
 ///
 /// When the directory's name leaves no room.
-pub fn schema_record(apex: &Name) -> Result<Record, TooLong> {
+pub fn schema_record(apex: &Name, epoch: &Epoch) -> Result<Record, TooLong> {
+    let strings = ["zonemesh=1".to_owned()].into_iter();
     Ok(Record::new(
-        below(&[b"_schema"], apex)?,
+        schema_owner(apex)?,
         Rtype::TXT,
         TTL,
-        txt::compose(["zonemesh=1"]),
+        txt::compose(strings.chain(epoch.strings())),
     ))
+}
+
+/// Where the schema and the epoch stand.
+pub(super) fn schema_owner(apex: &Name) -> Result<Name, TooLong> {
+    below(&[b"_schema"], apex)
 }
 
 /// `<zone>._zones PTR <site>`.
@@ -201,7 +207,7 @@ pub fn new_zone(apex: &Name, first: &Site, serial: Serial) -> Result<Zone, TooLo
             TTL,
             Bytes::copy_from_slice(mname.as_slice()),
         ),
-        schema_record(apex)?,
+        schema_record(apex, &Epoch::default())?,
     ];
     records.extend(first.records(apex)?);
     let mut editor = Editor::new(apex.clone());
@@ -235,6 +241,66 @@ pub fn set_owner(editor: &mut Editor, zone: &Name, site: &SiteName) -> Result<()
 pub fn remove_owner(editor: &mut Editor, zone: &Name) -> Result<bool, TooLong> {
     let node = zone_node(zone, &editor.apex().clone())?;
     Ok(editor.remove_rrset(&node, Rtype::PTR))
+}
+
+/// Gives a site another role. What else its record says stays, also what is not known here. Returns whether the site
+/// has a record to say it in.
+///
+/// # Errors
+///
+/// When a name is too long.
+pub fn set_role(editor: &mut Editor, site: &SiteName, role: Role) -> Result<bool, TooLong> {
+    let owner = below(
+        &[b"_site", site.as_str().as_bytes()],
+        &editor.apex().clone(),
+    )?;
+    let Some(set) = editor.rrset(&owner, Rtype::TXT) else {
+        return Ok(false);
+    };
+    let ttl = set.ttl();
+    let strings = set.iter().filter_map(txt::parse).flatten();
+    let others = strings.filter(|string| !string.starts_with(b"role="));
+    let role = format!("role={role}").into_bytes();
+    let strings: Vec<Vec<u8>> = [role]
+        .into_iter()
+        .chain(others.map(<[u8]>::to_vec))
+        .collect();
+    editor
+        .put(&owner, Rrset::new(Rtype::TXT, ttl, [txt::compose(strings)]))
+        .expect("the name was made below the apex");
+    Ok(true)
+}
+
+/// Makes a site the one that writes the directory, in place of whichever was; that one is a catalog secondary afterwards.
+/// Returns whether the site has a record to say it in; if not, nothing has changed.
+///
+/// # Errors
+///
+/// When a name is too long.
+pub fn promote(
+    editor: &mut Editor,
+    directory: &Directory,
+    site: &SiteName,
+    epoch: &Epoch,
+) -> Result<bool, TooLong> {
+    let apex = editor.apex().clone();
+    let schema = schema_record(&apex, epoch)?;
+    let mname = site.under(&apex)?;
+    if !set_role(editor, site, Role::CatalogPrimary)? {
+        return Ok(false);
+    }
+    for other in directory.sites.values() {
+        if other.role == Role::CatalogPrimary && other.name != *site {
+            set_role(editor, &other.name, Role::CatalogSecondary)?;
+        }
+    }
+    editor.remove_rrset(&schema.owner, schema.rtype);
+    editor
+        .add(schema)
+        .expect("the name was made below the apex");
+    // A difference that starts from the version of another writer says so by this name.
+    editor.set_mname(&mname);
+    Ok(true)
 }
 
 /// What becomes of the zones of a site that is removed.

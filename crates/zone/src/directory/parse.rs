@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::compose::{SVCB_ALPN, SVCB_PORT, below, first_label, legacy_target};
-use super::{Directory, Finding, KeyPin, Removed, Role, Schema, Site, SiteName};
+use super::{Directory, Epoch, Finding, KeyPin, Removed, Role, Schema, Site, SiteName};
 use crate::{Bytes, Name, Rrset, Rtype, Zone, txt};
 
 pub(super) fn read(zone: &Zone, known_zones: &[Name]) -> Directory {
@@ -12,6 +12,7 @@ pub(super) fn read(zone: &Zone, known_zones: &[Name]) -> Directory {
         apex: zone.apex(),
         drafts: BTreeMap::new(),
         schema: Schema::Absent,
+        epoch: Epoch::default(),
         owners: BTreeMap::new(),
         removed: BTreeMap::new(),
         findings: Vec::new(),
@@ -27,6 +28,7 @@ struct Reader<'z> {
     apex: &'z Name,
     drafts: BTreeMap<SiteName, Draft>,
     schema: Schema,
+    epoch: Epoch,
     owners: BTreeMap<Name, SiteName>,
     removed: BTreeMap<SiteName, Removed>,
     findings: Vec<Finding>,
@@ -110,7 +112,14 @@ impl Reader<'_> {
 
     fn schema(&mut self, owner: &Name, set: &Rrset) {
         self.schema = match (set.first().and_then(txt::parse_text), set.len()) {
-            (Some(strings), 1) if strings == ["zonemesh=1"] => return self.schema = Schema::V1,
+            (Some(strings), 1) if strings.first() == Some(&"zonemesh=1") => {
+                // What else is there and not known here is from a newer version that this one can live with.
+                if let Ok(epoch) = Epoch::parse(&strings) {
+                    self.epoch = epoch;
+                    return self.schema = Schema::V1;
+                }
+                Schema::Unknown(strings.join(" "))
+            }
             (Some(strings), 1) => Schema::Unknown(strings.join(" ")),
             (None, 1) => Schema::Unknown("unreadable".into()),
             (_, records) => Schema::Unknown(format!("{records} records")),
@@ -118,7 +127,7 @@ impl Reader<'_> {
         self.finding(
             owner,
             None,
-            "expected one TXT record, \"zonemesh=1\"".into(),
+            "expected one TXT record, \"zonemesh=1\" and, from the second epoch on, \"epoch=<number>\" \"writer=<site>\"".into(),
         );
     }
 
@@ -394,6 +403,7 @@ impl Reader<'_> {
         Directory {
             apex: self.apex.clone(),
             schema: self.schema,
+            epoch: self.epoch,
             sites,
             owners: self.owners,
             removed: self.removed,
@@ -486,6 +496,14 @@ impl Reader<'_> {
             .collect();
         if primaries.len() > 1 {
             let message = format!("{} all say catalog-primary", primaries.join(" and "));
+            self.finding(&apex, None, message);
+        } else if let (Some(writer), [primary]) = (&self.epoch.writer, &primaries[..])
+            && writer.as_str() != *primary
+        {
+            let message = format!(
+                "{} was made the writer, but {primary} says catalog-primary",
+                self.epoch
+            );
             self.finding(&apex, None, message);
         }
         let lost: Vec<_> = self

@@ -307,6 +307,86 @@ fn a_key_that_two_sites_show_identifies_neither() {
 }
 
 #[test]
+fn the_epoch_is_read_and_one_that_cannot_be_makes_the_schema_unknown() {
+    let read = |text: &str| Directory::read(&zone(&format!("_schema 60 IN TXT {text}")));
+    assert_eq!(read("\"zonemesh=1\"").epoch, Epoch::default());
+    let directory = read("\"zonemesh=1\" \"epoch=3\" \"writer=site-b\" \"since=45\" \"new=1\"");
+    assert_eq!(directory.schema, Schema::V1);
+    let epoch = Epoch {
+        number: 3,
+        writer: Some(site_name("site-b")),
+        since: Some(Serial(45)),
+    };
+    assert_eq!(directory.epoch, epoch);
+    for bad in [
+        "\"zonemesh=1\" \"epoch=0\" \"writer=site-b\"",
+        "\"zonemesh=1\" \"epoch=+3\" \"writer=site-b\"",
+        "\"zonemesh=1\" \"epoch=4294967296\" \"writer=site-b\"",
+        "\"zonemesh=1\" \"epoch=3\" \"epoch=4\" \"writer=site-b\"",
+        "\"zonemesh=1\" \"epoch=3\" \"writer=a.b\"",
+        "\"zonemesh=1\" \"epoch=3\"",
+        "\"zonemesh=1\" \"writer=site-b\"",
+        "\"zonemesh=1\" \"epoch=3\" \"writer=site-b\" \"since=x\"",
+    ] {
+        let directory = read(bad);
+        assert!(matches!(directory.schema, Schema::Unknown(_)), "{bad}");
+        assert_eq!(directory.epoch, Epoch::default(), "{bad}");
+        let zone = zone(&format!("_schema 60 IN TXT {bad}"));
+        Epoch::of_directory(&zone).unwrap_err();
+    }
+}
+
+#[test]
+fn the_later_epoch_goes_before_and_of_two_alike_the_first_name() {
+    let first = Epoch::default();
+    let by = |site: &str, since| first.next(&site_name(site), Serial(since));
+    assert!(by("site-b", 1).outranks(&first));
+    assert!(!first.outranks(&by("site-b", 1)));
+    assert!(by("site-b", 1).outranks(&by("site-c", 9)));
+    assert!(!by("site-c", 9).outranks(&by("site-b", 1)));
+    assert!(
+        by("site-c", 9)
+            .next(&site_name("site-z"), Serial(1))
+            .outranks(&by("site-b", 1))
+    );
+    assert!(!by("site-b", 1).outranks(&by("site-b", 2)));
+}
+
+#[test]
+fn a_promotion_swaps_the_roles_and_leaves_all_else() {
+    let (one, mut two) = (site("site-a", 1), site("site-b", 2));
+    two.role = Role::CatalogSecondary;
+    let one = Site {
+        role: Role::CatalogPrimary,
+        ..one
+    };
+    let mut editor = new_zone(&apex(), &one, Serial(7)).unwrap().edit();
+    for record in two.records(&apex()).unwrap() {
+        editor.add(record).unwrap();
+    }
+    let unknown = "_site.site-b 300 IN TXT \"new=1\"";
+    editor
+        .add(Record::from_text(unknown, &apex()).unwrap())
+        .unwrap();
+    let before = editor.finish().unwrap();
+    let read = Directory::read(&before);
+    let epoch = read.epoch.next(&two.name, before.serial());
+    let mut editor = before.edit();
+    assert!(promote(&mut editor, &read, &two.name, &epoch).unwrap());
+    let after = editor.finish().unwrap();
+    assert_eq!(Epoch::of_directory(&after).unwrap(), epoch);
+    let read = Directory::read(&after);
+    assert_eq!(messages(&read), [""; 0]);
+    assert_eq!(read.epoch, epoch);
+    assert_eq!(read.catalog_primary().unwrap().name, two.name);
+    assert_eq!(read.sites[&one.name].role, Role::CatalogSecondary);
+    assert_eq!(read.sites[&one.name].pins, one.pins);
+    let text = zone_text(&after);
+    assert!(text.contains("\"new=1\""), "{text}");
+    assert!(!promote(&mut after.edit(), &read, &site_name("site-x"), &epoch).unwrap());
+}
+
+#[test]
 fn an_unknown_schema_is_told_apart_from_none() {
     assert_eq!(Directory::read(&zone("")).schema, Schema::Absent);
     let directory = Directory::read(&zone("_schema 60 IN TXT \"zonemesh=2\""));
@@ -462,6 +542,20 @@ fn names_and_keys_are_checked() {
     }
 }
 
+fn zone_text(zone: &Zone) -> String {
+    zone.records().map(|record| format!("{record}\n")).collect()
+}
+
+prop_compose! {
+    fn any_epoch()(number in 2u32.., label in "[a-z0-9]{1,63}", since in proptest::option::of(any::<u32>())) -> Epoch {
+        Epoch {
+            number,
+            writer: Some(SiteName::new(&label).unwrap()),
+            since: since.map(Serial),
+        }
+    }
+}
+
 prop_compose! {
     fn any_site()(
         label in "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?",
@@ -490,6 +584,30 @@ prop_compose! {
 
 proptest! {
     #[test]
+    fn every_epoch_is_read_as_it_was_written(epoch in any_epoch()) {
+        let zone = new_zone(&apex(), &site("site-a", 1), Serial(1)).unwrap();
+        let mut editor = zone.edit();
+        let schema = schema_record(&apex(), &epoch).unwrap();
+        editor.remove_rrset(&schema.owner, Rtype::TXT);
+        editor.add(schema).unwrap();
+        let zone = editor.finish().unwrap();
+        prop_assert_eq!(Epoch::of_directory(&zone).unwrap(), epoch.clone());
+        prop_assert_eq!(Directory::read(&zone).schema, Schema::V1);
+        let mut editor = crate::catalog::new_zone(&name("catalog.dns.internal"), Serial(1)).unwrap().edit();
+        crate::catalog::promote(&mut editor, &name("site-b.dns.internal"), &epoch).unwrap();
+        let zone = editor.finish().unwrap();
+        prop_assert_eq!(Epoch::of_catalog(&zone).unwrap(), epoch);
+        prop_assert!(crate::catalog::Catalog::read(&zone).is_ok());
+    }
+
+    #[test]
+    fn of_two_epochs_exactly_one_goes_before_unless_they_are_of_the_same_writer(a in any_epoch(), b in any_epoch()) {
+        let same = (a.number, &a.writer) == (b.number, &b.writer);
+        prop_assert_eq!(a.outranks(&b) || b.outranks(&a), !same);
+        prop_assert!(!(a.outranks(&b) && b.outranks(&a)));
+    }
+
+    #[test]
     fn every_site_is_read_as_it_was_published(site in any_site()) {
         let zone = new_zone(&apex(), &site, Serial(1)).unwrap();
         let directory = Directory::read(&zone);
@@ -513,7 +631,9 @@ proptest! {
         let mut editor = new_zone(&apex(), &good, Serial(1)).unwrap().edit();
         let owner = name(&format!("{owner}.dns.internal"));
         editor.add(Record::new(owner, rtype, compose::TTL, rdata)).unwrap();
-        let directory = Directory::read_with_legacy(&editor.finish().unwrap(), &[name("example")]);
+        let zone = editor.finish().unwrap();
+        let _ = Epoch::of_directory(&zone);
+        let directory = Directory::read_with_legacy(&zone, &[name("example")]);
         // A copied key is the one thing that can touch it, and random octets do not make one.
         prop_assert_eq!(directory.sites.get(&good.name), Some(&good));
     }

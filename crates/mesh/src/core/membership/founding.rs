@@ -218,7 +218,7 @@ fn taken_over(directory: &Zone, catalog: Option<&Zone>, me: &Site) -> Result<Zon
     let apex = directory.apex();
     let publish = || -> Result<Zone, Box<dyn std::error::Error>> {
         let mut editor = directory.edit();
-        let schema = directory::schema_record(apex)?;
+        let schema = directory::schema_record(apex, &read.epoch)?;
         editor.remove_rrset(&schema.owner, schema.rtype);
         editor.add(schema)?;
         for (zone, site) in &read.owners {

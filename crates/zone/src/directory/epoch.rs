@@ -1,0 +1,167 @@
+//! Which writer a version of the directory or the catalog comes from.
+//!
+//! ```text
+//! _schema.<directory>          TXT  "zonemesh=1" "epoch=3" "writer=site-b" "since=45"
+//! zonemesh.ext.<catalog>       TXT  "epoch=3" "writer=site-b" "since=12"          RFC 9432 §4.4
+//! ```
+//!
+//! The first epoch, that of the site that founded the mesh, is not written. A serial alone cannot tell apart what two
+//! writers have published who did not see each other; the epoch goes before it.
+//!
+//! What this does not do: decide who may begin an epoch. That is an operator's command.
+
+use std::cmp::{Ordering, Reverse};
+use std::fmt;
+
+use super::SiteName;
+use crate::{Name, Rtype, Serial, Zone, txt};
+
+/// Which writer a version comes from. Compare with [`rank`](Self::rank); equality looks at `since` too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// Counts the writers since the mesh was founded, from 1.
+    pub number: u32,
+    /// The site that was made the writer; none in the first epoch.
+    pub writer: Option<SiteName>,
+    /// The serial of the last version of the epoch before that the writer had: where the histories part.
+    pub since: Option<Serial>,
+}
+
+impl Default for Epoch {
+    fn default() -> Self {
+        Self {
+            number: 1,
+            writer: None,
+            since: None,
+        }
+    }
+}
+
+impl Epoch {
+    /// The epoch that begins when a site becomes the writer.
+    pub fn next(&self, writer: &SiteName, since: Serial) -> Self {
+        Self {
+            number: self.number.saturating_add(1),
+            writer: Some(writer.clone()),
+            since: Some(since),
+        }
+    }
+
+    /// Which of two writers goes before: that of the later epoch. Two who were promoted apart from each other, each by an
+    /// operator, have the same number; then the site whose name comes first does, because a name is all that no side can
+    /// change while they do not see each other.
+    pub fn rank(&self, other: &Self) -> Ordering {
+        let key = |epoch: &Self| (epoch.number, epoch.writer.clone().map(Reverse));
+        key(self).cmp(&key(other))
+    }
+
+    /// Whether a version of this epoch is never replaced by one of the other, whatever its serial.
+    pub fn outranks(&self, other: &Self) -> bool {
+        self.rank(other) == Ordering::Greater
+    }
+
+    /// The epoch of a version of the directory.
+    ///
+    /// # Errors
+    ///
+    /// When it is written down in a way that cannot be read. Such a version must not take the place of another.
+    pub fn of_directory(zone: &Zone) -> Result<Self, BadEpoch> {
+        match super::compose::schema_owner(zone.apex()) {
+            Ok(owner) => Self::at(zone, &owner),
+            // The name does not fit, so that nothing can be there.
+            Err(_) => Ok(Self::default()),
+        }
+    }
+
+    /// The epoch of a version of the catalog.
+    ///
+    /// # Errors
+    ///
+    /// As for the directory.
+    pub fn of_catalog(zone: &Zone) -> Result<Self, BadEpoch> {
+        match crate::catalog::epoch_owner(zone.apex()) {
+            Some(owner) => Self::at(zone, &owner),
+            None => Ok(Self::default()),
+        }
+    }
+
+    fn at(zone: &Zone, owner: &Name) -> Result<Self, BadEpoch> {
+        let Some(set) = zone.rrset(owner, Rtype::TXT) else {
+            return Ok(Self::default());
+        };
+        let bad = |found: String| BadEpoch {
+            owner: owner.clone(),
+            found,
+        };
+        let (Some(rdata), 1) = (set.first(), set.len()) else {
+            return Err(bad("more than one record".into()));
+        };
+        let strings = txt::parse_text(rdata).ok_or_else(|| bad("what is no text".into()))?;
+        Self::parse(&strings).map_err(bad)
+    }
+
+    /// Reads it out of strings, among which there may be others; what cannot be read otherwise.
+    pub(super) fn parse(strings: &[&str]) -> Result<Self, String> {
+        let mut epoch = Self::default();
+        let mut seen: Vec<&str> = Vec::new();
+        for string in strings {
+            let Some((key @ ("epoch" | "writer" | "since"), value)) = string.split_once('=') else {
+                continue;
+            };
+            let bad = || format!("\"{string}\"");
+            if seen.contains(&key) {
+                return Err(bad());
+            }
+            seen.push(key);
+            match key {
+                "epoch" => epoch.number = number(value).filter(|n| *n > 0).ok_or_else(bad)?,
+                "writer" => epoch.writer = Some(SiteName::new(value).map_err(|_| bad())?),
+                _ => epoch.since = Some(Serial(number(value).ok_or_else(bad)?)),
+            }
+        }
+        // The first one is the founder's, and all others somebody's.
+        match (epoch.number, &epoch.writer) {
+            (1, None) | (2.., Some(_)) => Ok(epoch),
+            (1, Some(_)) => Err("a writer without an epoch".into()),
+            _ => Err("an epoch without a writer".into()),
+        }
+    }
+
+    /// How it is written; nothing at all in the first epoch.
+    pub fn strings(&self) -> Vec<String> {
+        let Some(writer) = &self.writer else {
+            return Vec::new();
+        };
+        let mut strings = vec![format!("epoch={}", self.number), format!("writer={writer}")];
+        strings.extend(self.since.map(|since| format!("since={since}")));
+        strings
+    }
+}
+
+/// A number as it is written here, and in no other way: no sign, no leading zero.
+fn number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|n: &u32| n.to_string() == text)
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "epoch {}", self.number)?;
+        match &self.writer {
+            Some(writer) => write!(f, " of {writer}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An epoch that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the epoch at {} cannot be read: expected one TXT record with \"epoch=<number from 2>\" \"writer=<site>\", found {found}",
+    .owner.fmt_with_dot()
+)]
+pub struct BadEpoch {
+    /// Where it stands.
+    pub owner: Name,
+    /// What was found there.
+    pub found: String,
+}
