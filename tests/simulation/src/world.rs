@@ -19,6 +19,7 @@ use zonemesh_zone::{Diff, Editor, Name, Record, Serial, SerialExt, Zone};
 use zonemesh_mesh::core::*;
 
 mod disk;
+mod faults;
 mod host;
 mod look;
 mod made;
@@ -28,11 +29,11 @@ mod requests;
 mod run;
 
 use self::disk::Job;
-pub use self::disk::{Disk, Stored};
+pub use self::disk::{Backup, Disk, Key, Stored};
 pub use self::host::{Foreign, Host, Members};
 pub use self::made::*;
-use self::network::Ask;
 pub use self::network::Net;
+use self::network::{Ask, Asked};
 use self::queue::{Event, Queue};
 
 /// The wall clock when the simulation starts.
@@ -53,14 +54,20 @@ pub struct World {
     /// Whether happenings are neither logged nor kept, for meshes so large that nobody could read it.
     pub quiet: bool,
     queue: Queue,
+    /// Who hangs, and what waits for them meanwhile.
+    hung: BTreeMap<String, Vec<Event>>,
+    /// Requests that wait at somebody who hangs, and that who asked has not given up.
+    open: BTreeSet<u64>,
     /// Who was last seen at an address; asked again when that is not true any longer.
     places: HashMap<IpAddr, String>,
     /// The list of members that a site was told last: sites that are told the same share one.
     told: Arc<Members>,
     /// How often what sites serve, or which of them run, has changed.
     changes: u64,
-    /// The last number of a request.
+    /// The last number that was given to anything.
     next: RequestId,
+    /// How many keys were made.
+    keys: u32,
     random: u64,
 }
 
@@ -79,10 +86,13 @@ impl World {
             log: Vec::new(),
             quiet: false,
             queue: Queue::default(),
+            hung: BTreeMap::new(),
+            open: BTreeSet::new(),
             places: HashMap::new(),
             told: Arc::default(),
             changes: 0,
             next: 1,
+            keys: 0,
             random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
         }
     }
@@ -105,11 +115,9 @@ impl World {
 
     /// A machine that is not started yet; `site-a` is the catalog primary.
     pub fn add_host(&mut self, host: &str, zones: Vec<ZoneSpec>) {
-        // Numbers from 1: a host has 10.x.y.z, and its number is in its key.
+        // Numbers from 1: a host has 10.x.y.z.
         let number = self.hosts.len() as u32 + 1;
         let [_, x, y, z] = number.to_be_bytes();
-        let mut pin = [0; 32];
-        pin[..4].copy_from_slice(&number.to_be_bytes());
         let role = if host == "site-a" {
             Role::CatalogPrimary
         } else {
@@ -121,7 +129,7 @@ impl World {
             dot: Some(853),
             doq: None,
             dns: None,
-            pins: vec![KeyPin(pin)],
+            pins: vec![self.new_key()],
             role,
             engine: "zonemesh/0.1.0".to_owned(),
             failure_domain: None,
@@ -146,6 +154,14 @@ impl World {
         self.put_host(host, site, settings);
     }
 
+    /// A key that nobody has had.
+    pub(super) fn new_key(&mut self) -> KeyPin {
+        self.keys += 1;
+        let mut pin = [0; 32];
+        pin[..4].copy_from_slice(&self.keys.to_be_bytes());
+        KeyPin(pin)
+    }
+
     /// A machine with any settings, that is not started yet.
     pub fn put_host(&mut self, host: &str, site: Site, settings: Settings) {
         self.hosts
@@ -165,7 +181,7 @@ impl World {
         self.host(host).core.as_mut().expect("the site runs")
     }
 
-    /// The time.
+    /// The time, as a clock that is right has it.
     pub fn clock(&self) -> Now {
         Now {
             mono: self.now,
@@ -175,9 +191,10 @@ impl World {
 
     /// Starts a site with what is on its disk.
     pub fn start(&mut self, host: &str) {
-        let (seed, now) = (self.random(), self.clock());
+        let (seed, now) = (self.random(), self.clock_of(host));
         let state = self.host(host);
         assert!(state.core.is_none(), "{host} runs already");
+        state.off = false;
         let held = state.disk.held();
         let (core, outputs) = Core::new(state.settings.clone(), held, seed, now);
         state.core = Some(core);
@@ -187,22 +204,9 @@ impl World {
         self.arm(host);
     }
 
-    /// Kills a site: what its disk has not finished is lost.
-    pub fn kill(&mut self, host: &str) {
-        self.host(host).stop();
-        self.changes += 1;
-        self.note(host, "is killed");
-    }
-
-    /// Kills a site and starts it at once.
-    pub fn restart(&mut self, host: &str) {
-        self.kill(host);
-        self.start(host);
-    }
-
     /// Changes the configuration of a site that runs.
     pub fn configure(&mut self, host: &str, change: impl FnOnce(&mut Settings)) {
-        let now = self.clock();
+        let now = self.clock_of(host);
         let state = self.host(host);
         change(&mut state.settings);
         let settings = state.settings.clone();

@@ -31,10 +31,97 @@ pub(super) enum Job {
     Remove(Name),
 }
 
-/// # Disk
+/// A copy of a disk, and of the key on it.
+#[derive(Clone)]
+pub struct Backup {
+    disk: Disk,
+    pins: Vec<KeyPin>,
+    /// When it was made.
+    pub at: Duration,
+}
+
+/// What becomes of a site's key when its disk is emptied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Key {
+    /// The key lies elsewhere.
+    Kept,
+    /// A new key is made, which nobody knows.
+    Lost,
+}
+
+/// # Disks
 impl World {
+    /// Leaves no space on a site's disk: nothing new can be made durable, what is there can be read.
+    pub fn fill_disk(&mut self, host: &str) {
+        self.host(host).full = true;
+        self.note(host, "has a full disk");
+    }
+
+    /// Frees space on a site's disk.
+    pub fn free_disk(&mut self, host: &str) {
+        self.host(host).full = false;
+        self.note(host, "has space on its disk again");
+    }
+
+    /// Lets a site's disk hang: what it is asked to do waits, and the site does not.
+    pub fn hang_disk(&mut self, host: &str) {
+        self.host(host).stuck.get_or_insert_default();
+        self.note(host, "has a disk that hangs");
+    }
+
+    /// Lets a disk that hangs go on.
+    pub fn resume_disk(&mut self, host: &str) {
+        let waiting = self.host(host).stuck.take();
+        self.note(host, "has a disk that goes on");
+        for job in waiting.unwrap_or_default() {
+            self.do_on_disk(host, job);
+        }
+    }
+
+    /// Empties a site's disk, which stops it if it runs.
+    pub fn empty_disk(&mut self, host: &str, key: Key) {
+        if self.host(host).core.is_some() {
+            self.kill(host);
+        }
+        if key == Key::Lost {
+            let pins = vec![self.new_key()];
+            self.host(host).show(pins);
+        }
+        let state = self.host(host);
+        state.disk = Disk::default();
+        state.published.clear();
+        self.note(host, &format!("has an empty disk, and its key is {key:?}"));
+    }
+
+    /// Copies a site's disk as it is at this moment.
+    pub fn copy_disk(&self, host: &str) -> Backup {
+        let state = &self.hosts[host];
+        Backup {
+            disk: state.disk.clone(),
+            pins: state.site.pins.clone(),
+            at: self.now,
+        }
+    }
+
+    /// Puts back a copy of a site's disk, which stops it if it runs. What it served since then is not held against it.
+    pub fn restore_disk(&mut self, host: &str, backup: &Backup) {
+        if self.host(host).core.is_some() {
+            self.kill(host);
+        }
+        let state = self.host(host);
+        state.disk = backup.disk.clone();
+        state.show(backup.pins.clone());
+        state.published.clear();
+        let age = self.now - backup.at;
+        self.note(host, &format!("has its disk of {age:?} ago"));
+    }
+
     pub(super) fn do_on_disk(&mut self, host: &str, job: Job) {
-        let slow = self.host(host).slow_disk;
+        let state = self.host(host);
+        if let Some(waiting) = &mut state.stuck {
+            return waiting.push(job);
+        }
+        let slow = state.slow_disk.max(1) * u64::from(state.slowness);
         let took = Duration::from_micros(100 + self.below(slow * 1000));
         let now = self.now;
         let state = self.host(host);
@@ -52,20 +139,24 @@ impl World {
 
     pub(super) fn store(&mut self, host: &str, job: Job) {
         let state = self.host(host);
+        if let Some(waiting) = &mut state.stuck {
+            return waiting.push(job);
+        }
         match job {
             Job::Commit(commit, versions, also) => {
-                let result = match state.failing_commits.checked_sub(1) {
-                    Some(left) => {
-                        state.failing_commits = left;
-                        Err("no space left on device".to_owned())
-                    }
-                    None => state.disk.commit(versions, also),
+                let failing = state.failing_commits > 0;
+                state.failing_commits = state.failing_commits.saturating_sub(1);
+                let result = match failing || state.full {
+                    true => Err("no space left on device".to_owned()),
+                    false => state.disk.commit(versions, also),
                 };
                 if let Err(why) = &result {
                     self.note(host, &format!("commit {commit}: {why}"));
                 }
                 self.input(host, Input::Committed { commit, result });
             }
+            // What cannot be noted is lost, as in the product.
+            _ if state.full => {}
             Job::Keep(apex, expires_at, last_refresh) => {
                 if let Some(stored) = state.disk.zones.get_mut(&apex) {
                     (stored.expires_at, stored.last_refresh) = (expires_at, last_refresh);

@@ -16,6 +16,16 @@ pub struct Host {
     pub failing_commits: u32,
     /// How long the disk takes at most, in milliseconds.
     pub slow_disk: u64,
+    /// Whether commits fail for want of space.
+    pub(super) full: bool,
+    /// What the disk was asked to do since it hangs; none while it does not.
+    pub(super) stuck: Option<Vec<Job>>,
+    /// How many times as long everything takes.
+    pub(super) slowness: u32,
+    /// By how many seconds its wall clock is wrong.
+    pub(super) skew: i64,
+    /// Whether it has no power.
+    pub(super) off: bool,
     /// What it answers with, and Unix time until which it may.
     pub served: BTreeMap<Name, (Option<Zone>, Option<i64>)>,
     /// What each zone that it serves is to it.
@@ -67,6 +77,11 @@ impl Host {
             disk: Disk::default(),
             failing_commits: 0,
             slow_disk: 3,
+            full: false,
+            stuck: None,
+            slowness: 1,
+            skew: 0,
+            off: false,
             served: BTreeMap::new(),
             specs: BTreeMap::new(),
             members: Arc::default(),
@@ -82,6 +97,14 @@ impl Host {
         }
     }
 
+    /// Has other keys from now on, and says so when it starts.
+    pub(super) fn show(&mut self, pins: Vec<KeyPin>) {
+        if let Some(mesh) = &mut self.settings.mesh {
+            mesh.me.site.pins = pins.clone();
+        }
+        self.site.pins = pins;
+    }
+
     /// Forgets what is in memory only.
     pub(super) fn stop(&mut self) {
         self.core = None;
@@ -89,6 +112,7 @@ impl Host {
         self.served.clear();
         self.journal.clear();
         self.disk_free = Duration::ZERO;
+        self.stuck = self.stuck.take().map(|_| Vec::new());
         self.wake = None;
     }
 

@@ -1,9 +1,9 @@
-//! Requests and their answers, delayed, lost and doubled; each end must be whom the other was told to expect.
+//! Requests and their answers, delayed, overtaken, lost and doubled; each end must be whom the other was told to expect.
+//!
+//! A request that is lost, or whose answer is, ends for who asked when its patience does; whoever hears of it late all the same
+//! acts on it, and what it then answers is heard by nobody.
 
 use super::*;
-
-/// How long a request waits for an answer that does not come.
-const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What the network does to messages.
 #[derive(Default)]
@@ -12,8 +12,16 @@ pub struct Net {
     pub loss: u64,
     /// Of a thousand messages, how many come twice.
     pub duplicates: u64,
-    /// Who does not reach whom, one way.
+    /// Of a thousand NOTIFYs, how many come once more, up to ten minutes later: whoever has started anew by then hears them.
+    pub stale: u64,
+    /// Of a thousand messages, how many take up to ten times as long as the slowest, so that others overtake them.
+    pub overtaken: u64,
+    /// Who does not reach whom, one way: neither requests nor answers arrive.
     pub cut: BTreeSet<(String, String)>,
+    /// Whose requests do not reach whom, one way; whose answers do.
+    pub cut_requests: BTreeSet<(String, String)>,
+    /// Whose answers do not reach whom, one way: requests take effect, and who asked does not hear of it.
+    pub cut_answers: BTreeSet<(String, String)>,
     /// Longest delay of a message, in milliseconds.
     pub slowest: u64,
 }
@@ -27,7 +35,100 @@ pub(super) enum Ask {
     Update(Update),
 }
 
-/// # Network
+/// What a peer answers.
+pub(super) enum Answer {
+    Zone(Got, Option<u32>),
+    Heard,
+    Serial(Option<Serial>),
+}
+
+/// A request under way.
+#[derive(Clone)]
+pub(super) struct Asked {
+    pub(super) from: String,
+    /// Of the site that asks: what it asked before it stopped is void.
+    pub(super) epoch: u64,
+    pub(super) to: String,
+    /// Whom it believes that it asks.
+    pub(super) as_peer: PeerId,
+    pub(super) ask: Ask,
+    pub(super) at: Duration,
+    /// To tell it from others while it waits at somebody who hangs.
+    pub(super) number: u64,
+    /// Whether nobody waits for an answer any longer.
+    pub(super) given_up: bool,
+}
+
+impl Ask {
+    /// How long who asks waits for an answer, as in the product.
+    fn patience(&self) -> Duration {
+        match self {
+            Self::Transfer { .. } => Duration::from_secs(10),
+            Self::Notify { .. } | Self::Probe | Self::Update(_) => Duration::from_secs(4),
+        }
+    }
+
+    /// What the core of who asked hears; nothing of an update, whose outcome shows in the directory.
+    fn outcome(&self, peer: &PeerId, result: Result<Answer, Failure>) -> Option<Input> {
+        let peer = peer.clone();
+        match self.clone() {
+            Self::Transfer { apex, .. } => {
+                let (result, expire) = match result {
+                    Ok(Answer::Zone(got, expire)) => (Ok(got), expire),
+                    Ok(_) => return None,
+                    Err(failure) => (Err(failure), None),
+                };
+                Some(Input::Transferred {
+                    apex,
+                    from: peer,
+                    result,
+                    expire,
+                })
+            }
+            Self::Notify { apex, serial } => Some(Input::Notified {
+                to: peer,
+                apex,
+                serial,
+                result: result.map(|_| ()),
+            }),
+            Self::Probe => {
+                let result = result.map(|answer| match answer {
+                    Answer::Serial(serial) => serial,
+                    Answer::Zone(..) | Answer::Heard => None,
+                });
+                Some(Input::Probed { peer, result })
+            }
+            Self::Update(_) => None,
+        }
+    }
+}
+
+impl Asked {
+    /// When who asked gives up.
+    pub(super) fn deadline(&self) -> Duration {
+        self.at + self.ask.patience()
+    }
+}
+
+/// Why nothing came back: nobody was reached.
+pub(super) fn unreachable(message: &str) -> Failure {
+    Failure {
+        message: message.to_owned(),
+        unreachable: true,
+        lacks: false,
+    }
+}
+
+/// Why nothing came back: somebody refused.
+fn refused(message: &str, lacks: bool) -> Failure {
+    Failure {
+        message: message.to_owned(),
+        unreachable: false,
+        lacks,
+    }
+}
+
+/// # Links
 impl World {
     /// Lets no message come from one site to another.
     pub fn cut(&mut self, from: &str, to: &str) {
@@ -40,19 +141,87 @@ impl World {
         self.cut(other, one);
     }
 
-    pub(super) fn delay(&mut self) -> Duration {
-        let slowest = self.net.slowest * 1000;
-        Duration::from_micros(200 + self.below(slowest))
+    /// Loses what one site asks another for. The other can ask it.
+    pub fn cut_requests(&mut self, from: &str, to: &str) {
+        let link = (from.to_owned(), to.to_owned());
+        self.net.cut_requests.insert(link);
     }
 
-    pub(super) fn lost(&mut self, from: &str, to: &str) -> bool {
-        let cut = self.net.cut.contains(&(from.to_owned(), to.to_owned()));
-        self.below(1000) < self.net.loss || cut
+    /// Loses what one site answers another, after it has done what it was asked for.
+    pub fn cut_answers(&mut self, from: &str, to: &str) {
+        let link = (from.to_owned(), to.to_owned());
+        self.net.cut_answers.insert(link);
     }
 
+    /// Cuts a site off from all others.
+    pub fn isolate(&mut self, host: &str) {
+        let names = self.hosts.keys().chain(self.foreign.keys());
+        let others: Vec<String> = names.filter(|name| *name != host).cloned().collect();
+        for other in others {
+            self.cut_both(host, &other);
+        }
+    }
+
+    /// Lets the link between two sites go down at once, and up and down in turn each time so many milliseconds have passed:
+    /// so many times down, in the end up.
+    pub fn flap(&mut self, one: &str, other: &str, millis: u64, times: u32) {
+        for turn in 0..times * 2 {
+            let event = Event::Link {
+                one: one.to_owned(),
+                other: other.to_owned(),
+                up: turn % 2 == 1,
+            };
+            self.at(self.now + Duration::from_millis(millis) * turn, event);
+        }
+    }
+
+    /// Mends all links. What the network does to messages otherwise stays.
+    pub fn heal_links(&mut self) {
+        self.net.cut.clear();
+        self.net.cut_requests.clear();
+        self.net.cut_answers.clear();
+    }
+
+    pub(super) fn link(&mut self, one: String, other: String, up: bool) {
+        if up {
+            self.net.cut.remove(&(one.clone(), other.clone()));
+            self.net.cut.remove(&(other, one));
+        } else {
+            self.cut_both(&one, &other);
+        }
+    }
+}
+
+/// # Messages
+impl World {
+    /// How long a message takes.
+    fn delay(&mut self, from: &str, to: &str) -> Duration {
+        let slowest = self.net.slowest.max(1) * 1000;
+        let slowest = match self.below(1000) < self.net.overtaken {
+            true => slowest * 10,
+            false => slowest,
+        };
+        let took = Duration::from_micros(200 + self.below(slowest));
+        let slowness = |host: &str| self.hosts.get(host).map_or(1, |host| host.slowness);
+        took * slowness(from).max(slowness(to))
+    }
+
+    fn lost(&mut self, from: &str, to: &str, answer: bool) -> bool {
+        let lost = self.below(1000) < self.net.loss;
+        let some = match answer {
+            true => &self.net.cut_answers,
+            false => &self.net.cut_requests,
+        };
+        if self.net.cut.is_empty() && some.is_empty() {
+            return lost;
+        }
+        let link = (from.to_owned(), to.to_owned());
+        lost || self.net.cut.contains(&link) || some.contains(&link)
+    }
+
+    /// Sends a request of a site.
     pub(super) fn ask(&mut self, host: &str, to: PeerId, kind: &'static str, ask: Ask) {
         *self.host(host).sent.entry(kind).or_default() += 1;
-        let epoch = self.hosts[host].epoch;
         let target = match &to {
             PeerId::Foreign(name) => Ok(name.clone()),
             PeerId::Site(site) => match self.hosts[host].members.named(site).cloned() {
@@ -64,37 +233,41 @@ impl World {
                 Some(member) => self.route(&member),
             },
         };
+        let mut asked = Asked {
+            from: host.to_owned(),
+            epoch: self.hosts[host].epoch,
+            to: String::new(),
+            as_peer: to,
+            ask,
+            at: self.now,
+            number: 0,
+            given_up: false,
+        };
         match target {
-            Err(message) => self.fail(
-                host,
-                epoch,
-                &to,
-                &ask,
-                &message,
-                Duration::from_millis(1),
-                true,
-            ),
-            Ok(target) if self.lost(host, &target) => {
-                self.fail(host, epoch, &to, &ask, "no answer in time", TIMEOUT, true);
-            }
+            Err(message) => self.answer(asked, Err(unreachable(&message))),
             Ok(target) => {
-                let copies = if self.below(1000) < self.net.duplicates {
-                    2
-                } else {
-                    1
-                };
-                for _ in 0..copies {
-                    let at = self.now + self.delay();
-                    let event = Event::Request {
-                        from: host.to_owned(),
-                        epoch,
-                        to: target.clone(),
-                        as_peer: to.clone(),
-                        ask: ask.clone(),
-                    };
-                    self.at(at, event);
-                }
+                asked.to = target;
+                self.send(asked);
             }
+        }
+    }
+
+    fn send(&mut self, asked: Asked) {
+        if self.lost(&asked.from, &asked.to, false) {
+            return self.give_up(asked);
+        }
+        let again = self.below(1000) < self.net.duplicates;
+        if matches!(asked.ask, Ask::Notify { .. }) && self.below(1000) < self.net.stale {
+            let late = Asked {
+                given_up: true,
+                ..asked.clone()
+            };
+            let at = self.now + Duration::from_millis(self.below(600_000));
+            self.at(at, Event::Request(late));
+        }
+        for asked in std::iter::repeat_n(asked, if again { 2 } else { 1 }) {
+            let at = self.now + self.delay(&asked.from, &asked.to);
+            self.at(at, Event::Request(asked));
         }
     }
 
@@ -117,226 +290,130 @@ impl World {
         Err(format!("{}: nobody is there", member.name))
     }
 
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn fail(
-        &mut self,
-        host: &str,
-        epoch: u64,
-        from: &PeerId,
-        ask: &Ask,
-        message: &str,
-        after: Duration,
-        unreachable: bool,
-    ) {
-        let failure = Failure {
-            message: message.to_owned(),
-            unreachable,
-            lacks: false,
-        };
-        let input = match ask.clone() {
-            Ask::Transfer { apex, .. } => Input::Transferred {
-                apex,
-                from: from.clone(),
-                result: Err(failure),
-                expire: None,
-            },
-            Ask::Notify { apex, serial } => Input::Notified {
-                to: from.clone(),
-                apex,
-                serial,
-                result: Err(failure),
-            },
-            Ask::Probe => Input::Probed {
-                peer: from.clone(),
-                result: Err(failure),
-            },
-            Ask::Update(_) => return,
-        };
-        let at = self.now + after;
-        self.at(
-            at,
-            Event::Input {
-                host: host.to_owned(),
-                epoch,
+    /// Sends back what came of a request.
+    pub(super) fn answer(&mut self, asked: Asked, result: Result<Answer, Failure>) {
+        if asked.given_up {
+            return;
+        }
+        if self.lost(&asked.to, &asked.from, true) {
+            return self.give_up(asked);
+        }
+        let at = self.now + self.delay(&asked.to, &asked.from);
+        if at > asked.deadline() {
+            return self.give_up(asked);
+        }
+        self.tell(at, asked, result);
+    }
+
+    /// Nothing will come back.
+    pub(super) fn give_up(&mut self, asked: Asked) {
+        let at = asked.deadline().max(self.now);
+        self.tell(at, asked, Err(unreachable("no answer in time")));
+    }
+
+    fn tell(&mut self, at: Duration, asked: Asked, result: Result<Answer, Failure>) {
+        if asked.given_up {
+            return;
+        }
+        if let Some(input) = asked.ask.outcome(&asked.as_peer, result) {
+            let event = Event::Input {
+                host: asked.from,
+                epoch: asked.epoch,
                 input: Box::new(input),
-            },
-        );
+            };
+            self.at(at, event);
+        }
     }
 
     /// A request arrives.
-    pub(super) fn serve(&mut self, from: &str, epoch: u64, to: &str, as_peer: PeerId, ask: Ask) {
-        if let Some(foreign) = self.foreign.get_mut(to) {
-            let input = match ask.clone() {
-                Ask::Transfer { apex, have } => {
-                    let result = match (foreign.zones.get(&apex), have) {
-                        (None, _) => Err(Failure {
-                            message: "NOTAUTH".to_owned(),
-                            unreachable: false,
-                            lacks: true,
-                        }),
-                        (Some(zone), Some(have)) if !zone.serial().is_after(have.serial()) => {
-                            Ok(Got::UpToDate {
-                                serial: zone.serial(),
-                            })
-                        }
-                        (Some(zone), _) => Ok(Got::Full(zone.clone())),
-                    };
-                    Input::Transferred {
-                        apex,
-                        from: as_peer,
-                        result,
-                        expire: None,
-                    }
-                }
-                Ask::Notify { apex, serial } => {
-                    foreign.notified.push((apex.clone(), serial));
-                    Input::Notified {
-                        to: as_peer,
-                        apex,
-                        serial,
-                        result: Ok(()),
-                    }
-                }
-                Ask::Probe | Ask::Update(_) => return,
-            };
-            return self.answer(from, epoch, to, input);
+    pub(super) fn serve(&mut self, asked: Asked) {
+        if let Some(foreign) = self.foreign.get_mut(&asked.to) {
+            if let Some(result) = foreign.serve(&asked.ask) {
+                self.answer(asked, result);
+            }
+            return;
         }
-        let Some(state) = self.hosts.get(to).filter(|state| state.core.is_some()) else {
-            let what = "connection refused";
-            return self.fail(
-                from,
-                epoch,
-                &as_peer,
-                &ask,
-                what,
-                Duration::from_millis(2),
-                true,
-            );
-        };
-        let (asker, answerer) = (self.hosts[from].site.clone(), state.site.clone());
+        match self.hosts.get(&asked.to) {
+            Some(host) if host.off => return self.give_up(asked),
+            Some(host) if host.core.is_some() => {}
+            _ => return self.answer(asked, Err(unreachable("connection refused"))),
+        }
         // Mutual authentication: each must be whom the other was told to expect.
-        let expected = match &as_peer {
-            PeerId::Site(name) => self.hosts[from].members.named(name),
+        let genuine = match &asked.as_peer {
+            PeerId::Site(name) => self.hosts[&asked.from].members.named(name),
             PeerId::Foreign(_) => None,
         };
-        let genuine = expected
-            .is_some_and(|member| answerer.pins.iter().any(|pin| member.pins.contains(pin)));
-        let asker = self.identify(to, asker.pins[0]);
-        let (Ok(asker), true) = (asker, genuine) else {
-            let what = "refused: not a member";
-            return self.fail(
-                from,
-                epoch,
-                &as_peer,
-                &ask,
-                what,
-                Duration::from_millis(5),
-                false,
-            );
+        let shown = &self.hosts[&asked.to].site.pins;
+        let genuine =
+            genuine.is_some_and(|member| shown.iter().any(|pin| member.pins.contains(pin)));
+        let pin = self.hosts[&asked.from].site.pins[0];
+        let result = match self.identify(&asked.to, pin) {
+            Ok(asker) if genuine => self.serve_member(&asked, asker),
+            _ => Some(Err(refused("refused: not a member", false))),
         };
+        if let Some(result) = result {
+            self.answer(asked, result);
+        }
+    }
+
+    /// What a site answers a member of its mesh.
+    fn serve_member(&mut self, asked: &Asked, asker: SiteName) -> Option<Result<Answer, Failure>> {
+        let to = asked.to.as_str();
+        let wall = self.clock_of(to).wall;
         let state = &self.hosts[to];
-        let wall = self.clock().wall;
-        let input = match ask.clone() {
+        match asked.ask.clone() {
             Ask::Transfer { apex, have } => {
                 let served = state.served.get(&apex);
-                let expire = served
-                    .and_then(|(_, at)| *at)
-                    .map(|at| (at - wall).max(0) as u32);
-                let result = match served.and_then(|(zone, _)| zone.clone()) {
-                    None => Err(Failure {
-                        message: "SERVFAIL: not held".to_owned(),
-                        unreachable: false,
-                        lacks: true,
-                    }),
-                    Some(zone) => Ok(state.differences(&zone, have)),
-                };
-                Input::Transferred {
-                    apex,
-                    from: as_peer,
-                    result,
-                    expire,
-                }
+                let expire = served.and_then(|(_, at)| *at);
+                let expire = expire.map(|at| (at - wall).clamp(0, i64::from(u32::MAX)) as u32);
+                let zone = served.and_then(|(zone, _)| zone.clone());
+                Some(match zone {
+                    None => Err(refused("SERVFAIL: not held", true)),
+                    Some(zone) => Ok(Answer::Zone(state.differences(&zone, have), expire)),
+                })
             }
             Ask::Notify { apex, serial } => {
                 let heard = Input::Notify {
-                    apex: apex.clone(),
+                    apex,
                     serial: Some(serial),
                     from: PeerId::Site(asker),
                 };
                 self.input(to, heard);
-                Input::Notified {
-                    to: as_peer,
-                    apex,
-                    serial,
-                    result: Ok(()),
-                }
+                Some(Ok(Answer::Heard))
             }
             Ask::Probe => {
-                let served = state
-                    .served
-                    .get(&directory())
-                    .and_then(|(zone, _)| zone.as_ref());
-                Input::Probed {
-                    peer: as_peer,
-                    result: Ok(served.map(Zone::serial)),
-                }
+                let served = state.served.get(&directory());
+                let zone = served.and_then(|(zone, _)| zone.as_ref());
+                Some(Ok(Answer::Serial(zone.map(Zone::serial))))
             }
             Ask::Update(update) => {
                 if let Err(why) = self.apply_update(to, &update, SiteIdentity::Member(asker)) {
+                    let from = &asked.from;
                     self.note(to, &format!("refuses an update of {from}: {why}"));
                 }
-                return;
+                None
             }
-        };
-        self.answer(from, epoch, to, input);
-    }
-
-    pub(super) fn answer(&mut self, to: &str, epoch: u64, from: &str, input: Input) {
-        if self.lost(from, to) {
-            let failure = Failure {
-                message: "no answer in time".to_owned(),
-                unreachable: true,
-                lacks: false,
-            };
-            let input = match input {
-                Input::Transferred { apex, from, .. } => Input::Transferred {
-                    apex,
-                    from,
-                    result: Err(failure),
-                    expire: None,
-                },
-                Input::Notified {
-                    to, apex, serial, ..
-                } => Input::Notified {
-                    to,
-                    apex,
-                    serial,
-                    result: Err(failure),
-                },
-                Input::Probed { peer, .. } => Input::Probed {
-                    peer,
-                    result: Err(failure),
-                },
-                other => other,
-            };
-            let at = self.now + TIMEOUT;
-            return self.at(
-                at,
-                Event::Input {
-                    host: to.to_owned(),
-                    epoch,
-                    input: Box::new(input),
-                },
-            );
         }
-        let at = self.now + self.delay();
-        self.at(
-            at,
-            Event::Input {
-                host: to.to_owned(),
-                epoch,
-                input: Box::new(input),
-            },
-        );
+    }
+}
+
+impl Foreign {
+    /// What it answers; nothing to what it does not know.
+    fn serve(&mut self, ask: &Ask) -> Option<Result<Answer, Failure>> {
+        match ask.clone() {
+            Ask::Transfer { apex, have } => Some(match (self.zones.get(&apex), have) {
+                (None, _) => Err(refused("NOTAUTH", true)),
+                (Some(zone), Some(have)) if !zone.serial().is_after(have.serial()) => {
+                    let serial = zone.serial();
+                    Ok(Answer::Zone(Got::UpToDate { serial }, None))
+                }
+                (Some(zone), _) => Ok(Answer::Zone(Got::Full(zone.clone()), None)),
+            }),
+            Ask::Notify { apex, serial } => {
+                self.notified.push((apex, serial));
+                Some(Ok(Answer::Heard))
+            }
+            Ask::Probe | Ask::Update(_) => None,
+        }
     }
 }

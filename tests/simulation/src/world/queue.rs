@@ -11,12 +11,14 @@ pub(super) enum Event {
         input: Box<Input>,
     },
     /// A request arrives.
-    Request {
-        from: String,
-        epoch: u64,
-        to: String,
-        as_peer: PeerId,
-        ask: Ask,
+    Request(Asked),
+    /// Who asked somebody that hangs gives up.
+    GiveUp(Asked),
+    /// A link goes up or down.
+    Link {
+        one: String,
+        other: String,
+        up: bool,
     },
     /// A disk has done a job; void when the site has stopped meanwhile.
     Disk { host: String, epoch: u64, job: Job },

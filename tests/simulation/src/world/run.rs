@@ -30,7 +30,12 @@ impl World {
 
     /// Tells the core of a site of something, and does what it wants done.
     pub fn input(&mut self, host: &str, input: Input) {
-        let now = self.clock();
+        if let Some(waiting) = self.hung.get_mut(host) {
+            let epoch = self.hosts[host].epoch;
+            let (host, input) = (host.to_owned(), Box::new(input));
+            return waiting.push(Event::Input { host, epoch, input });
+        }
+        let now = self.clock_of(host);
         let outputs = self.core(host).handle(input, now);
         self.perform(host, outputs);
         self.arm(host);
@@ -129,19 +134,18 @@ impl World {
     }
 
     pub(super) fn happen(&mut self, event: Event) {
+        let Some(event) = self.unless_hung(event) else {
+            return;
+        };
         match event {
             Event::Input { host, epoch, input } => {
                 if self.hosts[&host].core.is_some() && self.hosts[&host].epoch == epoch {
                     self.input(&host, *input);
                 }
             }
-            Event::Request {
-                from,
-                epoch,
-                to,
-                as_peer,
-                ask,
-            } => self.serve(&from, epoch, &to, as_peer, ask),
+            Event::Request(asked) => self.serve(asked),
+            Event::GiveUp(asked) => self.given_up(asked),
+            Event::Link { one, other, up } => self.link(one, other, up),
             Event::Disk { host, epoch, job } => {
                 if self.hosts[&host].core.is_some() && self.hosts[&host].epoch == epoch {
                     self.store(&host, job);
