@@ -6,6 +6,7 @@
 // What is not as a test has set it up ends the test.
 #![allow(clippy::unwrap_used)]
 
+pub mod prepared;
 mod world;
 
 pub use self::world::*;
