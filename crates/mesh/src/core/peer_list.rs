@@ -34,6 +34,25 @@ impl PeerList {
         first.into_iter().chain(rest).chain(&self.more)
     }
 
+    /// How many places it has. One who goes before the others leaves a place empty.
+    pub(super) fn slots(&self) -> usize {
+        usize::from(self.first.is_some()) + self.shared.0.ordered.len() + self.more.len()
+    }
+
+    /// Who has a place.
+    pub(super) fn slot(&self, slot: usize) -> Option<&PeerId> {
+        let Some(slot) = slot.checked_sub(usize::from(self.first.is_some())) else {
+            return self.first.as_ref();
+        };
+        let shared = &self.shared.0.ordered;
+        match slot.checked_sub(shared.len()) {
+            None => shared
+                .get(slot)
+                .filter(|peer| Some(*peer) != self.first.as_ref()),
+            Some(slot) => self.more.get(slot),
+        }
+    }
+
     /// Who goes before the others.
     pub fn first(&self) -> Option<&PeerId> {
         self.iter().next()

@@ -3,6 +3,7 @@
 
 mod commit;
 mod refresh;
+mod round;
 mod tell;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Soa, Zone};
 
+use self::round::Round;
 use super::{Core, Happening, Held, Now, Output, PeerId, ZoneSpec, ZoneView};
 
 /// One zone at this site.
@@ -36,7 +38,7 @@ struct Refresh {
     /// When to ask next; none at a primary.
     at: Option<Duration>,
     /// The source that is being asked, and those that come after it.
-    asking: Option<(PeerId, Vec<PeerId>)>,
+    asking: Option<(PeerId, Round)>,
     /// Something came in between: ask again, and this one first.
     again: Option<Option<PeerId>>,
     /// Rounds without success, one after the other.

@@ -2,6 +2,7 @@
 
 use zonemesh_zone::{Name, Rcode};
 
+use super::Round;
 use crate::core::{
     Answer, CommitId, Core, Happening, NewVersion, Now, Output, PendingCommit, Reply,
 };
@@ -112,7 +113,7 @@ impl Core {
             match version.from {
                 Some(from) => {
                     let why = format!("could not be stored: {message}");
-                    self.try_next(&apex, from, Vec::new(), why, now);
+                    self.try_next(&apex, from, Round::over(), why, now);
                 }
                 None => self.give_up_hosting(&apex),
             }

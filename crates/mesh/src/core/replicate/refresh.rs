@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
 
+use super::Round;
 use crate::core::{Core, Failure, Got, Happening, NewVersion, Now, Output, PeerId};
 
 /// No zone goes longer without a question, whatever its SOA says: one with a refresh of months would be forgotten.
@@ -49,6 +50,7 @@ impl Core {
 
     /// Asks the sources of a zone, `first` before the others.
     pub(in crate::core) fn refresh(&mut self, apex: &Name, first: Option<PeerId>, now: Now) {
+        let random = self.random();
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
@@ -61,35 +63,43 @@ impl Core {
             entry.refresh.again = Some(first);
             return;
         }
-        // Whoever tells of news is asked for them only if it is one of those whom the zone is taken from.
-        let mut sources: Vec<PeerId> = first.into_iter().collect();
-        sources.retain(|peer| entry.spec.sources.contains(peer));
-        for source in entry.spec.sources.iter() {
-            if !sources.contains(source) {
-                sources.push(source.clone());
-            }
-        }
-        // Peers that do not answer come last, but are asked: to be down is not for ever.
         let lost = |peer: &PeerId| {
-            self.peers
-                .get(peer)
-                .is_some_and(|peer| peer.lost_since.is_some())
+            let state = self.peers.get(peer);
+            state.is_some_and(|state| state.lost_since.is_some())
         };
-        sources.sort_by_key(|peer| lost(peer));
-        if sources.is_empty() {
+        let mut round = Round::new(entry.spec.sources.clone(), entry.head.is_some(), random);
+        // Whoever tells of news is asked for them only if it is one of those whom the zone is taken from.
+        let first = first.filter(|peer| !lost(peer) && round.begin_with(peer));
+        let Some(from) = first.or_else(|| round.next(lost)) else {
             entry.refresh.nobody_has = true;
             entry.refresh.at = Some(now.mono + self.settings.pace.cap);
             return self.schedule(apex);
-        }
-        let from = sources.remove(0);
+        };
         entry.refresh.unsure = 0;
         entry.refresh.again = None;
         entry.refresh.confirmed = None;
-        self.ask(apex, from, sources);
+        self.ask(apex, from, round);
+    }
+
+    /// Asks the next source of a round; `None` when it is over.
+    fn ask_next(&mut self, apex: &Name, mut round: Round) -> Option<()> {
+        let next = round.next(|peer| {
+            let state = self.peers.get(peer);
+            state.is_some_and(|state| state.lost_since.is_some())
+        });
+        match next {
+            Some(next) => self.ask(apex, next, round),
+            None => {
+                let entry = self.zones.get_mut(apex)?;
+                entry.refresh.unsure += u32::from(round.passed_over());
+                return None;
+            }
+        }
+        Some(())
     }
 
     /// Asks one source, and those that come after it if need be.
-    pub(super) fn ask(&mut self, apex: &Name, from: PeerId, rest: Vec<PeerId>) {
+    pub(super) fn ask(&mut self, apex: &Name, from: PeerId, rest: Round) {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
@@ -188,7 +198,7 @@ impl Core {
         &mut self,
         apex: &Name,
         from: PeerId,
-        rest: Vec<PeerId>,
+        rest: Round,
         got: Got,
         now: Now,
     ) {
@@ -257,7 +267,7 @@ impl Core {
         &mut self,
         apex: &Name,
         from: PeerId,
-        rest: Vec<PeerId>,
+        rest: Round,
         theirs: Serial,
         ours: Serial,
         now: Now,
@@ -273,7 +283,7 @@ impl Core {
 
     /// A source has nothing newer. Only the primary's word is the last one: of the others, one may have a version that it
     /// published just before it was lost.
-    pub(super) fn confirmed(&mut self, apex: &Name, from: PeerId, mut rest: Vec<PeerId>, now: Now) {
+    pub(super) fn confirmed(&mut self, apex: &Name, from: PeerId, rest: Round, now: Now) {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
@@ -285,12 +295,10 @@ impl Core {
         if entry.refresh.confirmed.as_ref().is_none_or(better) {
             entry.refresh.confirmed = Some((from.clone(), told));
         }
-        if rest.is_empty() {
+        if self.ask_next(apex, rest).is_none() {
             let message = "has nothing newer, though a newer version has been shown".to_owned();
-            return self.end_round(apex, from, message, now);
+            self.end_round(apex, from, message, now);
         }
-        let next = rest.remove(0);
-        self.ask(apex, next, rest);
     }
 
     /// A source confirmed or renewed what is held.
@@ -350,7 +358,7 @@ impl Core {
         &mut self,
         apex: &Name,
         from: PeerId,
-        mut rest: Vec<PeerId>,
+        rest: Round,
         message: String,
         now: Now,
     ) {
@@ -358,11 +366,9 @@ impl Core {
             return;
         };
         entry.refresh.errors.insert(from.clone(), message.clone());
-        if rest.is_empty() {
-            return self.end_round(apex, from, message, now);
+        if self.ask_next(apex, rest).is_none() {
+            self.end_round(apex, from, message, now);
         }
-        let next = rest.remove(0);
-        self.ask(apex, next, rest);
     }
 
     /// No source is left to ask, and the primary has not confirmed what is held.
