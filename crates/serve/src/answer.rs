@@ -22,8 +22,10 @@ pub struct View<'v> {
     pub ready: bool,
     /// Whether the client has proved in another way, such as by TSIG, that it is a member.
     pub trusted: bool,
-    /// Seconds since 1970, for cookies and the EXPIRE option.
+    /// Seconds since 1970, for cookies, the EXPIRE option and the heartbeat.
     pub now: u64,
+    /// For how many seconds this site has made no progress, to be told to members.
+    pub stuck: u16,
 }
 
 /// What is to be done with a message.
@@ -88,10 +90,14 @@ fn answer_query(
     out: &mut Vec<u8>,
 ) -> Outcome {
     let limit = limit(query.edns.as_ref(), client.transport, view.settings);
+    let member = view.trusted
+        || client
+            .pin
+            .is_some_and(|pin| view.members.pins.contains(&pin));
     let mut opt = query
         .edns
         .as_ref()
-        .map(|edns| opt(edns, client.transport, client.ip(), view));
+        .map(|edns| opt(edns, client.transport, client.ip(), member, view));
     let room = limit - opt.as_ref().map_or(0, |opt| opt.max_len()).min(limit / 2);
     out.extend_from_slice(&message[..2]);
     out.extend_from_slice(&[0; HEADER - 2]);
@@ -100,10 +106,6 @@ fn answer_query(
     if has_question && writer.question(query.question.wire).is_err() {
         return Outcome::Drop;
     }
-    let member = view.trusted
-        || client
-            .pin
-            .is_some_and(|pin| view.members.pins.contains(&pin));
     let mut reply = Reply::new(view, member, query, writer);
     match query.edns {
         Some(edns) if edns.version != 0 => reply.rcode = rcodes::BADVERS,
@@ -158,6 +160,7 @@ fn opt<'s>(
     edns: &Edns<'_>,
     transport: Transport,
     client: IpAddr,
+    member: bool,
     view: &View<'s>,
 ) -> edns::Answer<'s> {
     let settings = view.settings;
@@ -183,6 +186,10 @@ fn opt<'s>(
     if transport != Transport::Udp && edns.keepalive {
         let tenths = settings.idle_timeout.as_millis() / 100;
         opt.keepalive = Some(u16::try_from(tenths).unwrap_or(u16::MAX));
+    }
+    if member && edns.heartbeat {
+        // The middle of the second that it is.
+        opt.heartbeat = Some((view.now * 1000 + 500, view.stuck));
     }
     if transport == Transport::Tls && edns.padding {
         opt.pad_to = Some(PAD_BLOCK);

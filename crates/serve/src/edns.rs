@@ -10,7 +10,12 @@ mod codes {
     pub(super) const KEEPALIVE: u16 = 11;
     pub(super) const PADDING: u16 = 12;
     pub(super) const EXTENDED_ERROR: u16 = 15;
+    /// Of the range for local use; see `zonemesh_transfer::query::HEARTBEAT`.
+    pub(super) const HEARTBEAT: u16 = 65_453;
 }
+
+/// The version of the heartbeat that we know.
+const HEARTBEAT_VERSION: u8 = 1;
 
 /// Extended errors that we give (RFC 8914 §5.2).
 pub(crate) mod extended {
@@ -38,6 +43,8 @@ pub struct Edns<'m> {
     pub keepalive: bool,
     /// Whether the answer may be padded (RFC 7830).
     pub padding: bool,
+    /// Whether a member wants to know how this server is.
+    pub heartbeat: bool,
     /// The cookie: 8 octets of the client, then perhaps 8 to 32 of a server (RFC 7873).
     pub cookie: Option<&'m [u8]>,
 }
@@ -65,6 +72,8 @@ pub(crate) fn parse<'m>(fixed: &[u8], rdata: &'m [u8]) -> Option<Edns<'m>> {
             codes::EXPIRE => edns.expire = true,
             codes::KEEPALIVE => edns.keepalive = true,
             codes::PADDING => edns.padding = true,
+            // A later version is for us to ignore.
+            codes::HEARTBEAT => edns.heartbeat |= data == [HEARTBEAT_VERSION],
             codes::COOKIE => {
                 // RFC 7873 §5.2.2: any other length is a format error. The first of several counts.
                 if !matches!(data.len(), 8 | 16..=40) {
@@ -95,6 +104,8 @@ pub(crate) struct Answer<'s> {
     /// Both cookies.
     pub cookie: Option<[u8; 24]>,
     pub extended_error: Option<u16>,
+    /// The time in milliseconds since 1970, and for how many seconds there was no progress.
+    pub heartbeat: Option<(u64, u16)>,
     /// Pad the message to a multiple of this.
     pub pad_to: Option<usize>,
 }
@@ -107,6 +118,7 @@ impl Answer<'_> {
             + 8
             + self.keepalive.map_or(0, |_| 6)
             + self.cookie.map_or(0, |_| 28)
+            + self.heartbeat.map_or(0, |_| 15)
     }
 
     /// Appends the record to a message that must not get longer than `limit`.
@@ -130,6 +142,12 @@ impl Answer<'_> {
         }
         if let Some(error) = self.extended_error {
             option(out, codes::EXTENDED_ERROR, &error.to_be_bytes());
+        }
+        if let Some((time, stuck)) = self.heartbeat {
+            let mut data = [HEARTBEAT_VERSION; 11];
+            data[1..9].copy_from_slice(&time.to_be_bytes());
+            data[9..].copy_from_slice(&stuck.to_be_bytes());
+            option(out, codes::HEARTBEAT, &data);
         }
         if let Some(block) = self.pad_to {
             let len = (out.len() + 4).next_multiple_of(block).min(limit);

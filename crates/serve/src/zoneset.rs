@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -195,6 +195,8 @@ pub struct Shared {
     /// Whether this site holds all that it is to serve. While it does not, it gives no answers but to members: an empty
     /// replica must not say NXDOMAIN. A plain name server is ready from the start.
     pub ready: AtomicBool,
+    /// For how many seconds this site has made no progress; members that ask are told.
+    pub stuck: AtomicU16,
     /// The members of the mesh.
     pub members: ArcSwap<Members>,
     /// The operator's settings.
@@ -248,6 +250,7 @@ impl Shared {
             settings: &settings,
             ready: self.ready.load(Ordering::Acquire),
             trusted: false,
+            stuck: self.stuck.load(Ordering::Relaxed),
             now,
         })
     }

@@ -486,6 +486,29 @@ fn outside_of_all_zones_is_refused() {
 }
 
 #[test]
+fn members_alone_are_told_what_time_it_is_here_and_whether_anything_is_stuck() {
+    let shared = rfc4592();
+    let mut members = zonemesh_serve::Members::default();
+    members.pins.insert([7; 32]);
+    shared.members.store(members.into());
+    shared.stuck.store(13, std::sync::atomic::Ordering::Relaxed);
+    let [high, low] = HEARTBEAT.to_be_bytes();
+    let asked = |version: u8| {
+        ask("example.", "SOA")
+            .over(Transport::Tls)
+            .opt(1232, 0, false, &[high, low, 0, 1, version])
+    };
+    let member = asked(1).pinned([7; 32]).of(&shared);
+    let mut said = vec![1];
+    said.extend_from_slice(&(asking::NOW * 1000 + 500).to_be_bytes());
+    said.extend_from_slice(&13u16.to_be_bytes());
+    assert_eq!(member.option(HEARTBEAT), Some(&said[..]));
+    for other in [asked(1), asked(1).pinned([8; 32]), asked(2).pinned([7; 32])] {
+        assert_eq!(other.of(&shared).option(HEARTBEAT), None);
+    }
+}
+
+#[test]
 fn only_members_see_the_directory() {
     let shared = rfc4592();
     let directory = zone(
@@ -916,3 +939,6 @@ fn long_answers_over_streams_are_whole_or_truncated() {
         .of(&zone_of(4000));
     assert!(cut.truncated && cut.answer.is_empty());
 }
+
+/// As `zonemesh_transfer::query::HEARTBEAT` has it; this crate does not depend on that one.
+const HEARTBEAT: u16 = 65_453;

@@ -234,9 +234,31 @@ impl Peer {
     ///
     /// When no authoritative answer came.
     pub async fn soa(&self, zone: &Name, timeout: Duration) -> Result<SoaAnswer, PeerError> {
-        let message = Request::new(0, zone.clone(), Question::Soa)
-            .with_edns()
-            .compose();
+        let request = Request::new(0, zone.clone(), Question::Soa);
+        self.ask_soa(request.with_edns(), zone, timeout).await
+    }
+
+    /// Asks for the SOA of a zone, and how the server is: for members of a mesh.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peer::soa`].
+    pub async fn soa_and_heartbeat(
+        &self,
+        zone: &Name,
+        timeout: Duration,
+    ) -> Result<SoaAnswer, PeerError> {
+        let request = Request::new(0, zone.clone(), Question::Soa);
+        self.ask_soa(request.with_heartbeat(), zone, timeout).await
+    }
+
+    async fn ask_soa(
+        &self,
+        request: Request,
+        zone: &Name,
+        timeout: Duration,
+    ) -> Result<SoaAnswer, PeerError> {
+        let message = request.compose();
         let reply = self.small(message, timeout).await?;
         query::parse_soa_answer(&reply, zone).map_err(|error| self.reply_error(error))
     }

@@ -3,6 +3,7 @@
 //!
 //! It composes and parses; it neither decides who may ask nor chooses message IDs.
 
+use zonemesh_zone::domain::base::opt::UnknownOptData;
 use zonemesh_zone::domain::base::{Message, ToName};
 use zonemesh_zone::{Class, Name, Rcode, Record, Rtype, Serial, Soa, Ttl};
 
@@ -61,6 +62,8 @@ pub struct Edns {
     pub payload_size: u16,
     /// Whether it wants to know how long the zone may still be served (RFC 7314).
     pub expire: bool,
+    /// Whether it wants to know how the server is; see [`HEARTBEAT`].
+    pub heartbeat: bool,
 }
 
 impl Default for Edns {
@@ -68,6 +71,7 @@ impl Default for Edns {
         Self {
             payload_size: PAYLOAD_SIZE,
             expire: true,
+            heartbeat: false,
         }
     }
 }
@@ -113,6 +117,18 @@ impl Request {
     pub fn with_edns(self) -> Self {
         Self {
             edns: Some(Edns::default()),
+            ..self
+        }
+    }
+
+    /// This request with EDNS, which asks for EXPIRE and for a heartbeat: for members of the mesh alone.
+    pub fn with_heartbeat(self) -> Self {
+        let edns = Edns {
+            heartbeat: true,
+            ..Edns::default()
+        };
+        Self {
+            edns: Some(edns),
             ..self
         }
     }
@@ -176,9 +192,14 @@ impl Request {
 
     fn end(&self, mut writer: Writer) -> Vec<u8> {
         if let Some(edns) = self.edns {
-            let option = EXPIRE.to_be_bytes();
-            let options = [option[0], option[1], 0, 0];
-            writer.opt(edns.payload_size, if edns.expire { &options } else { &[] });
+            let mut options = Vec::new();
+            if edns.expire {
+                push_option(&mut options, EXPIRE, &[]);
+            }
+            if edns.heartbeat {
+                push_option(&mut options, HEARTBEAT, &[HEARTBEAT_VERSION]);
+            }
+            writer.opt(edns.payload_size, &options);
         }
         writer.finish()
     }
@@ -222,13 +243,22 @@ impl Request {
             },
             _ => return Err(RequestError::Other),
         };
-        let edns = message.opt().map(|opt| Edns {
-            payload_size: opt.udp_payload_size(),
-            expire: opt
-                .opt()
-                .iter::<zonemesh_zone::domain::base::opt::UnknownOptData<_>>()
-                .flatten()
-                .any(|option| option.code().to_int() == EXPIRE),
+        let edns = message.opt().map(|opt| {
+            let mut edns = Edns {
+                payload_size: opt.udp_payload_size(),
+                expire: false,
+                heartbeat: false,
+            };
+            let options = opt.opt();
+            for option in options.iter::<UnknownOptData<_>>().flatten() {
+                match option.code().to_int() {
+                    EXPIRE => edns.expire = true,
+                    // A later version is for us to ignore.
+                    HEARTBEAT => edns.heartbeat |= option.as_slice() == [HEARTBEAT_VERSION],
+                    _ => {}
+                }
+            }
+            edns
         });
         Ok(Self {
             id: header.id,
@@ -268,6 +298,17 @@ pub struct SoaAnswer {
     pub ttl: Ttl,
     /// How long the sender may still serve the zone, in seconds, if it says so (RFC 7314).
     pub expire: Option<u32>,
+    /// How the sender is, if it says so; see [`HEARTBEAT`].
+    pub heartbeat: Option<Heartbeat>,
+}
+
+/// What a member says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// What time it has, in milliseconds since 1970.
+    pub unix_ms: i64,
+    /// For how many seconds it has made no progress, though it answers.
+    pub stuck_secs: u16,
 }
 
 /// Why a reply is not the answer that was waited for.
@@ -328,6 +369,7 @@ pub fn parse_soa_answer(message: &[u8], zone: &Name) -> Result<SoaAnswer, ReplyE
                 soa,
                 ttl: record.ttl,
                 expire: expire_of(message),
+                heartbeat: heartbeat_of(message),
             });
         }
     }
@@ -363,6 +405,25 @@ pub fn expire_of(message: &[u8]) -> Option<u32> {
     option_of(message, EXPIRE).and_then(|data| Some(u32::from_be_bytes(data.try_into().ok()?)))
 }
 
+/// The heartbeat of a response, if it has one of a version that is known here.
+fn heartbeat_of(message: &[u8]) -> Option<Heartbeat> {
+    let data = option_of(message, HEARTBEAT)?;
+    let (version, data) = data.split_first()?;
+    let (time, stuck) = data.split_first_chunk::<8>()?;
+    let heartbeat = Heartbeat {
+        unix_ms: i64::try_from(u64::from_be_bytes(*time)).ok()?,
+        stuck_secs: u16::from_be_bytes(stuck.try_into().ok()?),
+    };
+    (*version == HEARTBEAT_VERSION).then_some(heartbeat)
+}
+
+/// Adds an EDNS option to others.
+pub(crate) fn push_option(options: &mut Vec<u8>, code: u16, data: &[u8]) {
+    options.extend_from_slice(&code.to_be_bytes());
+    options.extend_from_slice(&(data.len() as u16).to_be_bytes());
+    options.extend_from_slice(data);
+}
+
 /// The extended error of a response as text (RFC 8914), if it has one. Control characters do not get through.
 pub fn extended_error_of(message: &[u8]) -> Option<String> {
     let data = option_of(message, EXTENDED_ERROR)?;
@@ -381,7 +442,6 @@ pub fn extended_error_of(message: &[u8]) -> Option<String> {
 }
 
 fn option_of(message: &[u8], code: u16) -> Option<Vec<u8>> {
-    use zonemesh_zone::domain::base::opt::UnknownOptData;
     let opt = Message::from_slice(message).ok()?.opt()?;
     opt.opt()
         .iter::<UnknownOptData<_>>()
@@ -450,6 +510,13 @@ pub(crate) fn is_update(message: &[u8]) -> bool {
 
 /// EDNS option code of EXPIRE (RFC 7314 §2).
 pub(crate) const EXPIRE: u16 = 9;
+/// EDNS option code of the heartbeat, of the range for local use (RFC 6891 §9). A member of a mesh that asks another for the
+/// SOA of the directory sends the version (one octet) alone, and is answered with the version, the time there (eight octets,
+/// milliseconds since 1970), and for how many seconds the other has made no progress (two octets). Nobody but members is
+/// answered.
+pub const HEARTBEAT: u16 = 65_453;
+/// The version of the heartbeat.
+pub const HEARTBEAT_VERSION: u8 = 1;
 /// EDNS option code of extended errors (RFC 8914 §2).
 pub(crate) const EXTENDED_ERROR: u16 = 15;
 /// What we take over UDP: does not fragment on any path in use (the value of DNS flag day 2020).

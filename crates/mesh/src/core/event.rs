@@ -7,7 +7,7 @@ use std::time::Duration;
 use zonemesh_zone::directory::SiteName;
 use zonemesh_zone::{Diff, Name, Rcode, Record, Rrset, Rtype, Serial, Zone};
 
-use super::{MemberOf, PeerList};
+use super::{ClockFault, MemberOf, PeerList};
 
 /// The time, as the shell knows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,6 +82,15 @@ pub struct Failure {
     pub unreachable: bool,
     /// Whether the peer has answered that it does not hold the zone, to a site that may know.
     pub lacks: bool,
+}
+
+/// What a member says of itself in the answer to a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// How far its clock is ahead of this site's, in milliseconds.
+    pub ahead_ms: i64,
+    /// For how long it has made no progress, though it answers: its core or its disk is stuck. Zero when all is well.
+    pub stuck: Duration,
 }
 
 /// A zone as the store has it at the start.
@@ -180,6 +189,8 @@ pub enum Input {
         peer: PeerId,
         /// What it has.
         result: Result<Option<Serial>, Failure>,
+        /// What else it said.
+        beat: Option<Beat>,
     },
     /// Somebody wants a zone changed at its primary.
     Change {
@@ -495,6 +506,15 @@ pub enum Happening {
     },
     /// The plan was not carried out, or is empty for a reason that an operator should know.
     Blocked(String),
+    /// A clock is off by more than signatures between sites allow.
+    ClockWrong(ClockFault),
+    /// No clock is wrong any longer, as far as is known.
+    ClocksAgree,
+    /// The host's clock was set while the site ran, or the host slept.
+    ClockSet {
+        /// By how many seconds, forward or, when negative, back.
+        by_secs: i64,
+    },
     /// A change could not be made durable.
     CommitFailed {
         /// The zones.

@@ -14,6 +14,7 @@
 
 mod catalogs;
 mod change;
+mod clocks;
 mod event;
 mod membership;
 mod peer_list;
@@ -28,6 +29,8 @@ use self::catalogs::Catalogs;
 pub use self::catalogs::{
     Admit, CATALOG_MEMBERS, CatalogReport, CatalogSettings, Consumed, MemberOf, Produced, Template,
 };
+use self::clocks::Clocks;
+pub use self::clocks::{ClockFault, FUDGE_MS};
 pub use self::event::*;
 use self::membership::Mesh;
 pub use self::membership::{Me, MeshSettings, Report};
@@ -95,6 +98,7 @@ pub struct Core {
     due: BTreeSet<(Duration, Name)>,
     peers: BTreeMap<PeerId, Peer>,
     mesh: Option<Mesh>,
+    clocks: Clocks,
     catalogs: Catalogs,
     commits: BTreeMap<CommitId, PendingCommit>,
     waiting: Vec<Waiting>,
@@ -133,6 +137,7 @@ impl Core {
             zones: BTreeMap::new(),
             due: BTreeSet::new(),
             peers: BTreeMap::new(),
+            clocks: Clocks::default(),
             catalogs: Catalogs::default(),
             commits: BTreeMap::new(),
             waiting: Vec::new(),
@@ -142,6 +147,7 @@ impl Core {
             ready: false,
             out: Vec::new(),
         };
+        core.look_at_clock(now);
         core.start(held, now);
         core.look_whether_ready();
         let out = std::mem::take(&mut core.out);
@@ -150,6 +156,7 @@ impl Core {
 
     /// Takes one event and returns what is to be done.
     pub fn handle(&mut self, input: Input, now: Now) -> Vec<Output> {
+        self.look_at_clock(now);
         match input {
             Input::Tick => {}
             Input::Notify { apex, serial, from } => self.notified_of(&apex, serial, from, now),
@@ -166,7 +173,7 @@ impl Core {
                 serial,
                 result,
             } => self.told(&to, &apex, serial, result, now),
-            Input::Probed { peer, result } => self.probed(peer, result, now),
+            Input::Probed { peer, result, beat } => self.probed(peer, result, beat, now),
             Input::Change { request, change } => self.change(request, change, now),
             Input::Directory {
                 request,

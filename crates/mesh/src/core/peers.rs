@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use zonemesh_zone::{Serial, SerialExt, Zone};
 
-use super::{Core, Failure, Happening, Now, Output, PeerId};
+use super::{Beat, Core, Failure, Happening, Now, Output, PeerId};
 
 /// What is known of a peer's health. Nothing here ever leads to its removal.
 #[derive(Debug, Default)]
@@ -17,6 +17,8 @@ pub(super) struct Peer {
     first_failure: Duration,
     probing: bool,
     why: String,
+    /// For how long it had made no progress when it last answered.
+    stuck: Duration,
 }
 
 impl Core {
@@ -43,9 +45,21 @@ impl Core {
     }
 
     /// A probe ended.
-    pub(super) fn probed(&mut self, id: PeerId, result: Result<Option<Serial>, Failure>, now: Now) {
+    pub(super) fn probed(
+        &mut self,
+        id: PeerId,
+        result: Result<Option<Serial>, Failure>,
+        beat: Option<Beat>,
+        now: Now,
+    ) {
+        if let Some(beat) = beat {
+            self.clock_shown(&id, beat.ahead_ms, now);
+        }
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.probing = false;
+            if result.is_ok() {
+                peer.stuck = beat.map(|beat| beat.stuck).unwrap_or_default();
+            }
         }
         match result {
             Err(failure) if failure.unreachable => self.peer_failed(&id, &failure.message, now),
@@ -112,6 +126,17 @@ impl Core {
                 message: message.to_owned(),
             });
         }
+    }
+
+    /// The peers that answer, but have made no progress for this long.
+    pub fn stuck(&self) -> impl Iterator<Item = (&PeerId, Duration)> {
+        let answering = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.lost_since.is_none());
+        answering
+            .filter(|(_, peer)| !peer.stuck.is_zero())
+            .map(|(id, peer)| (id, peer.stuck))
     }
 
     /// Why a peer is lost, if it is.

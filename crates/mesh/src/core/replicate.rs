@@ -1,6 +1,7 @@
 //! One zone's replication: what is held of it ([`Entry`]), and how it comes and goes. Its sources are asked in `refresh`, what
 //! they give becomes durable in `commit`, and who should know is told in `tell`.
 
+mod clock;
 mod commit;
 mod refresh;
 mod round;

@@ -110,3 +110,35 @@ fn soa_answers_must_be_authoritative_and_have_the_soa() {
         })
     ));
 }
+
+#[test]
+fn a_heartbeat_is_asked_for_and_read_back() {
+    let request = Request::new(1, zone(), Question::Soa).with_heartbeat();
+    let read = Request::parse(&request.compose()).unwrap();
+    assert!(read.edns.is_some_and(|edns| edns.heartbeat));
+    assert_eq!(HEARTBEAT.to_be_bytes(), [0xFF, 0xAD]);
+    let answer = |option: &[u8]| {
+        let mut writer = Writer::new(1, QR | AA, 512);
+        writer.question(&zone(), Rtype::SOA);
+        let soa = soa();
+        writer.record(Section::Answer, &soa.owner, 6, 60, &soa.rdata);
+        let mut options = Vec::new();
+        push_option(&mut options, HEARTBEAT, option);
+        writer.opt(1232, &options);
+        parse_soa_answer(&writer.finish(), &zone())
+            .unwrap()
+            .heartbeat
+    };
+    let good = answer(&[1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 12]);
+    let expected = Heartbeat {
+        unix_ms: 256,
+        stuck_secs: 12,
+    };
+    assert_eq!(good, Some(expected));
+    // Of another version, too short, too long, and a time that is none.
+    assert_eq!(answer(&[2, 0, 0, 0, 0, 0, 0, 1, 0, 0, 12]), None);
+    assert_eq!(answer(&[1, 0, 0, 0, 0, 0, 0, 1, 0, 0]), None);
+    assert_eq!(answer(&[1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 12, 0]), None);
+    assert_eq!(answer(&[1, 255, 0, 0, 0, 0, 0, 1, 0, 0, 12]), None);
+    assert_eq!(answer(&[]), None);
+}

@@ -230,12 +230,13 @@ impl Jobs {
             return;
         };
         tokio::spawn(async move {
-            let result = live
-                .pool
-                .soa(&peer, &directory)
-                .await
-                .map(|answer| Some(answer.soa.serial));
-            live.core.send(Input::Probed { peer, result });
+            let probed = live.pool.probe(&peer, &directory).await;
+            let beat = probed.as_ref().ok().and_then(|(_, beat)| *beat);
+            live.core.send(Input::Probed {
+                peer,
+                result: probed.map(|(serial, _)| Some(serial)),
+                beat,
+            });
         });
     }
 

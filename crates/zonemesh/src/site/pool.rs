@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::RwLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use zonemesh_mesh::core::{Failure, Got, PeerId};
+use jiff::Timestamp;
+use zonemesh_mesh::core::{Beat, Failure, Got, PeerId};
 use zonemesh_transfer::inbound::Incoming;
 use zonemesh_transfer::peer::{FetchError, Fetched, Options, Peer, PeerError, Target, Transport};
 use zonemesh_transfer::query::SoaAnswer;
 use zonemesh_transfer::tls::{Pin, SiteKey};
 use zonemesh_transfer::tsig::Key;
 use zonemesh_zone::directory::Site;
-use zonemesh_zone::{Name, Rcode, Record, Zone};
+use zonemesh_zone::{Name, Rcode, Record, Serial, Zone};
 
 /// How long a question may take. Two failures, one after the other, make a peer lost within 15 seconds.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -285,6 +286,29 @@ impl Pool {
     pub(crate) async fn soa(&self, of: &PeerId, apex: &Name) -> Result<SoaAnswer, Failure> {
         self.first(of, |peer| {
             Box::pin(async move { peer.soa(apex, PATIENCE).await })
+        })
+        .await
+    }
+
+    /// Asks a member for its serial of the directory, and how it is.
+    pub(crate) async fn probe(
+        &self,
+        of: &PeerId,
+        directory: &Name,
+    ) -> Result<(Serial, Option<Beat>), Failure> {
+        self.first(of, |peer| {
+            Box::pin(async move {
+                let asked = Instant::now();
+                let answer = peer.soa_and_heartbeat(directory, PATIENCE).await?;
+                // Its time was right half of the way ago, more or less.
+                let half = asked.elapsed().as_millis() as i64 / 2;
+                let then = Timestamp::now().as_millisecond() - half;
+                let beat = answer.heartbeat.map(|heartbeat| Beat {
+                    ahead_ms: heartbeat.unix_ms.saturating_sub(then),
+                    stuck: Duration::from_secs(heartbeat.stuck_secs.into()),
+                });
+                Ok::<_, PeerError>((answer.soa.serial, beat))
+            })
         })
         .await
     }

@@ -39,7 +39,7 @@ pub(super) enum Ask {
 pub(super) enum Answer {
     Zone(Got, Option<u32>),
     Heard,
-    Serial(Option<Serial>),
+    Serial(Option<Serial>, Beat),
 }
 
 /// A request under way.
@@ -92,11 +92,12 @@ impl Ask {
                 result: result.map(|_| ()),
             }),
             Self::Probe => {
-                let result = result.map(|answer| match answer {
-                    Answer::Serial(serial) => serial,
-                    Answer::Zone(..) | Answer::Heard => None,
-                });
-                Some(Input::Probed { peer, result })
+                let (result, beat) = match result {
+                    Ok(Answer::Serial(serial, beat)) => (Ok(serial), Some(beat)),
+                    Ok(Answer::Zone(..) | Answer::Heard) => return None,
+                    Err(failure) => (Err(failure), None),
+                };
+                Some(Input::Probed { peer, result, beat })
             }
             Self::Update(_) => None,
         }
@@ -384,7 +385,11 @@ impl World {
             Ask::Probe => {
                 let served = state.served.get(&directory());
                 let zone = served.and_then(|(zone, _)| zone.as_ref());
-                Some(Ok(Answer::Serial(zone.map(Zone::serial))))
+                let beat = Beat {
+                    ahead_ms: (state.skew - self.hosts[&asked.from].skew).saturating_mul(1000),
+                    stuck: Duration::ZERO,
+                };
+                Some(Ok(Answer::Serial(zone.map(Zone::serial), beat)))
             }
             Ask::Update(update) => {
                 if let Err(why) = self.apply_update(to, &update, SiteIdentity::Member(asker)) {

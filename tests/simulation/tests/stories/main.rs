@@ -1,5 +1,6 @@
 //! Stories of a simulated mesh, and of single cores that are fed by hand.
 
+mod clocks;
 mod disks;
 mod faults;
 mod founding;

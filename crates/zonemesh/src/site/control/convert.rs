@@ -238,6 +238,18 @@ pub(crate) fn event(happening: &core::Happening) -> api::What {
             reason: message.clone(),
         },
         H::Blocked(message) => warning(None, None, message.clone()),
+        H::ClockWrong(fault) => warning(None, fault.peer(), fault.to_string()),
+        H::ClocksAgree => api::What::Healed {
+            subject: "the clocks of the sites".to_owned(),
+            after_secs: 0,
+        },
+        H::ClockSet { by_secs } => warning(
+            None,
+            None,
+            format!(
+                "this host's clock was set by {by_secs:+} s, or the host slept: zones are served on, their ages are counted by the time that passed"
+            ),
+        ),
         H::CommitFailed { zones, message } => {
             let zones: Vec<String> = zones.iter().map(name_text).collect();
             warning(

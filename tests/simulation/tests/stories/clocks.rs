@@ -1,0 +1,127 @@
+//! Clocks that are wrong, and clocks that are set while a site runs.
+
+use zonemesh_mesh::core::*;
+use zonemesh_simulation::*;
+
+use super::three;
+
+fn peer(site: &str) -> PeerId {
+    PeerId::Site(zonemesh_zone::directory::SiteName::new(site).unwrap())
+}
+
+fn told(world: &World, host: &str) -> Vec<ClockFault> {
+    let happened = world.hosts[host].happened.iter();
+    let faults = happened.filter_map(|(_, what)| match what {
+        Happening::ClockWrong(fault) => Some(fault.clone()),
+        _ => None,
+    });
+    faults.collect()
+}
+
+#[test]
+fn a_clock_that_most_peers_contradict_is_named_by_all_once_and_forgiven_when_right() {
+    let mut world = three(900);
+    world.set_clock_skew("site-c", 412);
+    world.run_for(600);
+    let ours = ClockFault::Ours { ahead_ms: 412_000 };
+    assert_eq!(told(&world, "site-c"), [ours], "\n{}", world.tail());
+    for host in ["site-a", "site-b"] {
+        let theirs = ClockFault::Theirs {
+            peer: peer("site-c"),
+            ahead_ms: 412_000,
+        };
+        assert_eq!(told(&world, host), [theirs], "{host}");
+        let now = world.clock_of(host);
+        assert_eq!(world.core(host).clock_doubt(now), None);
+    }
+    let now = world.clock_of("site-c");
+    let doubt = world.core("site-c").clock_doubt(now).unwrap();
+    assert!(doubt.contains("wrong by +412 s"), "{doubt}");
+    world.set_clock_skew("site-c", 1);
+    world.run_for(60);
+    for host in ["site-a", "site-b", "site-c"] {
+        assert!(
+            world.saw(host, |what| *what == Happening::ClocksAgree),
+            "{host}"
+        );
+        assert_eq!(world.core(host).clock_faults(), []);
+        let now = world.clock_of(host);
+        assert_eq!(world.core(host).clock_doubt(now), None);
+    }
+}
+
+#[test]
+fn of_two_sites_neither_is_blamed_for_clocks_that_differ() {
+    let mut world = World::mesh(901, 2);
+    world.set_clock_skew("site-b", -900);
+    world.run_for(60);
+    for (host, other, ahead_ms) in [
+        ("site-a", "site-b", -900_000),
+        ("site-b", "site-a", 900_000),
+    ] {
+        let differ = ClockFault::Differ {
+            peer: peer(other),
+            ahead_ms,
+        };
+        assert_eq!(told(&world, host), [differ]);
+    }
+}
+
+#[test]
+fn a_clock_within_the_fudge_is_not_told_of() {
+    let mut world = three(902);
+    world.set_clock_skew("site-c", 290);
+    world.run_for(600);
+    for host in ["site-a", "site-b", "site-c"] {
+        assert_eq!(told(&world, host), []);
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_by_years_expires_no_zone_even_when_no_peer_answers() {
+    for by in [40_000_000, -40_000_000, 4_000_000_000] {
+        let mut world = three(903);
+        world.cut_both("site-c", "site-a");
+        world.cut_both("site-c", "site-b");
+        world.run_for(60);
+        world.set_clock_skew("site-c", by);
+        world.run_for(3600);
+        let expired = |what: &Happening| matches!(what, Happening::Expired(_));
+        assert!(!world.saw("site-c", expired), "{by}\n{}", world.tail());
+        assert!(world.zone("site-c", "alpha.example").is_some());
+        let set = Happening::ClockSet { by_secs: by };
+        assert!(world.saw("site-c", |what| *what == set));
+        // Its age is still counted: what is left is what there was, less the time that passed.
+        let now = world.clock_of("site-c");
+        let left = {
+            let view = world.core("site-c").zone(&name("alpha.example")).unwrap();
+            let expire = i64::from(view.zone.unwrap().soa().expire);
+            (view.expires_at.unwrap() - now.wall, expire)
+        };
+        assert!(left.0 < left.1 - 3600 && left.0 > left.1 - 4200, "{left:?}");
+        assert!(world.core("site-c").clock_doubt(now).is_some());
+    }
+}
+
+#[test]
+fn zones_that_expired_by_a_wrong_clock_are_good_again_when_it_is_set_right() {
+    let mut world = three(904);
+    world.kill("site-c");
+    world.cut_both("site-c", "site-a");
+    world.cut_both("site-c", "site-b");
+    // Its host has forgotten the time while it was off.
+    world.set_clock_skew("site-c", 40_000_000);
+    world.start("site-c");
+    world.run_for(600);
+    assert!(
+        world.zone("site-c", "alpha.example").is_none(),
+        "by its clock it has expired"
+    );
+    world.set_clock_skew("site-c", 0);
+    world.run_for(10);
+    assert!(
+        world.zone("site-c", "alpha.example").is_some(),
+        "\n{}",
+        world.tail()
+    );
+}
