@@ -389,7 +389,8 @@ pub enum Reply {
         /// For one that reads.
         reason: String,
     },
-    /// Where a serial is served by now; final when `complete`.
+    /// A serial is served by every site that should serve it. Until then, see
+    /// [`Core::receipt_now`](super::Core::receipt_now).
     Receipt(Receipt),
 }
 

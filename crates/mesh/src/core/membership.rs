@@ -51,6 +51,8 @@ pub(super) struct Mesh {
     /// The directory as it was last read, and the catalog likewise.
     directory: Source<Directory>,
     catalog: Source<Catalog>,
+    /// The versions that they were read from, catalog and directory.
+    read: (Option<Zone>, Option<Zone>),
     /// What the plans so far have come to.
     observed: Observed,
     /// What the peers in it come to for zones.
@@ -95,6 +97,7 @@ impl Mesh {
             next_reconcile: now.mono,
             directory: Source::Missing("nothing is held of it yet".to_owned()),
             catalog: Source::Missing("nothing is held of it yet".to_owned()),
+            read: (None, None),
             observed: Observed {
                 peers,
                 ..Observed::default()
@@ -115,8 +118,13 @@ impl Mesh {
     }
 
     /// The members other than this site.
-    pub(super) fn others(&self) -> impl Iterator<Item = SiteName> + '_ {
-        self.observed.peers.keys().cloned()
+    pub(super) fn others(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.observed.peers.keys().cloned().map(PeerId::Site)
+    }
+
+    /// Whether a peer is a member.
+    pub(super) fn has(&self, peer: &PeerId) -> bool {
+        matches!(peer, PeerId::Site(name) if self.observed.peers.contains_key(name))
     }
 
     /// Whether this site writes directory and catalog. What the directory says of the site goes before its own
@@ -190,11 +198,18 @@ impl Mesh {
 
 /// # Reading the directory
 impl Core {
-    /// Reads directory and catalog as they are served.
+    /// Reads directory and catalog as they are served, where they are not the very versions that were read before.
     fn read_mesh(&mut self) {
         let Some(mesh) = &mut self.mesh else { return };
         let served = |apex: &Name| self.zones.get(apex).and_then(|entry| entry.served.clone());
-        if let Some(zone) = served(&mesh.settings.catalog) {
+        let same = |zone: &Zone, read: &Option<Zone>| {
+            let read = read.as_ref();
+            read.is_some_and(|read| read.tree().same(zone.tree()))
+        };
+        let mut read_on = false;
+        if let Some(zone) = served(&mesh.settings.catalog)
+            && !same(&zone, &mesh.read.0)
+        {
             mesh.catalog = match Catalog::read(&zone) {
                 Ok(value) => Source::Read {
                     value,
@@ -202,8 +217,13 @@ impl Core {
                 },
                 Err(faults) => Source::Broken(catalog::Broken(faults).to_string()),
             };
+            mesh.read.0 = Some(zone);
+            // Which zones there are makes whole names of what the older convention says.
+            read_on = true;
         }
-        if let Some(zone) = served(&mesh.settings.directory) {
+        if let Some(zone) = served(&mesh.settings.directory)
+            && (read_on || !same(&zone, &mesh.read.1))
+        {
             let known: Vec<Name> = mesh
                 .catalog
                 .value()
@@ -215,6 +235,7 @@ impl Core {
                 value,
                 serial: zone.serial().into_int(),
             };
+            mesh.read.1 = Some(zone);
         }
     }
 

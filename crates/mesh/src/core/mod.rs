@@ -107,6 +107,8 @@ pub struct Core {
     random: u64,
     /// Whether all zones were held at some moment since the start.
     ready: bool,
+    /// A zone that was lacking when that was last looked at.
+    lacking: Option<Name>,
     out: Vec<Output>,
 }
 
@@ -145,6 +147,7 @@ impl Core {
             next_probe: now.mono,
             random: seed | 1,
             ready: false,
+            lacking: None,
             out: Vec::new(),
         };
         core.look_at_clock(now);
@@ -276,14 +279,26 @@ impl Core {
     }
 
     fn look_whether_ready(&mut self) {
-        let known = self.mesh.as_ref().is_none_or(Mesh::known);
-        let held = || {
-            self.zones
-                .values()
-                .filter(|entry| entry.spec.mesh)
-                .all(|entry| entry.served.is_some() || entry.nobody_has())
+        if self.ready || !self.mesh.as_ref().is_none_or(Mesh::known) {
+            return;
+        }
+        let lacks =
+            |entry: &Entry| entry.spec.mesh && entry.served.is_none() && !entry.nobody_has();
+        // As long as the zone is lacking that was found to be, the others need not be looked at for everything that happens.
+        let found = self.lacking.as_ref().and_then(|apex| self.zones.get(apex));
+        if found.is_some_and(lacks) {
+            return;
+        }
+        let after = self.lacking.take();
+        let rest = match &after {
+            Some(apex) => self.zones.range::<Name, _>(apex..),
+            None => self.zones.range::<Name, _>(..),
         };
-        self.ready = self.ready || known && held();
+        let mut lacking = rest
+            .chain(self.zones.iter())
+            .filter(|(_, entry)| lacks(entry));
+        self.lacking = lacking.next().map(|(apex, _)| apex.clone());
+        self.ready = self.lacking.is_none();
     }
 
     fn happened(&mut self, what: Happening) {

@@ -68,6 +68,22 @@ impl PeerList {
         self.first.as_ref() == Some(peer) || self.shared.contains(peer) || self.more.contains(peer)
     }
 
+    /// Who is in this list and not in another.
+    pub(super) fn without(&self, other: &Self) -> Vec<PeerId> {
+        let gone = |peer: &&PeerId| !other.contains(peer);
+        let same = Arc::ptr_eq(&self.shared.0, &other.shared.0);
+        match same {
+            true => self
+                .first
+                .iter()
+                .chain(&self.more)
+                .filter(gone)
+                .cloned()
+                .collect(),
+            false => self.iter().filter(gone).cloned().collect(),
+        }
+    }
+
     /// Puts a peer at the end, unless it is in the list already.
     pub fn push(&mut self, peer: PeerId) {
         if !self.contains(&peer) {

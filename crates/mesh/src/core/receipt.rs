@@ -1,5 +1,6 @@
 //! Receipts: which sites serve a change, from the NOTIFY messages that they send back.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use zonemesh_zone::{Name, Serial, SerialExt};
@@ -13,7 +14,7 @@ pub(super) struct Waiting {
     serial: Serial,
     since: Duration,
     /// Who serves it, and how long after it was published here.
-    served: Vec<(PeerId, Duration)>,
+    served: BTreeMap<PeerId, Duration>,
 }
 
 impl Core {
@@ -29,7 +30,7 @@ impl Core {
             apex: apex.clone(),
             serial,
             since,
-            served: Vec::new(),
+            served: BTreeMap::new(),
         });
         self.count_receipts(&apex, now);
         if self.waiting_for_directory() {
@@ -59,20 +60,19 @@ impl Core {
     /// Looks whether anything that is waited for is served by more sites now, and tells the user when a change is
     /// served by all.
     pub(super) fn count_receipts(&mut self, apex: &Name, now: Now) {
-        let targets = self.should_serve(apex);
-        let mut waiting = std::mem::take(&mut self.waiting);
-        waiting.retain_mut(|wait| {
-            if wait.apex != *apex {
-                return true;
-            }
-            let (receipt, news) = self.receipt(wait, &targets, now);
-            let complete = receipt.complete;
-            if news || complete {
+        if self.waiting.iter().any(|wait| wait.apex == *apex) {
+            let targets = self.should_serve(apex);
+            let mut waiting = std::mem::take(&mut self.waiting);
+            waiting.retain_mut(|wait| {
+                if wait.apex != *apex || !self.note_served(wait, &targets, now) {
+                    return true;
+                }
+                let receipt = self.receipt(wait, &targets);
                 self.reply(Some(wait.request), Reply::Receipt(receipt));
-            }
-            !complete
-        });
-        self.waiting = waiting;
+                false
+            });
+            self.waiting = waiting;
+        }
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
@@ -87,57 +87,82 @@ impl Core {
         else {
             return;
         };
-        if targets.iter().all(|peer| {
-            entry
-                .shown
-                .get(peer)
-                .is_some_and(|shown| !serial.is_after(*shown))
-        }) {
-            entry.published = Some((at, false));
-            let after = now.mono.saturating_sub(at);
-            if !targets.is_empty() {
-                let sites = targets.len() + 1;
-                self.happened(Happening::ServedEverywhere {
-                    apex: apex.clone(),
-                    serial,
-                    after,
-                    sites,
-                });
-            }
+        let others = match (&self.mesh, entry.spec.mesh) {
+            (Some(mesh), true) => Some(mesh),
+            _ => None,
+        };
+        let serves = |peer: &PeerId| {
+            let shown = entry.shown.get(peer);
+            shown.is_some_and(|shown| !serial.is_after(*shown))
+        };
+        // One that is known to lack it says enough, or each of a thousand answers would have all sites looked at.
+        let lacks = |peer: &PeerId| others.is_some_and(|mesh| mesh.has(peer)) && !serves(peer);
+        if entry.lacking.as_ref().is_some_and(lacks) {
+            return;
+        }
+        entry.lacking = others.and_then(|mesh| mesh.others().find(|peer| !serves(peer)));
+        if entry.lacking.is_some() {
+            return;
+        }
+        let sites = others.map_or(0, |mesh| mesh.others().count());
+        entry.published = Some((at, false));
+        let after = now.mono.saturating_sub(at);
+        if sites > 0 {
+            self.happened(Happening::ServedEverywhere {
+                apex: apex.clone(),
+                serial,
+                after,
+                sites: sites + 1,
+            });
         }
     }
 
-    /// The state of a receipt, as far as it is known now.
-    fn receipt(&self, wait: &mut Waiting, targets: &[PeerId], now: Now) -> (Receipt, bool) {
+    /// Notes which sites serve by now what somebody waits for; whether all do.
+    fn note_served(&self, wait: &mut Waiting, targets: &[PeerId], now: Now) -> bool {
         let entry = self.zones.get(&wait.apex);
-        let mut news = false;
+        let mut complete = self.serves_here(wait);
+        for peer in targets {
+            if wait.served.contains_key(peer) {
+                continue;
+            }
+            let shown = entry.and_then(|entry| entry.shown.get(peer));
+            if shown.is_some_and(|shown| !wait.serial.is_after(*shown)) {
+                let after = now.mono.saturating_sub(wait.since);
+                wait.served.insert(peer.clone(), after);
+            } else {
+                complete = false;
+            }
+        }
+        complete
+    }
+
+    fn serves_here(&self, wait: &Waiting) -> bool {
+        if self.mesh.is_none() {
+            return true;
+        }
+        let Some(entry) = self.zones.get(&wait.apex) else {
+            return true;
+        };
+        let served = entry.served.as_ref();
+        served.is_some_and(|zone| !wait.serial.is_after(zone.serial()))
+    }
+
+    /// The state of a receipt, as far as it is known now.
+    fn receipt(&self, wait: &Waiting, targets: &[PeerId]) -> Receipt {
+        let entry = self.zones.get(&wait.apex);
         let mut sites = Vec::new();
-        if let (Some(mesh), Some(entry)) = (&self.mesh, entry) {
-            let here = entry
-                .served
-                .as_ref()
-                .is_some_and(|zone| !wait.serial.is_after(zone.serial()));
+        if let (Some(mesh), Some(_)) = (&self.mesh, entry) {
             let me = PeerId::Site(mesh.settings.me.name.clone());
-            sites.push((
-                me,
-                if here {
-                    Ok(Duration::ZERO)
-                } else {
-                    Err("not yet committed here".to_owned())
-                },
-            ));
+            let state = match self.serves_here(wait) {
+                true => Ok(Duration::ZERO),
+                false => Err("not yet committed here".to_owned()),
+            };
+            sites.push((me, state));
         }
         for peer in targets {
             let shown = entry.and_then(|entry| entry.shown.get(peer));
-            if shown.is_some_and(|shown| !wait.serial.is_after(*shown))
-                && !wait.served.iter().any(|(have, _)| have == peer)
-            {
-                wait.served
-                    .push((peer.clone(), now.mono.saturating_sub(wait.since)));
-                news = true;
-            }
-            let state = match wait.served.iter().find(|(have, _)| have == peer) {
-                Some((_, after)) => Ok(*after),
+            let state = match wait.served.get(peer) {
+                Some(after) => Ok(*after),
                 None => Err(match (self.lost(peer), shown) {
                     (Some((_, why)), _) => format!("does not answer: {why}"),
                     (None, Some(shown)) => format!("still at serial {shown}"),
@@ -147,15 +172,12 @@ impl Core {
             sites.push((peer.clone(), state));
         }
         let complete = sites.iter().all(|(_, state)| state.is_ok());
-        (
-            Receipt {
-                apex: wait.apex.clone(),
-                serial: wait.serial,
-                sites,
-                complete,
-            },
-            news,
-        )
+        Receipt {
+            apex: wait.apex.clone(),
+            serial: wait.serial,
+            sites,
+            complete,
+        }
     }
 
     /// The receipt of a request as it stands, for one that waits no longer.
@@ -166,7 +188,8 @@ impl Core {
             .position(|wait| wait.request == request)?;
         let mut wait = self.waiting.swap_remove(at);
         let targets = self.should_serve(&wait.apex);
-        let (receipt, _) = self.receipt(&mut wait, &targets, now);
+        self.note_served(&mut wait, &targets, now);
+        let receipt = self.receipt(&wait, &targets);
         self.waiting.push(wait);
         Some(receipt)
     }
@@ -174,9 +197,7 @@ impl Core {
     /// The other sites that should serve a zone.
     fn should_serve(&self, apex: &Name) -> Vec<PeerId> {
         match (&self.mesh, self.zones.get(apex)) {
-            (Some(mesh), Some(entry)) if entry.spec.mesh => {
-                mesh.others().map(PeerId::Site).collect()
-            }
+            (Some(mesh), Some(entry)) if entry.spec.mesh => mesh.others().collect(),
             _ => Vec::new(),
         }
     }

@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub(super) shown: BTreeMap<PeerId, Serial>,
     /// When the served version was published, and whether it is yet to be seen everywhere.
     pub(super) published: Option<(Duration, bool)>,
+    /// A site that did not serve it yet when that was last looked at.
+    pub(super) lacking: Option<PeerId>,
     /// Where it is entered in the list of timers.
     pub(super) due: Option<Duration>,
     commits: usize,
@@ -85,6 +87,7 @@ impl Entry {
             high_water: None,
             shown: BTreeMap::new(),
             published: None,
+            lacking: None,
             due: None,
             commits: 0,
             refresh: Refresh::default(),
@@ -257,19 +260,15 @@ impl Core {
             return;
         };
         let was_primary = entry.spec.primary;
-        let new_targets: Vec<PeerId> = spec
-            .notify
-            .iter()
-            .filter(|peer| !entry.spec.notify.contains(peer))
-            .cloned()
-            .collect();
-        entry
-            .tell
-            .retain(|peer, _| spec.notify.contains(peer) || spec.sources.contains(peer));
-        entry
-            .shown
-            .retain(|peer, _| spec.notify.contains(peer) || spec.sources.contains(peer));
+        let new_targets: Vec<PeerId> = match spec.primary {
+            true => spec.notify.without(&entry.spec.notify),
+            false => Vec::new(),
+        };
+        let stays = |peer: &PeerId| spec.notify.contains(peer) || spec.sources.contains(peer);
+        entry.tell.retain(|peer, _| stays(peer));
+        entry.shown.retain(|peer, _| stays(peer));
         let same_first = entry.spec.sources.first() == spec.sources.first();
+        let served_alike = entry.spec.members_only == spec.members_only;
         entry.spec = spec;
         if was_primary != entry.spec.primary {
             // What was never to expire does from now on.
@@ -289,7 +288,9 @@ impl Core {
                 self.tell(&apex, peer, now);
             }
         }
-        self.publish(&apex, Vec::new());
+        if !served_alike {
+            self.publish(&apex, Vec::new());
+        }
         self.schedule(&apex);
     }
 

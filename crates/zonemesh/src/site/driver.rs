@@ -244,12 +244,9 @@ impl Driver {
                     request,
                     reply: Reply::Receipt(receipt),
                 } => {
-                    if receipt.complete {
-                        if let Some((sender, _)) = self.receipts.remove(&request) {
-                            let _ = sender.send(receipt);
-                        }
-                    } else if let Some((_, last)) = self.receipts.get_mut(&request) {
-                        *last = receipt;
+                    if let Some((sender, _)) = self.receipts.remove(&request) {
+                        // Whoever asked may have gone; then nobody needs the answer.
+                        let _ = sender.send(receipt);
                     }
                 }
                 Output::Reply { request, reply } => {

@@ -332,17 +332,18 @@ impl Core {
     /// Trusts and watches the members, and nobody else.
     pub(super) fn meet_members(&mut self, now: Now) {
         let Some(mesh) = &self.mesh else { return };
-        let ids: Vec<PeerId> = mesh.others().map(PeerId::Site).collect();
-        self.peers
-            .retain(|id, _| matches!(id, PeerId::Foreign(_)) || ids.contains(id));
-        let members = mesh.members();
-        for id in ids {
+        let sites = &mesh.observed.peers;
+        self.peers.retain(|id, _| match id {
+            PeerId::Foreign(_) => true,
+            PeerId::Site(name) => sites.contains_key(name),
+        });
+        for id in mesh.others() {
             self.peers.entry(id).or_insert_with(|| {
                 self.next_probe = self.next_probe.min(now.mono + self.settings.pace.floor);
                 Peer::default()
             });
         }
-        self.out.push(Output::Members(members));
+        self.out.push(Output::Members(mesh.members()));
         // Who has left is waited for no longer.
         for apex in self.waited_for() {
             self.count_receipts(&apex, now);

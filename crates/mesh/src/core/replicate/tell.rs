@@ -149,8 +149,8 @@ impl Core {
             .zones
             .iter()
             .filter(|(_, entry)| {
-                entry.spec.sources.contains(peer)
-                    && (entry.refresh.failures > 0 || entry.served.is_none() || entry.knows_newer())
+                (entry.refresh.failures > 0 || entry.served.is_none() || entry.knows_newer())
+                    && entry.spec.sources.contains(peer)
             })
             .map(|(apex, _)| apex.clone())
             .collect();
