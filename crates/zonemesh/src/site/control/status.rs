@@ -2,6 +2,9 @@
 
 mod gather;
 mod judge;
+mod sites;
+mod table;
+mod this;
 
 use std::collections::BTreeMap;
 
@@ -15,7 +18,7 @@ use zonemesh_zone::directory::Site;
 use zonemesh_zone::{Name, Serial, SerialExt};
 
 use self::gather::{Here, Snapshot, There};
-use self::judge::{check, copy_checks, copy_there, site_status};
+use self::judge::{copy_checks, copy_there};
 use super::Control;
 use super::convert::name_text;
 
@@ -83,7 +86,7 @@ impl Control {
             .iter()
             .map(|here| self.zone_of(here, &snapshot, &there, &mut checks))
             .collect();
-        self.plan_checks(&snapshot, &mut checks);
+        self.checks_of_this(&snapshot, &mut checks);
         checks.sort_by_key(|check| std::cmp::Reverse(check.state));
         Ok(api::Status {
             schema: api::SCHEMA,
@@ -105,127 +108,6 @@ impl Control {
             sites,
             zones,
         })
-    }
-
-    fn sites_of(
-        &self,
-        snapshot: &Snapshot,
-        others: &[&Site],
-        there: &BTreeMap<String, There>,
-        checks: &mut Vec<api::Check>,
-    ) -> Vec<api::SiteStatus> {
-        let owned = |name: &str| {
-            let owners = snapshot
-                .directory
-                .iter()
-                .flat_map(|directory| directory.owners.values());
-            owners.filter(|owner| owner.as_str() == name).count() as u64
-        };
-        let me = snapshot.directory.as_ref().and_then(|directory| {
-            directory
-                .sites
-                .values()
-                .find(|site| site.name.as_str() == self.live.name)
-        });
-        if self.live.mesh.is_some() && snapshot.directory.is_some() && me.is_none() {
-            let removed = snapshot.directory.as_ref().is_some_and(|directory| {
-                directory
-                    .removed
-                    .keys()
-                    .any(|name| name.as_str() == self.live.name)
-            });
-            checks.push(check(
-                "not-a-member",
-                api::CheckState::Critical,
-                Some(self.live.name.clone()),
-                if removed { "this site was removed from the mesh" } else { "the directory does not have this site" },
-                Some("ask for a welcome packet: `zonemesh invite` on the catalog primary, then `zonemesh join` here"),
-            ));
-        }
-        if let Some(why) = self.refused_by_all(there) {
-            checks.push(check(
-                "not-a-member",
-                api::CheckState::Critical,
-                Some(self.live.name.clone()),
-                &format!("no other site takes this one for a member: {why}"),
-                Some("if it was removed: stop it, and join again with a new welcome packet"),
-            ));
-        }
-        if !snapshot.ready {
-            checks.push(check(
-                "not-ready",
-                api::CheckState::Critical,
-                Some(self.live.name.clone()),
-                "this site does not hold every zone of the mesh, and does not answer until it does",
-                Some("the zones below say why; `zonemesh status --watch` follows them"),
-            ));
-        }
-        let mut sites = vec![site_status(
-            me,
-            &self.live.name,
-            self.live.mesh.is_some(),
-            owned(&self.live.name),
-        )];
-        if let Some(this) = sites.first_mut() {
-            this.reachable = Some(true);
-            this.ready = Some(snapshot.ready);
-            this.this = true;
-        }
-        for site in others {
-            let name = site.name.to_string();
-            let mut status = site_status(Some(site), &name, true, owned(&name));
-            let answers = there.get(&name);
-            let failure = answers.and_then(|answers| {
-                answers
-                    .zones
-                    .values()
-                    .find_map(|answer| answer.as_ref().err().filter(|failure| failure.unreachable))
-            });
-            status.reachable = Some(failure.is_none());
-            status.rtt_ms = answers
-                .and_then(|answers| answers.rtt)
-                .map(|rtt| rtt.as_millis() as u64);
-            // It answers members also while it is not ready: for what it holds.
-            status.ready = answers
-                .filter(|_| failure.is_none())
-                .map(|answers| answers.zones.values().all(Result::is_ok));
-            status.error = failure.map(|failure| failure.message.clone());
-            if let Some(failure) = failure {
-                let since =
-                    snapshot
-                        .lost
-                        .get(&PeerId::Site(site.name.clone()))
-                        .map(|(since, _)| {
-                            let ago = snapshot.now.mono.saturating_sub(*since).as_secs() as i64;
-                            super::convert::after(snapshot.now.wall, -ago)
-                        });
-                let mut lost = check(
-                    "site-unreachable",
-                    api::CheckState::Warning,
-                    Some(name.clone()),
-                    &format!("{name} does not answer: {}", failure.message),
-                    Some(
-                        "its zones are served by the others meanwhile; changes reach it when it is back",
-                    ),
-                );
-                lost.since = since;
-                checks.push(lost);
-            }
-            sites.push(status);
-        }
-        sites
-    }
-
-    /// Why the other sites that answer do not show this one the directory, if none does.
-    fn refused_by_all(&self, there: &BTreeMap<String, There>) -> Option<String> {
-        let (directory, _) = self.live.mesh.as_ref()?;
-        let mut answers = there
-            .values()
-            .filter_map(|there| there.zones.get(directory))
-            .filter(|answer| !answer.as_ref().is_err_and(|failure| failure.unreachable))
-            .peekable();
-        let first = answers.peek()?.as_ref().err()?.message.clone();
-        answers.all(|answer| answer.is_err()).then_some(first)
     }
 
     fn zone_of(
@@ -335,56 +217,6 @@ impl Control {
                 .iter()
                 .next()
                 .map(|(peer, error)| format!("{peer}: {error}")),
-        }
-    }
-
-    fn plan_checks(&self, snapshot: &Snapshot, checks: &mut Vec<api::Check>) {
-        if let Some(error) = self.live.store_error.load().as_ref() {
-            checks.push(check(
-                "store-failing",
-                api::CheckState::Critical,
-                None,
-                &format!("changes cannot be stored: {error}"),
-                Some("answers go on from memory; make room on, or mend, the disk of the data directory"),
-            ));
-        }
-        if let Some(loud) = self.live.loud.load().as_ref() {
-            checks.push(check(
-                "configuration-broken",
-                api::CheckState::Critical,
-                None,
-                loud,
-                Some("mend the file and run `zonemesh config reload`"),
-            ));
-        }
-        if let Some(blocked) = &snapshot.blocked {
-            checks.push(check(
-                "plan-blocked",
-                api::CheckState::Critical,
-                None,
-                &format!("the plan is not carried out: {blocked}"),
-                Some("`zonemesh plan show` has all reasons"),
-            ));
-        }
-        for reason in &snapshot.catalogs {
-            checks.push(check(
-                "catalog-not-followed",
-                api::CheckState::Warning,
-                None,
-                reason,
-                Some("mend the catalog at its producer, or the `admit` list here; nothing was changed"),
-            ));
-        }
-        let asked = self.held.list();
-        let asked = asked.into_iter().map(|held| (held.id, held.reason));
-        for (hash, reason) in snapshot.held.iter().cloned().chain(asked) {
-            checks.push(check(
-                "held-by-brake",
-                api::CheckState::Warning,
-                None,
-                &reason,
-                Some(&format!("`zonemesh plan approve {hash}` lets it go on")),
-            ));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use zonemesh_api::ApiError;
-use zonemesh_mesh::core::{Core, Failure, Now, PeerId, ZoneSpec};
+use zonemesh_mesh::core::{ClockFault, Core, Failure, Now, PeerId, ZoneSpec};
 use zonemesh_transfer::query::SoaAnswer;
 use zonemesh_zone::directory::Directory;
 use zonemesh_zone::{Name, Serial};
@@ -38,6 +38,7 @@ pub(super) struct Snapshot {
     /// Why foreign catalogs, or some of their members, are not followed.
     pub(super) catalogs: Vec<String>,
     pub(super) ready: bool,
+    pub(super) clock_faults: Vec<ClockFault>,
 }
 
 /// What another site says.
@@ -137,5 +138,6 @@ pub(super) fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -
         held: crate::site::control::plan::held(core),
         catalogs: crate::site::control::plan::catalog_reasons(core),
         ready: core.ready(),
+        clock_faults: core.clock_faults().to_vec(),
     }
 }

@@ -6,6 +6,8 @@ use zonemesh_transfer::query::SoaAnswer;
 use zonemesh_zone::directory::Site;
 use zonemesh_zone::{Serial, SerialExt};
 
+use super::table;
+
 pub(super) fn copy_there(
     site: &str,
     answer: &Result<SoaAnswer, Failure>,
@@ -62,62 +64,31 @@ pub(super) fn copy_checks(
         .as_ref()
         .map(|error| format!(": {error}"))
         .unwrap_or_default();
-    let (name, state, message, hint) = match copy.state {
+    let (kind, message) = match copy.state {
         api::CopyState::Current => return,
         // The site itself is told of already.
         api::CopyState::Unknown => return,
         api::CopyState::Behind => (
-            "zone-behind",
-            api::CheckState::Warning,
+            &table::ZONE_BEHIND,
             format!("{site} serves an older version of {zone}{why}"),
-            "a change that was just made is seconds away; one that stays is not",
         ),
         api::CopyState::Ahead => (
-            "peer-ahead-of-primary",
-            api::CheckState::Critical,
+            &table::PEER_AHEAD,
             format!(
                 "{site} has a greater serial of {zone} than its primary {}",
                 primary.unwrap_or("")
             ),
-            "the primary goes above it by itself; look why its serial went back",
         ),
         api::CopyState::Missing => (
-            "zone-missing",
-            api::CheckState::Critical,
+            &table::ZONE_MISSING,
             format!("{site} does not hold {zone}{why}"),
-            "a zone that was just added is seconds away; one that stays missing is not",
         ),
         api::CopyState::Expired => (
-            "zone-expired",
-            api::CheckState::Critical,
+            &table::ZONE_EXPIRED,
             format!("{zone} has expired at {site} and is not answered there{why}"),
-            "bring back one of its sources",
         ),
     };
-    checks.push(check(
-        name,
-        state,
-        Some(zone.to_owned()),
-        &message,
-        Some(hint),
-    ));
-}
-
-pub(super) fn check(
-    name: &str,
-    state: api::CheckState,
-    subject: Option<String>,
-    message: &str,
-    hint: Option<&str>,
-) -> api::Check {
-    api::Check {
-        name: name.to_owned(),
-        state,
-        subject,
-        message: message.to_owned(),
-        hint: hint.map(str::to_owned),
-        since: None,
-    }
+    checks.push(kind.of(Some(zone.to_owned()), message));
 }
 
 pub(super) fn site_status(

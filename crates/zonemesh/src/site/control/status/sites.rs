@@ -1,0 +1,130 @@
+//! The sites: who answers, who is ready, and whose clock is wrong.
+
+use std::collections::BTreeMap;
+
+use zonemesh_api::types as api;
+use zonemesh_mesh::core::{ClockFault, PeerId};
+use zonemesh_zone::directory::Site;
+
+use super::gather::{Snapshot, There};
+use super::judge::site_status;
+use super::table;
+use crate::site::control::{Control, convert};
+
+impl Control {
+    pub(super) fn sites_of(
+        &self,
+        snapshot: &Snapshot,
+        others: &[&Site],
+        there: &BTreeMap<String, There>,
+        checks: &mut Vec<api::Check>,
+    ) -> Vec<api::SiteStatus> {
+        let owned = |name: &str| {
+            let owners = snapshot
+                .directory
+                .iter()
+                .flat_map(|directory| directory.owners.values());
+            owners.filter(|owner| owner.as_str() == name).count() as u64
+        };
+        let me = snapshot.directory.as_ref().and_then(|directory| {
+            directory
+                .sites
+                .values()
+                .find(|site| site.name.as_str() == self.live.name)
+        });
+        if self.live.mesh.is_some() && snapshot.directory.is_some() && me.is_none() {
+            let removed = snapshot.directory.as_ref().is_some_and(|directory| {
+                directory
+                    .removed
+                    .keys()
+                    .any(|name| name.as_str() == self.live.name)
+            });
+            let what = match removed {
+                true => "this site was removed from the mesh",
+                false => "the directory does not have this site",
+            };
+            checks.push(table::NOT_A_MEMBER.of(Some(self.live.name.clone()), what));
+        }
+        if let Some(why) = self.refused_by_all(there) {
+            let what = format!("no other site takes this one for a member: {why}");
+            checks.push(table::NOT_A_MEMBER.of(Some(self.live.name.clone()), what));
+        }
+        if !snapshot.ready {
+            let what =
+                "this site does not hold every zone of the mesh, and does not answer until it does";
+            checks.push(table::NOT_READY.of(Some(self.live.name.clone()), what));
+        }
+        let mut sites = vec![site_status(
+            me,
+            &self.live.name,
+            self.live.mesh.is_some(),
+            owned(&self.live.name),
+        )];
+        if let Some(this) = sites.first_mut() {
+            this.reachable = Some(true);
+            this.ready = Some(snapshot.ready);
+            this.this = true;
+        }
+        for site in others {
+            let name = site.name.to_string();
+            let mut status = site_status(Some(site), &name, true, owned(&name));
+            let answers = there.get(&name);
+            let failure = answers.and_then(|answers| {
+                answers
+                    .zones
+                    .values()
+                    .find_map(|answer| answer.as_ref().err().filter(|failure| failure.unreachable))
+            });
+            status.reachable = Some(failure.is_none());
+            status.rtt_ms = answers
+                .and_then(|answers| answers.rtt)
+                .map(|rtt| rtt.as_millis() as u64);
+            // It answers members also while it is not ready: for what it holds.
+            status.ready = answers
+                .filter(|_| failure.is_none())
+                .map(|answers| answers.zones.values().all(Result::is_ok));
+            status.error = failure.map(|failure| failure.message.clone());
+            if let Some(failure) = failure {
+                let since =
+                    snapshot
+                        .lost
+                        .get(&PeerId::Site(site.name.clone()))
+                        .map(|(since, _)| {
+                            let ago = snapshot.now.mono.saturating_sub(*since).as_secs() as i64;
+                            convert::after(snapshot.now.wall, -ago)
+                        });
+                let what = format!("{name} does not answer: {}", failure.message);
+                let mut lost = table::SITE_UNREACHABLE.of(Some(name.clone()), what);
+                lost.since = since;
+                checks.push(lost);
+            }
+            sites.push(status);
+        }
+        sites
+    }
+
+    /// Why the other sites that answer do not show this one the directory, if none does.
+    fn refused_by_all(&self, there: &BTreeMap<String, There>) -> Option<String> {
+        let (directory, _) = self.live.mesh.as_ref()?;
+        let mut answers = there
+            .values()
+            .filter_map(|there| there.zones.get(directory))
+            .filter(|answer| !answer.as_ref().is_err_and(|failure| failure.unreachable))
+            .peekable();
+        let first = answers.peek()?.as_ref().err()?.message.clone();
+        answers.all(|answer| answer.is_err()).then_some(first)
+    }
+}
+
+/// Clocks that are wrong.
+pub(super) fn clock_checks(me: &str, faults: &[ClockFault], checks: &mut Vec<api::Check>) {
+    for fault in faults {
+        let kind = match fault {
+            ClockFault::Ours { .. } => &table::CLOCK_WRONG,
+            ClockFault::Theirs { .. } => &table::CLOCK_OF_PEER_WRONG,
+            ClockFault::Differ { .. } => &table::CLOCKS_DIFFER,
+        };
+        let subject = fault.peer().map_or(me.to_owned(), PeerId::to_string);
+        checks.push(kind.of(Some(subject), fault.to_string()));
+    }
+}

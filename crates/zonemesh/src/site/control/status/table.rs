@@ -1,0 +1,189 @@
+//! The one table of checks: what each is called, how bad it is, when it is there and what to do. The reference is made of it.
+
+use zonemesh_api::types::{Check, CheckState};
+
+/// One sort of check.
+pub(super) struct Kind {
+    /// Stable: programs look for it.
+    name: &'static str,
+    state: CheckState,
+    /// When it is there.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the reference is made of it, by a test")
+    )]
+    when: &'static str,
+    /// What to do next; shown with it.
+    hint: &'static str,
+}
+
+impl Kind {
+    /// The check, with what was found.
+    pub(super) fn of(&self, subject: Option<String>, message: impl Into<String>) -> Check {
+        Check {
+            name: self.name.to_owned(),
+            state: self.state,
+            subject,
+            message: message.into(),
+            hint: Some(self.hint.to_owned()),
+            since: None,
+        }
+    }
+}
+
+const fn critical(name: &'static str, when: &'static str, hint: &'static str) -> Kind {
+    Kind {
+        name,
+        state: CheckState::Critical,
+        when,
+        hint,
+    }
+}
+
+const fn warning(name: &'static str, when: &'static str, hint: &'static str) -> Kind {
+    Kind {
+        name,
+        state: CheckState::Warning,
+        when,
+        hint,
+    }
+}
+
+/// # This site
+pub(super) const NOT_A_MEMBER: Kind = critical(
+    "not-a-member",
+    "the directory does not have this site, has it as removed, or no other site takes it for a member",
+    "if it was removed: stop it, and join again with a new welcome packet: `zonemesh invite` on the catalog primary, then `zonemesh join` here",
+);
+pub(super) const NOT_READY: Kind = critical(
+    "not-ready",
+    "this site does not hold every zone of the mesh, and does not answer",
+    "the zones below say why; `zonemesh status --watch` follows them",
+);
+pub(super) const STORE_FAILING: Kind = critical(
+    "store-failing",
+    "the last change could not be stored, or the data directory cannot be written",
+    "answers go on from memory; make room on, or mend, the disk of the data directory",
+);
+pub(super) const CONFIGURATION_BROKEN: Kind = critical(
+    "configuration-broken",
+    "the configuration is not what its file says: the file is broken",
+    "mend the file and run `zonemesh config reload`",
+);
+pub(super) const PLAN_BLOCKED: Kind = critical(
+    "plan-blocked",
+    "the plan is not right, or came up three times in a row, and is not carried out",
+    "`zonemesh plan show` has all reasons",
+);
+pub(super) const CATALOG_NOT_FOLLOWED: Kind = warning(
+    "catalog-not-followed",
+    "a foreign catalog, or some of its members, is not followed",
+    "mend the catalog at its producer, or the `admit` list here; nothing was changed",
+);
+pub(super) const HELD_BY_BRAKE: Kind = warning(
+    "held-by-brake",
+    "removals in bulk wait for consent",
+    "`zonemesh plan approve ID` lets it go on",
+);
+
+/// # Other sites
+pub(super) const SITE_UNREACHABLE: Kind = warning(
+    "site-unreachable",
+    "a site does not answer; two probes in a row within 15 s",
+    "its zones are served by the others meanwhile; changes reach it when it is back",
+);
+pub(super) const CLOCK_WRONG: Kind = critical(
+    "clock-wrong",
+    "this site's clock is off by more than 300 s, the fudge of TSIG, by what most of its peers have; over at 240 s",
+    "set the clock of this host: transfers signed with TSIG and joins are refused with BADTIME until then",
+);
+pub(super) const CLOCK_OF_PEER_WRONG: Kind = warning(
+    "clock-of-peer-wrong",
+    "the clock of another site is off by more than 300 s, by what most have; over at 240 s",
+    "set the clock of that host: transfers signed with TSIG and joins are refused there with BADTIME until then",
+);
+pub(super) const CLOCKS_DIFFER: Kind = warning(
+    "clocks-differ",
+    "the clocks of this site and another differ by more than 300 s, and there is no majority to say which is wrong",
+    "look at the clocks of both hosts; TSIG and joins fail between them with BADTIME",
+);
+
+/// # Copies of zones
+pub(super) const ZONE_BEHIND: Kind = warning(
+    "zone-behind",
+    "a site serves an older version of a zone than the newest one known",
+    "a change that was just made is seconds away; one that stays is not",
+);
+pub(super) const PEER_AHEAD: Kind = critical(
+    "peer-ahead-of-primary",
+    "a site has a greater serial of a zone than its primary: the primary was set back",
+    "the primary goes above it by itself; look why its serial went back",
+);
+pub(super) const ZONE_MISSING: Kind = critical(
+    "zone-missing",
+    "a site does not hold a zone of the mesh",
+    "a zone that was just added is seconds away; one that stays missing is not",
+);
+pub(super) const ZONE_EXPIRED: Kind = critical(
+    "zone-expired",
+    "a site could not refresh a zone for as long as its SOA allows, and does not answer for it",
+    "bring back one of its sources",
+);
+
+/// All of them, in the order of the reference.
+#[cfg(test)]
+const ALL: &[&Kind] = &[
+    &NOT_A_MEMBER,
+    &NOT_READY,
+    &STORE_FAILING,
+    &CONFIGURATION_BROKEN,
+    &PLAN_BLOCKED,
+    &CATALOG_NOT_FOLLOWED,
+    &HELD_BY_BRAKE,
+    &SITE_UNREACHABLE,
+    &CLOCK_WRONG,
+    &CLOCK_OF_PEER_WRONG,
+    &CLOCKS_DIFFER,
+    &ZONE_BEHIND,
+    &PEER_AHEAD,
+    &ZONE_MISSING,
+    &ZONE_EXPIRED,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_of_checks_is_this_table() {
+        let kinds = include_str!("table.rs").matches(": Kind = ").count();
+        // One of them is in this very line.
+        assert_eq!(kinds - 1, ALL.len(), "a check is missing in ALL");
+        let mut table =
+            String::from("| Check | Severity | When | What to do |\n|---|---|---|---|\n");
+        for kind in ALL {
+            let state = format!("{:?}", kind.state).to_lowercase();
+            table += &format!(
+                "| `{}` | {state} | {} | {} |\n",
+                kind.name, kind.when, kind.hint
+            );
+        }
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../docs/reference/status.md"
+        );
+        let text = std::fs::read_to_string(path).unwrap();
+        let (start, end) = ("<!-- checks -->\n", "<!-- end of checks -->");
+        let (before, rest) = text.split_once(start).unwrap();
+        let (_, after) = rest.split_once(end).unwrap();
+        let made = format!("{before}{start}{table}{end}{after}");
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(path, &made).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap(),
+            made,
+            "run it with BLESS=1"
+        );
+    }
+}
