@@ -10,7 +10,7 @@ use std::sync::{PoisonError, RwLock};
 use redb::{Database, DatabaseError, ReadableDatabase};
 
 use crate::error::{CommitError, EngineError, ReadError};
-use crate::place::Lock;
+use crate::place::Notes;
 use crate::tables::{Reading, Writing};
 
 /// How the database is opened.
@@ -24,7 +24,7 @@ pub(crate) struct Engine {
     /// How many transactions were made durable.
     transactions: AtomicU64,
     /// Released after the database was closed.
-    lock: Option<Lock>,
+    lock: Option<Box<dyn Notes>>,
 }
 
 struct Slot {
@@ -52,7 +52,7 @@ pub(crate) trait Failure: From<EngineError> {
 
 impl Engine {
     /// Opens the database.
-    pub(crate) fn open(opener: Opener, lock: Option<Lock>) -> Result<Self, EngineError> {
+    pub(crate) fn open(opener: Opener, lock: Option<Box<dyn Notes>>) -> Result<Self, EngineError> {
         let database = guarded(|| opener().map_err(EngineError::from))?;
         Ok(Self {
             opener,

@@ -18,6 +18,7 @@ mod codec;
 mod engine;
 mod error;
 mod format;
+mod medium;
 mod place;
 mod plan;
 mod store;
@@ -26,5 +27,6 @@ mod writer;
 
 pub use self::batch::{Batch, Origin, ZoneState};
 pub use self::error::{CommitError, EngineError, OpenError, ReadError};
+pub use self::medium::Medium;
 pub use self::plan::History;
 pub use self::store::{HistoryEntry, RemovedZone, Store, Stored};

@@ -24,17 +24,24 @@ pub(crate) struct Lock {
     file: File,
 }
 
-impl Lock {
+/// What is kept beside the database, so that a loss of what was acknowledged is noticed.
+pub(crate) trait Notes: Send + Sync {
     /// Notes that so many transactions were acknowledged.
-    pub(crate) fn acknowledge(&self, count: u64) {
+    fn acknowledge(&self, count: u64);
+
+    /// How many transactions were acknowledged at least; `None` when it is not known.
+    fn acknowledged(&self) -> Option<u64>;
+}
+
+impl Notes for Lock {
+    fn acknowledge(&self, count: u64) {
         let crc = crc32fast::hash(&count.to_le_bytes());
         let line = format!("{count:020} {crc:08x}\n");
         // What was acknowledged is durable in any case; without this note the loss of it could not be noticed.
         let _unnoted = self.file.write_all_at(line.as_bytes(), NOTE);
     }
 
-    /// How many transactions were acknowledged at least; `None` when it is not known.
-    pub(crate) fn acknowledged(&self) -> Option<u64> {
+    fn acknowledged(&self) -> Option<u64> {
         let mut line = [0; 29];
         self.file.read_exact_at(&mut line, NOTE).ok()?;
         let (count, crc) = std::str::from_utf8(&line).ok()?.split_once(' ')?;

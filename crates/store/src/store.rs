@@ -1,5 +1,6 @@
 //! The store: opening it, changing it, reading from it.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use crate::codec::Damage;
 use crate::engine::{Engine, Failure, Health, Opener};
 use crate::error::{CommitError, EngineError, OpenError, ReadError};
 use crate::format::Header;
-use crate::place::{self, Lock};
+use crate::medium::{Backend, Beside, Medium};
+use crate::place::{self, Notes};
 use crate::plan::{History, View};
 use crate::tables::Reading;
 use crate::writer::Writer;
@@ -90,7 +92,22 @@ impl Store {
         let path = place::make_database(dir)?;
         let file = path.clone();
         let opener = Box::new(move || open_database(&file));
-        Self::start(opener, dir, path, site, history, Some(lock))
+        let lock: Box<dyn Notes> = Box::new(lock);
+        Self::start(opener, dir, path, site, history, Some(lock), Writer::start)
+    }
+
+    /// Opens the store on a medium of any kind, with `path` as its name in messages: a seam for simulated disks. The caller
+    /// sees to it that nobody else has the medium, and its own thread writes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
+    pub fn on(medium: Arc<dyn Medium>, path: &Path, site: &str) -> Result<Self, OpenError> {
+        let lock: Box<dyn Notes> = Box::new(Beside(Arc::clone(&medium)));
+        let opener = Box::new(move || builder().create_with_backend(Backend(Arc::clone(&medium))));
+        let history = History::default();
+        let (dir, path) = (path, path.to_owned());
+        Self::start(opener, dir, path, site, history, Some(lock), Writer::inline)
     }
 
     pub(crate) fn start(
@@ -99,12 +116,13 @@ impl Store {
         path: PathBuf,
         site: &str,
         history: History,
-        lock: Option<Lock>,
+        lock: Option<Box<dyn Notes>>,
+        writer: fn(Arc<Engine>, History) -> io::Result<Writer>,
     ) -> Result<Self, OpenError> {
         let failed = |error| open_error(error, &path);
         let engine = Arc::new(Engine::open(opener, lock).map_err(failed)?);
         admit(&engine, dir, &path, site)?;
-        let writer = Writer::start(Arc::clone(&engine), history).map_err(OpenError::Thread)?;
+        let writer = writer(Arc::clone(&engine), history).map_err(OpenError::Thread)?;
         Ok(Self {
             inner: Arc::new(Inner { writer, engine }),
         })

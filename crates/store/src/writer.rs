@@ -1,6 +1,7 @@
 //! The one thread that writes: it takes the batches that wait, makes them durable together, and answers each.
 //!
-//! While one group is being flushed the next one gathers, so that many small commits cost one flush.
+//! While one group is being flushed the next one gathers, so that many small commits cost one flush. A simulation has to stay
+//! in one thread, and does the same without this one.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -23,6 +24,8 @@ struct Job {
 pub(crate) struct Writer {
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
+    /// Where whoever commits writes itself, and there is no thread.
+    inline: Option<(Arc<Engine>, History)>,
 }
 
 impl Writer {
@@ -34,11 +37,24 @@ impl Writer {
         Ok(Self {
             jobs: Some(jobs),
             thread: Some(thread),
+            inline: None,
+        })
+    }
+
+    /// A writer without a thread: each batch is written by whoever commits it.
+    pub(crate) fn inline(engine: Arc<Engine>, history: History) -> io::Result<Self> {
+        Ok(Self {
+            jobs: None,
+            thread: None,
+            inline: Some((engine, history)),
         })
     }
 
     /// Waits until the batch is durable, or refused.
     pub(crate) fn commit(&self, batch: Batch) -> Answer {
+        if let Some((engine, history)) = &self.inline {
+            return together(engine, history, &[&batch])?.remove(0);
+        }
         let closed = || CommitError::Engine(EngineError::Closed);
         let (answer, answered) = sync_channel(1);
         self.jobs

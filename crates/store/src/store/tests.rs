@@ -104,7 +104,16 @@ fn open(dir: &Path, faults: &Arc<Faults>) -> Store {
             faults: Arc::clone(&faults),
         })
     });
-    Store::start(opener, dir, path, "site-a", History::default(), None).unwrap()
+    Store::start(
+        opener,
+        dir,
+        path,
+        "site-a",
+        History::default(),
+        None,
+        Writer::start,
+    )
+    .unwrap()
 }
 
 /// A version with about this much in it.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+pub(crate) use zonemesh_keep::timestamp;
 use zonemesh_mesh::core::Now;
 
 /// Wall and monotonic time.
@@ -30,13 +31,4 @@ impl Clock {
     pub(crate) fn mono(&self) -> Duration {
         self.start.elapsed()
     }
-}
-
-/// A Unix time as a time stamp; the nearest that can be told when it is out of range.
-pub(crate) fn timestamp(unix: i64) -> Timestamp {
-    Timestamp::from_second(unix).unwrap_or(if unix < 0 {
-        Timestamp::MIN
-    } else {
-        Timestamp::MAX
-    })
 }

@@ -8,15 +8,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc};
 use zonemesh_api::types::What;
-use zonemesh_mesh::core::{
-    CommitId, Failure, Got, Happening, Input, NewVersion, Output, PeerId, ZoneSpec,
-};
+use zonemesh_keep::{Disk, Done, Job};
+use zonemesh_mesh::core::{Failure, Got, Happening, Input, Output, PeerId, ZoneSpec};
 use zonemesh_serve::{Access, Members, Served};
-use zonemesh_store::{Batch, CommitError, Origin, Store, ZoneState};
 use zonemesh_zone::directory::Site;
-use zonemesh_zone::{Diff, Name, Serial, Zone};
+use zonemesh_zone::{Diff, Name, Zone};
 
-use super::clock::timestamp;
 use super::control::convert;
 use super::live::Live;
 use super::membership;
@@ -29,13 +26,7 @@ const TRANSFERS_OF_ONE: usize = 8;
 const LONGEST_TRANSFER: Duration = Duration::from_secs(2 * 3600);
 
 /// Commits that may wait for the disk before the core's task has to.
-type Commits = mpsc::UnboundedSender<StoreJob>;
-
-/// What the store is asked to do, in order.
-enum StoreJob {
-    Commit(CommitId, Vec<NewVersion>, Vec<(String, String, Vec<u8>)>),
-    Note(Batch),
-}
+type Commits = mpsc::UnboundedSender<Job>;
 
 /// The hands of the core.
 pub(crate) struct Jobs {
@@ -71,7 +62,7 @@ impl Jobs {
                 commit,
                 versions,
                 also,
-            } => self.to_store(StoreJob::Commit(commit, versions, also)),
+            } => self.to_store(Job::Commit(commit, versions, also)),
             Output::Publish {
                 spec,
                 zone,
@@ -85,21 +76,13 @@ impl Jobs {
                 last_refresh,
             } => {
                 self.tell_expiry(&apex, expires_at);
-                let state = ZoneState {
-                    last_refresh: last_refresh.map(timestamp),
-                    last_attempt: last_refresh.map(timestamp),
-                    expires_at: expires_at.map(timestamp),
-                    ..ZoneState::default()
-                };
-                self.to_store(StoreJob::Note(
-                    Batch::new(Timestamp::now()).set_state(&apex, &state),
-                ));
+                self.to_store(Job::Keep {
+                    apex,
+                    expires_at,
+                    last_refresh,
+                });
             }
-            Output::HighWater { apex, serial } => {
-                self.to_store(StoreJob::Note(
-                    Batch::new(Timestamp::now()).high_water(&apex, serial),
-                ));
-            }
+            Output::HighWater { apex, serial } => self.to_store(Job::HighWater(apex, serial)),
             Output::Notify { to, soa, serial } => {
                 let live = self.live.clone();
                 tokio::spawn(async move {
@@ -146,13 +129,13 @@ impl Jobs {
         }
     }
 
-    fn to_store(&self, job: StoreJob) {
+    fn to_store(&self, job: Job) {
         let Err(mpsc::error::SendError(job)) = self.store.send(job) else {
             return;
         };
         let message = "the store's thread has ended; nothing is made durable any longer";
         tracing::error!("{message}");
-        if let StoreJob::Commit(commit, ..) = job {
+        if let Job::Commit(commit, ..) = job {
             let result = Err(message.to_owned());
             self.live.core.send(Input::Committed { commit, result });
         }
@@ -277,9 +260,7 @@ impl Jobs {
         self.live.shared.update_zones(|zones| zones.without(apex));
         self.live.journal.remove(apex);
         // Set aside, not deleted: see `zone restore`.
-        self.to_store(StoreJob::Note(
-            Batch::new(Timestamp::now()).remove_zone(apex),
-        ));
+        self.to_store(Job::SetAside(apex.clone()));
     }
 
     fn members(&self, sites: &[Site]) {
@@ -351,103 +332,28 @@ fn log_transfer(
 }
 
 /// Runs the store's jobs until the site ends.
-fn keep_store(live: &Live, mut jobs: mpsc::UnboundedReceiver<StoreJob>) {
+fn keep_store(live: &Live, mut jobs: mpsc::UnboundedReceiver<Job>) {
     while let Some(job) = jobs.blocking_recv() {
-        match job {
-            StoreJob::Commit(commit, versions, also) => {
-                let heads: Vec<(Name, Serial)> = versions
-                    .iter()
-                    .map(|version| (version.zone.apex().clone(), version.zone.serial()))
-                    .collect();
-                let result = batch(versions, also).and_then(|batch| {
-                    let committed = live.store.commit(batch);
-                    note_disk(live, committed.as_ref().err());
-                    match committed {
-                        Ok(()) => Ok(()),
-                        Err(error) if is_stored(&live.store, &error, &heads) => Ok(()),
-                        Err(error) => Err(super::pool::chain(&error)),
-                    }
-                });
-                live.core.send(Input::Committed { commit, result });
+        let Done { input, error, disk } = job.run(&live.store, Timestamp::now());
+        note_disk(live, disk);
+        match (input, error) {
+            (Some(input), _) => live.core.send(input),
+            (None, Some(error)) => {
+                tracing::warn!(error, "a note about a zone could not be stored");
             }
-            StoreJob::Note(batch) => {
-                let committed = live.store.commit(batch);
-                note_disk(live, committed.as_ref().err());
-                if let Err(error) = committed {
-                    tracing::warn!(
-                        error = super::pool::chain(&error),
-                        "a note about a zone could not be stored"
-                    );
-                }
-            }
+            (None, None) => {}
         }
     }
 }
 
-/// Keeps for the status whether the disk takes changes. A refusal says nothing about the disk.
-fn note_disk(live: &Live, error: Option<&CommitError>) {
-    let now = match error {
-        None => None,
-        Some(error) if is_open(error) => Some(super::pool::chain(error)),
-        Some(_) => return,
+/// Keeps for the status whether the disk takes changes.
+fn note_disk(live: &Live, disk: Disk) {
+    let now = match disk {
+        Disk::Works => None,
+        Disk::Fails(why) => Some(why),
+        Disk::Unknown => return,
     };
     if **live.store_error.load() != now {
         live.store_error.store(Arc::new(now));
     }
-}
-
-/// Whether it is the disk that fails, and what it has is not known.
-fn is_open(error: &CommitError) -> bool {
-    matches!(
-        error,
-        CommitError::Full(_) | CommitError::ReadOnly(_) | CommitError::Engine(_)
-    )
-}
-
-/// Whether versions are stored although their commit failed: a disk that fails while it flushes may have them all the same,
-/// and the core must not go on from what was before.
-fn is_stored(store: &Store, error: &CommitError, heads: &[(Name, Serial)]) -> bool {
-    is_open(error)
-        && !heads.is_empty()
-        && heads.iter().all(|(apex, serial)| {
-            let stored = store.load(apex);
-            matches!(stored, Ok(Some(stored)) if stored.zone.serial() == *serial)
-        })
-}
-
-/// The versions of a commit as the store takes them.
-fn batch(versions: Vec<NewVersion>, also: Vec<(String, String, Vec<u8>)>) -> Result<Batch, String> {
-    let mut batch = Batch::new(Timestamp::now());
-    for version in versions {
-        let origin = match &version.from {
-            None => Origin::Local,
-            // The core had nothing to go by: a first copy, or one that is to take the place of what was held whatever its serial.
-            Some(from) if version.base.is_none() => Origin::Forced {
-                from: from.to_string(),
-            },
-            Some(from) => Origin::Transfer {
-                from: from.to_string(),
-            },
-        };
-        match version.diffs.as_slice() {
-            [] => batch = batch.replace(&version.zone, origin),
-            [diff] => batch = batch.append(&version.zone, diff, origin),
-            [steps @ .., last] => {
-                // Each step is stored with the version that it leads to.
-                let mut zone = version
-                    .base
-                    .clone()
-                    .ok_or("differences without the version that they start from")?;
-                for diff in steps {
-                    zone = zone.apply(diff).map_err(|error| error.to_string())?;
-                    batch = batch.append(&zone, diff, origin.clone());
-                }
-                batch = batch.append(&version.zone, last, origin);
-            }
-        }
-    }
-    for (table, key, value) in also {
-        batch = batch.put(&table, &key, &value);
-    }
-    Ok(batch)
 }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
-use zonemesh_mesh::core::{CATALOG_MEMBERS, Core, HOSTED, Held, hosted_key};
+use zonemesh_mesh::core::{CATALOG_MEMBERS, Core, Held};
 use zonemesh_store::Store;
 
 use self::clock::Clock;
@@ -145,27 +145,11 @@ async fn start_up(live: Arc<Live>, config: Arc<Config>) {
 
 /// All zones of the store. One that is damaged is left out, told of, and comes again from a peer.
 fn held(store: &Store) -> anyhow::Result<Vec<Held>> {
-    let mut all = Vec::new();
-    for apex in store.zones()? {
-        let hosted = store.get(HOSTED, &hosted_key(&apex))?;
-        match store.load(&apex) {
-            Ok(Some(stored)) => all.push(Held {
-                hosted: hosted.is_some_and(|value| !value.is_empty()),
-                zone: stored.zone,
-                high_water: stored.high_water,
-                expires_at: stored.state.expires_at.map(|at| at.as_second()),
-                last_refresh: stored.state.last_refresh.map(|at| at.as_second()),
-            }),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::error!(zone = %apex, error = pool::chain(&error), "the stored zone cannot be read; it is transferred anew")
-            }
-        }
+    let found = zonemesh_keep::held(store)?;
+    for (apex, error) in &found.damaged {
+        tracing::error!(zone = %apex, error = pool::chain(error), "the stored zone cannot be read; it is transferred anew");
     }
-    if all.is_empty() && !store.zones()?.is_empty() {
-        bail!("no zone of the store can be read; bring the data directory back from a backup");
-    }
-    Ok(all)
+    Ok(found.held)
 }
 
 /// What is done now and then: removed zones and used invitations go for good after 30 days.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+pub(crate) use zonemesh_keep::chain;
 use zonemesh_mesh::core::{Beat, Failure, Got, PeerId};
 use zonemesh_transfer::inbound::Incoming;
 use zonemesh_transfer::peer::{FetchError, Fetched, Options, Peer, PeerError, Target, Transport};
@@ -409,19 +410,4 @@ fn failure(error: &(dyn Error + 'static)) -> Failure {
         // REFUSED says nothing of the kind: it may not know us yet.
         lacks: matches!(rcode, Some(Rcode::NOTAUTH | Rcode::SERVFAIL)),
     }
-}
-
-/// An error with all its causes in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -1,0 +1,258 @@
+//! What the core of a site wants kept, as the store keeps it, and what the core finds there at the start.
+//!
+//! The core decides and knows no disk; the store keeps and knows no mesh. What lies between the two is here, so that a real
+//! site and a simulated one do the same: [`Job`] is what the core asks for, one after the other, and [`held`] what it starts
+//! with. Calls block as those of the store do; threads, clocks and logs are the caller's.
+
+use std::error::Error;
+
+use jiff::Timestamp;
+use zonemesh_mesh::core::{CommitId, HOSTED, Held, Input, NewVersion, hosted_key};
+use zonemesh_store::{Batch, CommitError, Origin, ReadError, Store, ZoneState};
+use zonemesh_zone::{Name, Serial};
+
+/// What the store is asked to do. Jobs are done in the order in which the core asked for them, each whole or not at all.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// Make versions durable, and values with them: table, key, value.
+    Commit(CommitId, Vec<NewVersion>, Vec<(String, String, Vec<u8>)>),
+    /// Keep how a zone's refresh went.
+    Keep {
+        /// The zone.
+        apex: Name,
+        /// Unix time at which it expires.
+        expires_at: Option<i64>,
+        /// Unix time of the last success.
+        last_refresh: Option<i64>,
+    },
+    /// Remember a serial that was seen.
+    HighWater(Name, Serial),
+    /// Set a zone aside. It can be brought back: see `zone restore`.
+    SetAside(Name),
+}
+
+/// What came of a job.
+#[derive(Debug)]
+pub struct Done {
+    /// What the core hears of it, if it waits for it.
+    pub input: Option<Input>,
+    /// Why it was not done.
+    pub error: Option<String>,
+    /// What it says about the disk.
+    pub disk: Disk,
+}
+
+/// Whether the disk takes changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// It does.
+    Works,
+    /// It does not, for this reason.
+    Fails(String),
+    /// Nobody knows: the store refused before it came to that.
+    Unknown,
+}
+
+impl Job {
+    /// Does the job.
+    pub fn run(self, store: &Store, at: Timestamp) -> Done {
+        let batch = Batch::new(at);
+        let batch = match self {
+            Self::Commit(commit, versions, also) => {
+                return commit_versions(commit, versions, also, store, batch);
+            }
+            Self::Keep {
+                apex,
+                expires_at,
+                last_refresh,
+            } => {
+                let state = ZoneState {
+                    last_refresh: last_refresh.map(timestamp),
+                    last_attempt: last_refresh.map(timestamp),
+                    expires_at: expires_at.map(timestamp),
+                    ..ZoneState::default()
+                };
+                batch.set_state(&apex, &state)
+            }
+            Self::HighWater(apex, serial) => batch.high_water(&apex, serial),
+            Self::SetAside(apex) => batch.remove_zone(&apex),
+        };
+        let error = store.commit(batch).err();
+        Done {
+            input: None,
+            disk: disk(error.as_ref()),
+            error: error.map(|error| chain(&error)),
+        }
+    }
+}
+
+fn commit_versions(
+    commit: CommitId,
+    versions: Vec<NewVersion>,
+    also: Vec<(String, String, Vec<u8>)>,
+    store: &Store,
+    batch: Batch,
+) -> Done {
+    let heads: Vec<(Name, Serial)> = versions
+        .iter()
+        .map(|version| (version.zone.apex().clone(), version.zone.serial()))
+        .collect();
+    let (result, disk) = match with_versions(batch, versions, also) {
+        Err(why) => (Err(why), Disk::Unknown),
+        Ok(batch) => {
+            let error = store.commit(batch).err();
+            let disk = disk(error.as_ref());
+            let result = match error {
+                Some(error) if !is_stored(store, &error, &heads) => Err(chain(&error)),
+                _ => Ok(()),
+            };
+            (result, disk)
+        }
+    };
+    Done {
+        error: result.as_ref().err().cloned(),
+        input: Some(Input::Committed { commit, result }),
+        disk,
+    }
+}
+
+/// The versions of a commit as the store takes them.
+fn with_versions(
+    mut batch: Batch,
+    versions: Vec<NewVersion>,
+    also: Vec<(String, String, Vec<u8>)>,
+) -> Result<Batch, String> {
+    for version in versions {
+        let origin = match &version.from {
+            None => Origin::Local,
+            // The core had nothing to go by: a first copy, or one that is to take the place of what was held whatever its serial.
+            Some(from) if version.base.is_none() => Origin::Forced {
+                from: from.to_string(),
+            },
+            Some(from) => Origin::Transfer {
+                from: from.to_string(),
+            },
+        };
+        match version.diffs.as_slice() {
+            [] => batch = batch.replace(&version.zone, origin),
+            [diff] => batch = batch.append(&version.zone, diff, origin),
+            [steps @ .., last] => {
+                // Each step is stored with the version that it leads to.
+                let mut zone = version
+                    .base
+                    .clone()
+                    .ok_or("differences without the version that they start from")?;
+                for diff in steps {
+                    zone = zone.apply(diff).map_err(|error| error.to_string())?;
+                    batch = batch.append(&zone, diff, origin.clone());
+                }
+                batch = batch.append(&version.zone, last, origin);
+            }
+        }
+    }
+    for (table, key, value) in also {
+        batch = batch.put(&table, &key, &value);
+    }
+    Ok(batch)
+}
+
+/// What the outcome of a commit says about the disk. A refusal says nothing about it.
+fn disk(error: Option<&CommitError>) -> Disk {
+    match error {
+        None => Disk::Works,
+        Some(error) if is_open(error) => Disk::Fails(chain(error)),
+        Some(_) => Disk::Unknown,
+    }
+}
+
+/// Whether it is the disk that fails, and what it has is not known.
+fn is_open(error: &CommitError) -> bool {
+    matches!(
+        error,
+        CommitError::Full(_) | CommitError::ReadOnly(_) | CommitError::Engine(_)
+    )
+}
+
+/// Whether versions are stored although their commit failed: a disk that fails while it flushes may have them all the same,
+/// and the core must not go on from what was before.
+fn is_stored(store: &Store, error: &CommitError, heads: &[(Name, Serial)]) -> bool {
+    is_open(error)
+        && !heads.is_empty()
+        && heads.iter().all(|(apex, serial)| {
+            let stored = store.load(apex);
+            matches!(stored, Ok(Some(stored)) if stored.zone.serial() == *serial)
+        })
+}
+
+/// What a site finds in its store when it starts.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The zones.
+    pub held: Vec<Held>,
+    /// Zones that are damaged. They are left out, and come again from a peer.
+    pub damaged: Vec<(Name, ReadError)>,
+}
+
+/// Why a site cannot start with its store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FindError {
+    /// The store cannot be read.
+    #[error("the store cannot be read")]
+    Read(#[from] ReadError),
+    /// There are zones, and none is whole.
+    #[error("no zone of the store can be read; bring the data directory back from a backup")]
+    NothingWhole,
+}
+
+/// All zones of the store.
+///
+/// # Errors
+///
+/// When the store cannot be read, or nothing in it is whole: a site that began anew with an empty store would take what it
+/// has forgotten for what does not exist.
+pub fn held(store: &Store) -> Result<Found, FindError> {
+    let mut found = Found::default();
+    for apex in store.zones()? {
+        let hosted = store.get(HOSTED, &hosted_key(&apex))?;
+        match store.load(&apex) {
+            Ok(Some(stored)) => found.held.push(Held {
+                hosted: hosted.is_some_and(|value| !value.is_empty()),
+                zone: stored.zone,
+                high_water: stored.high_water,
+                expires_at: stored.state.expires_at.map(|at| at.as_second()),
+                last_refresh: stored.state.last_refresh.map(|at| at.as_second()),
+            }),
+            Ok(None) => {}
+            Err(error) => found.damaged.push((apex, error)),
+        }
+    }
+    if found.held.is_empty() && !found.damaged.is_empty() {
+        return Err(FindError::NothingWhole);
+    }
+    Ok(found)
+}
+
+/// A Unix time as a time stamp; the nearest that can be told when it is out of range.
+pub fn timestamp(unix: i64) -> Timestamp {
+    Timestamp::from_second(unix).unwrap_or(if unix < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    })
+}
+
+/// An error with all its causes in one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
