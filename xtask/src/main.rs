@@ -7,6 +7,7 @@ mod harness;
 mod host;
 mod peers;
 mod report;
+mod simulate;
 mod steps;
 mod tools;
 
@@ -46,6 +47,13 @@ enum Command {
     /// Tests of whole sites: loss, partition, `kill -9`; as root, for network namespaces
     Scenarios {
         /// Passed on to the tests, for instance a part of a test's name
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Random histories of a simulated mesh; `cargo xtask simulate --help`
+    #[command(disable_help_flag = true)]
+    Simulate {
+        /// Passed on: how many sites and seeds, which seed, for how long, `--planted`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -92,6 +100,7 @@ fn run(command: Command) -> Result<bool> {
         }
         Command::Interop { arguments } => only("interop", &arguments),
         Command::Scenarios { arguments } => only("scenarios", &arguments),
+        Command::Simulate { arguments } => simulate::run(&arguments),
         Command::Fuzz { target, seconds } => {
             let mut report = Report::new(false);
             steps::fuzz(&mut report, target.as_deref(), seconds);

@@ -6,7 +6,14 @@
 // What is not as a test has set it up ends the test.
 #![allow(clippy::unwrap_used)]
 
+pub mod campaign;
+pub mod dice;
+pub mod history;
+pub mod oracle;
 pub mod prepared;
+pub mod record;
+pub mod shrink;
+pub mod text;
 mod world;
 
 pub use self::world::*;

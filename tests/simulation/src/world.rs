@@ -201,6 +201,7 @@ impl World {
         self.changes += 1;
         self.note(host, "starts");
         self.perform(host, outputs);
+        self.look_whether_ready(host);
         self.arm(host);
     }
 

@@ -40,12 +40,18 @@ pub struct Host {
     pub sent: BTreeMap<&'static str, usize>,
     /// When transfers of a zone were asked for.
     pub transfers: Vec<(Duration, Name, PeerId)>,
+    /// When NOTIFYs of a zone were sent.
+    pub told: Vec<(Duration, Name, PeerId)>,
     /// What led to what is served, to answer IXFR with.
     pub(super) journal: BTreeMap<Name, Vec<Diff>>,
     /// The highest serial that was ever served of each zone.
     pub(super) published: BTreeMap<Name, Serial>,
     /// How often it has stopped: what was begun before is void.
     pub(super) epoch: u64,
+    /// Whether it has become ready since its start, and which zones it lacked then that its catalog listed.
+    pub lacked: Option<Vec<Name>>,
+    /// What its last plan came to, as it is in the log.
+    pub(super) planned: Vec<String>,
     /// When the disk has done all that it was asked to do.
     pub(super) disk_free: Duration,
     /// The wake-up in the queue that counts; others are left over.
@@ -89,9 +95,12 @@ impl Host {
             happened: Vec::new(),
             sent: BTreeMap::new(),
             transfers: Vec::new(),
+            told: Vec::new(),
             journal: BTreeMap::new(),
             published: BTreeMap::new(),
             epoch: 0,
+            lacked: None,
+            planned: Vec::new(),
             disk_free: Duration::ZERO,
             wake: None,
         }
@@ -108,6 +117,7 @@ impl Host {
     /// Forgets what is in memory only.
     pub(super) fn stop(&mut self) {
         self.core = None;
+        self.lacked = None;
         self.epoch += 1;
         self.served.clear();
         self.journal.clear();

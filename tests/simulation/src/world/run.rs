@@ -24,6 +24,51 @@ impl World {
             .push(format!("{:>10.3} {host}: {what}", self.now.as_secs_f64()));
     }
 
+    /// Enters a line into the log: what somebody does, or what befalls a site.
+    pub fn remark(&mut self, host: &str, what: &str) {
+        self.note(host, what);
+    }
+
+    /// Enters such a line where the log was so long, ahead of what came of it.
+    pub fn remark_at(&mut self, line: usize, when: Duration, what: &str) {
+        let when = when.as_secs_f64();
+        if !self.quiet {
+            let line = line.min(self.log.len());
+            self.log.insert(line, format!("{when:>10.3} *: {what}"));
+        }
+    }
+
+    /// Enters what the last plan of a site came to, when that is not what it came to before.
+    fn note_plan(&mut self, host: &str) {
+        if self.quiet {
+            return;
+        }
+        let state = self.host(host);
+        let Some(report) = state.core.as_ref().and_then(Core::report) else {
+            return;
+        };
+        let lines: Vec<String> = report
+            .plan
+            .actions
+            .iter()
+            .map(ToString::to_string)
+            .chain(
+                report
+                    .plan
+                    .reasons
+                    .iter()
+                    .map(|reason| format!("({reason})")),
+            )
+            .chain(report.blocked.iter().map(|why| format!("blocked: {why}")))
+            .collect();
+        if state.planned != lines {
+            state.planned.clone_from(&lines);
+            for line in lines {
+                self.note(host, &format!("plans: {line}"));
+            }
+        }
+    }
+
     pub(super) fn at(&mut self, when: Duration, event: Event) {
         self.queue.push(when, event);
     }
@@ -37,8 +82,28 @@ impl World {
         }
         let now = self.clock_of(host);
         let outputs = self.core(host).handle(input, now);
+        self.note_plan(host);
         self.perform(host, outputs);
+        self.look_whether_ready(host);
         self.arm(host);
+    }
+
+    /// Notices when a site starts to answer, and what it lacks at that moment of what its catalog lists.
+    pub(super) fn look_whether_ready(&mut self, host: &str) {
+        let state = self.host(host);
+        let ready = state.core.as_ref().is_some_and(Core::ready);
+        if !ready || state.lacked.is_some() {
+            return;
+        }
+        let served = state.served.get(&catalog());
+        let served = served.and_then(|(zone, _)| zone.as_ref());
+        let listed = served.and_then(|zone| zonemesh_zone::catalog::Catalog::read(zone).ok());
+        let listed = listed
+            .into_iter()
+            .flat_map(|listed| listed.members.into_keys());
+        let lacked = listed.filter(|zone| !state.disk.zones.contains_key(zone));
+        state.lacked = Some(lacked.collect());
+        self.note(host, "is ready");
     }
 
     /// Enters the moment at which a core next wants to be woken, unless an earlier wake-up is in the queue.
@@ -166,6 +231,8 @@ impl World {
                     self.ask(host, from, "transfer", Ask::Transfer { apex, have });
                 }
                 Output::Notify { to, soa, serial } => {
+                    let told = (self.now, soa.owner.clone(), to.clone());
+                    self.host(host).told.push(told);
                     self.ask(
                         host,
                         to,

@@ -1,0 +1,316 @@
+//! Random histories: a mesh, operators who work with it, and everything that can go wrong, drawn from one seed.
+//!
+//! What happens in each step is settled before the first: a step that is left out changes nothing about the others, which is
+//! how a history that fails is made shorter (`shrink`).
+
+mod acts;
+mod membership;
+mod trouble;
+mod zones;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::dice::Dice;
+use crate::oracle::{self, Finding, Oracle, SETTLES_WITHIN};
+use crate::record::{Record, SiteRecord, Wanted};
+use crate::{Net, World, host_name};
+
+pub use self::acts::Act;
+
+/// Which history.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many sites there are at first.
+    pub sites: usize,
+    /// What everything is drawn from.
+    pub seed: u64,
+    /// How many steps.
+    pub steps: usize,
+    /// Kinds of steps that are left out.
+    pub without: BTreeSet<Act>,
+    /// The only steps that are done, by number; all where there are none.
+    pub only: Option<BTreeSet<usize>>,
+}
+
+impl Options {
+    /// The history of a seed, with the number of steps that one usually has.
+    pub fn new(sites: usize, seed: u64) -> Self {
+        Self {
+            sites,
+            seed,
+            steps: STEPS,
+            without: BTreeSet::new(),
+            only: None,
+        }
+    }
+}
+
+/// How many steps a history has, unless told otherwise.
+pub const STEPS: usize = 60;
+
+/// How a history ended.
+pub struct Outcome {
+    /// The rule that was broken.
+    pub finding: Option<Finding>,
+    /// What happened, line by line.
+    pub log: Vec<String>,
+    /// How many steps had been done by then.
+    pub steps: usize,
+    /// How often each kind of step was done, and came to something.
+    pub acts: BTreeMap<Act, usize>,
+    /// How much time passed in the simulation.
+    pub lasted: Duration,
+}
+
+/// Runs a history to its end, or to the first rule that is broken.
+pub fn run(options: &Options) -> Outcome {
+    let mut history = History::new(options);
+    let mut finding = None;
+    match catch_unwind(AssertUnwindSafe(|| history.play(options))) {
+        Ok(Ok(())) => {}
+        Ok(Err(found)) => finding = Some(found),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or(panic.downcast_ref::<&str>().copied());
+            finding = Some(Finding::of_panic(text.unwrap_or("something panicked")));
+        }
+    }
+    Outcome {
+        finding,
+        log: std::mem::take(&mut history.world.log),
+        steps: history.done,
+        acts: history.acts,
+        lasted: history.world.now,
+    }
+}
+
+/// A history that goes on.
+pub(crate) struct History {
+    pub(crate) world: World,
+    pub(crate) record: Record,
+    oracle: Oracle,
+    /// The next value of an address record, and number of a zone or of a site.
+    next_value: u8,
+    next_zone: usize,
+    next_site: usize,
+    next_key: u8,
+    /// How many sites there were at first.
+    first_sites: usize,
+    /// Sites that roll their keys.
+    rolling: BTreeSet<String>,
+    done: usize,
+    acts: BTreeMap<Act, usize>,
+}
+
+impl History {
+    fn new(options: &Options) -> Self {
+        Self {
+            world: World::new(options.seed),
+            record: Record::default(),
+            oracle: Oracle::default(),
+            next_value: 0,
+            next_zone: 0,
+            next_site: 0,
+            next_key: 0,
+            first_sites: options.sites,
+            rolling: BTreeSet::new(),
+            done: 0,
+            acts: BTreeMap::new(),
+        }
+    }
+
+    fn play(&mut self, options: &Options) -> Result<(), Finding> {
+        self.found(options.sites)?;
+        for number in 0..options.steps {
+            let mut dice = Dice::new(options.seed ^ (number as u64 + 1) << 32);
+            let act = Act::draw(&mut dice);
+            let wanted = options
+                .only
+                .as_ref()
+                .is_none_or(|only| only.contains(&number));
+            self.done = number + 1;
+            if wanted && !options.without.contains(&act) {
+                self.step(number, act, &mut dice)?;
+            }
+        }
+        self.end()
+    }
+
+    /// The mesh as it is at first: sites that have joined, and a zone at each of the first ones.
+    fn found(&mut self, sites: usize) -> Result<(), Finding> {
+        for number in 0..sites {
+            let host = host_name(number);
+            self.world.add_host(&host, Vec::new());
+            self.world.start(&host);
+            self.world.run_millis(1000);
+            if number > 0 {
+                self.world
+                    .join(&host)
+                    .expect("the catalog primary is there");
+            }
+            self.record.sites.insert(host, member());
+        }
+        self.next_site = sites;
+        self.world.settle_within(60, "the mesh is founded");
+        for number in 0..sites.min(FIRST_ZONES) {
+            self.first_zone(&host_name(number * sites / sites.min(FIRST_ZONES)));
+        }
+        self.world
+            .settle_within(SETTLES_WITHIN, "the first zones are everywhere");
+        self.note(
+            "*",
+            &format!("{sites} sites and their first zones are there"),
+        );
+        self.look()
+    }
+
+    /// Does one step, and lets some time pass.
+    fn step(&mut self, number: usize, act: Act, dice: &mut Dice) -> Result<(), Finding> {
+        // In a larger mesh more happens at once.
+        for _ in 0..self.crowd(act) {
+            if self.act(act, number, dice)? {
+                *self.acts.entry(act).or_default() += 1;
+            }
+        }
+        let millis = match dice.below(40) {
+            0 => dice.below(600_000),
+            1..4 => dice.below(90_000),
+            _ => dice.below(4_000),
+        };
+        self.pass(millis)
+    }
+
+    fn crowd(&self, act: Act) -> usize {
+        match act.is_of_all() {
+            true => 1,
+            false => 1 + self.world.hosts.len() / 10,
+        }
+    }
+
+    /// Lets time pass, and looks at the mesh every now and then.
+    pub(crate) fn pass(&mut self, millis: u64) -> Result<(), Finding> {
+        let until = self.world.now + Duration::from_millis(millis);
+        while self.world.now < until {
+            // Often at first, when what was done takes effect.
+            let left = (until - self.world.now).as_millis() as u64;
+            let gone = millis - left;
+            let slice = if gone < 5_000 { 200 } else { 2_000 };
+            self.world.run_millis(slice.min(left).max(1));
+            self.look()?;
+        }
+        self.look()
+    }
+
+    /// Reads what was answered, and has the oracle look.
+    pub(crate) fn look(&mut self) -> Result<(), Finding> {
+        for done in self.record.look(&self.world) {
+            self.done(done);
+        }
+        self.receipts()?;
+        self.oracle.look(&self.world, &mut self.record)
+    }
+
+    /// Faults stop, and everything that is still to be done is done; then all must be as operators have asked for.
+    fn end(&mut self) -> Result<(), Finding> {
+        self.note("*", "all faults stop");
+        self.calm();
+        let members = self.members();
+        for host in &members {
+            if !self.runs(host) {
+                self.start(host);
+            }
+        }
+        self.pass(5_000)?;
+        self.mend();
+        self.world.settle_within(
+            SETTLES_WITHIN,
+            "faults have stopped, and all sites serve the same",
+        );
+        // A full pass of planning everywhere, which must find nothing; and every zone asks its sources once more.
+        self.pass(130_000)?;
+        oracle::ended(&self.world, &self.record)
+    }
+
+    /// Ends the faults of network, disks and clocks.
+    fn calm(&mut self) {
+        self.world.net = Net {
+            slowest: 20,
+            ..Net::default()
+        };
+        for host in self.world.hosts.values_mut() {
+            host.failing_commits = 0;
+            host.slow_disk = 3;
+        }
+    }
+}
+
+/// # Who is there
+impl History {
+    /// Whether a host runs.
+    pub(crate) fn runs(&self, host: &str) -> bool {
+        self.world.hosts[host].core.is_some()
+    }
+
+    /// The hosts whose sites are members, as far as anybody knows.
+    pub(crate) fn members(&self) -> Vec<String> {
+        let of = |(_, site): &(&String, &SiteRecord)| site.wanted != Wanted::No;
+        self.record
+            .sites
+            .iter()
+            .filter(of)
+            .map(|(host, _)| host.clone())
+            .collect()
+    }
+
+    /// One of them.
+    pub(crate) fn member(&self, dice: &mut Dice) -> String {
+        dice.pick(&self.members())
+            .cloned()
+            .unwrap_or_else(|| "site-a".to_owned())
+    }
+
+    /// The host of the catalog primary, while it runs.
+    pub(crate) fn writer(&self) -> Option<String> {
+        let writes = |host: &str| {
+            self.world.hosts[host]
+                .core
+                .as_ref()
+                .is_some_and(|core| core.is_catalog_primary())
+        };
+        self.members().into_iter().find(|host| writes(host))
+    }
+
+    pub(crate) fn start(&mut self, host: &str) {
+        self.world.start(host);
+        self.import(host);
+    }
+
+    pub(crate) fn kill(&mut self, host: &str) {
+        self.world.kill(host);
+        self.record.killed(&self.world, host);
+    }
+
+    pub(crate) fn note(&mut self, host: &str, what: &str) {
+        self.world.remark(host, what);
+    }
+
+    /// The next value of an address record.
+    pub(crate) fn value(&mut self) -> u8 {
+        self.next_value = self.next_value % 250 + 1;
+        self.next_value
+    }
+}
+
+/// How many zones there are at first, at most.
+const FIRST_ZONES: usize = 10;
+
+/// A site that has been let in.
+pub(crate) fn member() -> SiteRecord {
+    SiteRecord {
+        wanted: Wanted::Yes,
+        removal_asked: false,
+        removed: None,
+    }
+}

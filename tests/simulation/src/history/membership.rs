@@ -1,0 +1,280 @@
+//! Sites that move, change their keys, join, are removed, and come back from an old disk.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use zonemesh_mesh::core::Input;
+use zonemesh_update::{DirectoryPolicy, SiteIdentity, apply, request};
+use zonemesh_zone::directory::{self as names, Departure, Directory, KeyPin, Role};
+
+use super::{History, member};
+use crate::dice::Dice;
+use crate::record::{About, Wanted};
+use crate::{catalog, directory, host_name, name};
+
+/// How many sites may join in one history, beyond those that are there at first.
+const NEWCOMERS: usize = 4;
+
+impl History {
+    /// A site has another address from now on. Not the catalog primary: nobody could ask it for the directory that says so.
+    pub(super) fn move_away(&mut self, dice: &mut Dice) -> bool {
+        let host = self.member(dice);
+        if Some(&host) == self.writer().as_ref() || host == "site-a" || !self.runs(&host) {
+            return false;
+        }
+        self.next_key = self.next_key.wrapping_add(1);
+        let index = self
+            .record
+            .sites
+            .keys()
+            .position(|site| *site == host)
+            .unwrap_or_default();
+        let address = IpAddr::V4(Ipv4Addr::new(198, 51, index as u8, self.next_key));
+        self.note(&host, &format!("has the address {address} from now on"));
+        self.world.host(&host).site.addresses = vec![address];
+        self.world.configure(&host, |settings| {
+            if let Some(mesh) = &mut settings.mesh {
+                mesh.me.site.addresses = vec![address];
+            }
+        });
+        true
+    }
+
+    /// A site makes a new key and shows it when the others know it; then the old one is taken out.
+    pub(super) fn roll_key(&mut self, dice: &mut Dice) -> bool {
+        let rolling = self
+            .rolling
+            .iter()
+            .find(|host| self.runs(host) && self.new_key_is_known(host));
+        if let Some(host) = rolling.cloned() {
+            self.rolling.remove(&host);
+            let Some(mesh) = &self.world.hosts[&host].settings.mesh else {
+                return false;
+            };
+            let Some(new) = mesh.me.site.pins.last().copied() else {
+                return false;
+            };
+            self.note(
+                &host,
+                "shows its new key, and the old one is known no longer",
+            );
+            self.world.host(&host).site.pins = vec![new];
+            self.world.configure(&host, |settings| {
+                if let Some(mesh) = &mut settings.mesh {
+                    mesh.me.site.pins = vec![new];
+                }
+            });
+            return true;
+        }
+        let host = self.member(dice);
+        if self.rolling.contains(&host) || !self.runs(&host) {
+            return false;
+        }
+        let new = self.new_key();
+        self.note(&host, "has a second key from now on");
+        self.world.configure(&host, |settings| {
+            if let Some(mesh) = &mut settings.mesh {
+                mesh.me.site.pins.push(new);
+            }
+        });
+        self.rolling.insert(host);
+        true
+    }
+
+    fn new_key(&mut self) -> KeyPin {
+        self.next_key = self.next_key.wrapping_add(1);
+        let mut pin = [0xEE; 32];
+        pin[0] = self.next_key;
+        KeyPin(pin)
+    }
+
+    /// Whether every other member that runs knows the key that a site is about to show.
+    fn new_key_is_known(&self, host: &str) -> bool {
+        let mesh = self.world.hosts[host].settings.mesh.as_ref();
+        let Some(new) = mesh.and_then(|mesh| mesh.me.site.pins.last()) else {
+            return false;
+        };
+        let others = self.members().into_iter().filter(|other| other != host);
+        others
+            .filter(|other| self.runs(other))
+            .all(|other| self.world.hosts[&other].members.with_key(new).is_some())
+    }
+
+    /// A machine joins, or one whose joining failed tries again.
+    pub(super) fn join(&mut self, _dice: &mut Dice) -> bool {
+        let Some(writer) = self.writer() else {
+            return false;
+        };
+        let waiting = self.record.sites.iter().find(|(host, site)| {
+            site.wanted == Wanted::Unsure && !site.removal_asked && !self.is_joining(host)
+        });
+        let host = match waiting {
+            Some((host, _)) => host.clone(),
+            None => {
+                if self.newcomers() >= NEWCOMERS + self.first_sites / 10 {
+                    return false;
+                }
+                let host = host_name(self.next_site);
+                self.next_site += 1;
+                self.world.add_host(&host, Vec::new());
+                self.world.start(&host);
+                let mut site = member();
+                site.wanted = Wanted::Unsure;
+                self.record.sites.insert(host.clone(), site);
+                host
+            }
+        };
+        self.invite(&writer, &host)
+    }
+
+    fn newcomers(&self) -> usize {
+        self.next_site.saturating_sub(self.first_sites)
+    }
+
+    fn is_joining(&self, host: &str) -> bool {
+        let open = &self.record.open;
+        open.iter()
+            .any(|open| matches!(&open.about, About::Join { host: joining } if joining == host))
+    }
+
+    /// Enters a site into the directory, as with a welcome packet.
+    pub(super) fn invite(&mut self, writer: &str, host: &str) -> bool {
+        let site = self.world.hosts[host].site.clone();
+        let head = self.world.core(writer).head(&directory()).cloned();
+        let (Some(head), Ok(update)) = (head, request::publish(&directory(), &site, None)) else {
+            return false;
+        };
+        let identity = SiteIdentity::Join {
+            site: site.name,
+            role: Role::Standard,
+            replace: true,
+        };
+        let read = Directory::read(&head);
+        let reserved = [directory(), catalog()];
+        let policy = DirectoryPolicy::new(identity, &read, &reserved);
+        let Ok(applied) = apply(&head, &update, &policy) else {
+            return false;
+        };
+        self.note(writer, &format!("lets {host} in"));
+        let request = self.world.request(writer, |request| Input::Directory {
+            request,
+            edited: applied.zone,
+            also: Vec::new(),
+        });
+        self.record.opened(
+            writer,
+            request,
+            About::Join {
+                host: host.to_owned(),
+            },
+        );
+        true
+    }
+
+    /// A site is removed. It is down by then: what it would take after that nobody could have.
+    pub(super) fn leave(&mut self, dice: &mut Dice) -> bool {
+        let members = self.members();
+        let host = self.member(dice);
+        let (Some(writer), true) = (self.writer(), members.len() > 3) else {
+            return false;
+        };
+        let known = self
+            .record
+            .sites
+            .get(&host)
+            .is_some_and(|site| site.wanted == Wanted::Yes);
+        let busy = self.record.open.iter().any(|open| open.host == host);
+        let zones = self.record.zones_of(&host);
+        let configured = zones.iter().any(|apex| self.record.zones[apex].configured);
+        if host == writer || host == "site-a" || !known || busy || configured {
+            return false;
+        }
+        let heirs: Vec<String> = members
+            .into_iter()
+            .filter(|heir| *heir != host && self.runs(heir) && self.holds_all(heir, &host, &zones))
+            .collect();
+        let heir = dice
+            .pick(&heirs)
+            .filter(|_| !zones.is_empty() && dice.clone().chance(60))
+            .cloned();
+        if self.runs(&host) {
+            self.kill(&host);
+        }
+        let Some(head) = self.world.core(&writer).head(&directory()).cloned() else {
+            return false;
+        };
+        let read = Directory::read(&head);
+        let site = self.world.hosts[&host].site.name.clone();
+        let pins = read
+            .sites
+            .get(&site)
+            .map(|site| site.pins.clone())
+            .unwrap_or_default();
+        let departure = match &heir {
+            Some(heir) => Departure::Adopt(self.world.hosts[heir].site.name.clone()),
+            None => Departure::Remove,
+        };
+        let at = self.world.clock().wall;
+        let mut editor = head.edit();
+        if names::remove_site(&mut editor, &read, &site, &departure, at).is_err() {
+            return false;
+        }
+        let Ok(edited) = editor.finish() else {
+            return false;
+        };
+        let to = heir
+            .as_ref()
+            .map_or("its zones go with it".to_owned(), |heir| {
+                format!("{heir} gets its zones")
+            });
+        self.note(&writer, &format!("removes {host}; {to}"));
+        if let Some(record) = self.record.sites.get_mut(&host) {
+            record.removal_asked = true;
+            record.wanted = Wanted::Unsure;
+        }
+        if heir.is_none() {
+            for apex in &zones {
+                if let Some(zone) = self.record.zones.get_mut(apex) {
+                    zone.removal_asked = true;
+                }
+            }
+        }
+        let request = self.world.request(&writer, |request| Input::Directory {
+            request,
+            edited,
+            also: Vec::new(),
+        });
+        self.record
+            .opened(&writer, request, About::Leave { host, heir, pins });
+        true
+    }
+
+    /// Whether a host has the newest version of zones that another is primary of.
+    fn holds_all(&self, heir: &str, host: &str, zones: &[String]) -> bool {
+        let newest = |at: &str, apex: &str| {
+            let stored = self.world.hosts[at].disk.zones.get(&name(apex));
+            stored.map(|stored| stored.zone.serial())
+        };
+        zones.iter().all(|apex| {
+            let theirs = newest(heir, apex);
+            theirs.is_some() && theirs == newest(host, apex)
+        })
+    }
+
+    /// The old disk of a site that was removed boots, or is switched off again.
+    pub(super) fn old_disk(&mut self, dice: &mut Dice) -> bool {
+        let gone = self
+            .record
+            .sites
+            .iter()
+            .filter(|(_, site)| site.wanted == Wanted::No);
+        let gone: Vec<String> = gone.map(|(host, _)| host.clone()).collect();
+        let Some(host) = dice.pick(&gone) else {
+            return false;
+        };
+        match self.runs(host) {
+            true => self.kill(host),
+            false => self.start(host),
+        }
+        true
+    }
+}

@@ -1,0 +1,290 @@
+//! What operators do to directory and catalog by mistake, and take back.
+
+use zonemesh_mesh::core::{Change, Input};
+use zonemesh_zone::catalog::{self as members, Catalog};
+use zonemesh_zone::directory::{self as names, Directory};
+use zonemesh_zone::{Name, Record, Zone};
+
+use super::History;
+use crate::dice::Dice;
+use crate::oracle::Finding;
+use crate::record::{About, Wanted};
+use crate::{catalog, directory, name};
+
+impl History {
+    /// Puts other contents in the place of directory or catalog for a while.
+    fn for_a_while(
+        &mut self,
+        writer: &str,
+        mistake: Zone,
+        dice: &mut Dice,
+    ) -> Result<bool, Finding> {
+        let apex = mistake.apex().clone();
+        let before = self.world.core(writer).head(&apex).cloned();
+        let Some(before) = before else {
+            return Ok(false);
+        };
+        self.replace(writer, mistake);
+        self.meanwhile(writer, dice)?;
+        // What was there before; who edits a file by mistake has its backup.
+        for _ in 0..8 {
+            self.world.host(writer).failing_commits = 0;
+            self.replace(writer, before.clone());
+            self.pass(1_500)?;
+            let head = self.world.core(writer).head(&apex).cloned();
+            if head.is_some_and(|head| same_but_serial(&head, &before)) {
+                self.note(writer, &format!("{apex} is as it was"));
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    fn replace(&mut self, writer: &str, zone: Zone) {
+        let request = self.world.change(writer, Change::Replace(zone));
+        self.record.opened(writer, request, About::Else);
+    }
+
+    /// Time passes, and a site is restarted in it: what it knew before it must find again on its disk.
+    fn meanwhile(&mut self, writer: &str, dice: &mut Dice) -> Result<(), Finding> {
+        self.pass(dice.below(30_000))?;
+        let host = self.member(dice);
+        if host != writer {
+            if self.runs(&host) {
+                self.kill(&host);
+            }
+            self.start(&host);
+        }
+        self.pass(dice.below(90_000))
+    }
+
+    /// The writer, when nothing that is under way would be undone with the mistake.
+    fn quiet_writer(&mut self) -> Result<Option<String>, Finding> {
+        let Some(writer) = self.writer() else {
+            return Ok(None);
+        };
+        for _ in 0..10 {
+            if !self.record.open.iter().any(|open| open.host == writer) {
+                return Ok(Some(writer));
+            }
+            self.pass(1_000)?;
+        }
+        Ok(None)
+    }
+
+    pub(super) fn empty_directory(&mut self, dice: &mut Dice) -> Result<bool, Finding> {
+        let Some((writer, head)) = self.infrastructure(&directory())? else {
+            return Ok(false);
+        };
+        let mut editor = head.edit();
+        let owners = editor.names_below(&directory());
+        for owner in owners.iter().filter(|owner| **owner != directory()) {
+            editor.remove_name(owner);
+        }
+        let Ok(empty) = editor.finish() else {
+            return Ok(false);
+        };
+        self.note(&writer, "empties the directory by mistake");
+        self.for_a_while(&writer, empty, dice)
+    }
+
+    pub(super) fn break_catalog(&mut self, dice: &mut Dice) -> Result<bool, Finding> {
+        let Some((writer, head)) = self.infrastructure(&catalog())? else {
+            return Ok(false);
+        };
+        let mut editor = head.edit();
+        let Ok(version) = Record::from_text("version 0 IN TXT \"7\"", &catalog()) else {
+            return Ok(false);
+        };
+        editor.remove_name(&version.owner);
+        if dice.chance(50) && editor.add(version).is_err() {
+            return Ok(false);
+        }
+        // Some members go with it: whoever reads a broken catalog all the same would remove them.
+        for zone in self.some_zones(dice) {
+            members::remove_member(&mut editor, &name(&zone));
+        }
+        let Ok(broken) = editor.finish() else {
+            return Ok(false);
+        };
+        self.note(&writer, "breaks the catalog by mistake");
+        self.for_a_while(&writer, broken, dice)
+    }
+
+    pub(super) fn shrink_catalog(&mut self, dice: &mut Dice) -> Result<bool, Finding> {
+        let Some((writer, head)) = self.infrastructure(&catalog())? else {
+            return Ok(false);
+        };
+        let mut editor = head.edit();
+        let zones = self.some_zones(dice);
+        for zone in &zones {
+            members::remove_member(&mut editor, &name(zone));
+        }
+        let Ok(shrunk) = editor.finish() else {
+            return Ok(false);
+        };
+        self.note(
+            &writer,
+            &format!("takes {} out of the catalog by mistake", zones.join(" ")),
+        );
+        self.replace(&writer, shrunk);
+        self.meanwhile(&writer, dice)?;
+        // Others may have been listed meanwhile: each is put back for itself.
+        for _ in 0..8 {
+            self.world.host(&writer).failing_commits = 0;
+            let Some(head) = self.world.core(&writer).head(&catalog()).cloned() else {
+                break;
+            };
+            let Ok(read) = Catalog::read(&head) else {
+                break;
+            };
+            let missing = |zone: &&String| !read.members.contains_key(&name(zone));
+            let missing: Vec<&String> = zones.iter().filter(missing).collect();
+            if missing.is_empty() {
+                self.note(&writer, "the catalog is as it was");
+                break;
+            }
+            let mut editor = head.edit();
+            for zone in missing {
+                members::add_member(&mut editor, &name(zone), None).expect("it was there before");
+            }
+            if let Ok(mended) = editor.finish() {
+                self.replace(&writer, mended);
+            }
+            self.pass(1_500)?;
+        }
+        Ok(true)
+    }
+
+    /// Many zones are taken out of the directory at once, and out of the catalog with it. That is held everywhere until the
+    /// operator who did it takes it back.
+    pub(super) fn shrink_directory(&mut self, dice: &mut Dice) -> Result<bool, Finding> {
+        let Some((writer, head)) = self.infrastructure(&directory())? else {
+            return Ok(false);
+        };
+        let read = Directory::read(&head);
+        let listed = self
+            .world
+            .core(&writer)
+            .catalog()
+            .map(|catalog| catalog.members.len());
+        // What a configuration names its site lists again by itself.
+        let mut zones = self.some_zones(dice);
+        zones.retain(|zone| !self.record.zones[zone].configured);
+        let owners: Vec<(Name, _)> = zones
+            .iter()
+            .filter_map(|zone| Some((name(zone), read.owners.get(&name(zone))?.clone())))
+            .collect();
+        // More than one and more than a tenth, also for who has not heard of all of them yet.
+        if owners.len() < 2 || owners.len() * 4 < listed.unwrap_or_default() {
+            return Ok(false);
+        }
+        let mut editor = head.edit();
+        for (zone, _) in &owners {
+            if names::remove_owner(&mut editor, zone).is_err() {
+                return Ok(false);
+            }
+        }
+        self.note(
+            &writer,
+            &format!("takes {} out of the directory by mistake", zones.join(" ")),
+        );
+        self.record.unconsented.extend(zones);
+        self.edit_directory(&writer, editor)?;
+        self.meanwhile(&writer, dice)?;
+        for _ in 0..8 {
+            self.world.host(&writer).failing_commits = 0;
+            let Some(head) = self.world.core(&writer).head(&directory()).cloned() else {
+                break;
+            };
+            let mut editor = head.edit();
+            for (zone, site) in &owners {
+                names::set_owner(&mut editor, zone, site).expect("it was there before");
+            }
+            self.edit_directory(&writer, editor)?;
+            let there = self.world.core(&writer).catalog().is_some_and(|catalog| {
+                owners
+                    .iter()
+                    .all(|(zone, _)| catalog.members.contains_key(zone))
+            });
+            if there {
+                self.note(&writer, "the directory is as it was");
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    fn edit_directory(
+        &mut self,
+        writer: &str,
+        editor: zonemesh_zone::Editor,
+    ) -> Result<(), Finding> {
+        let Ok(edited) = editor.finish() else {
+            return Ok(());
+        };
+        let request = self.world.request(writer, |request| Input::Directory {
+            request,
+            edited,
+            also: Vec::new(),
+        });
+        self.record.opened(writer, request, About::Else);
+        self.pass(1_500)
+    }
+
+    /// Directory or catalog, at its writer, while nothing changes it and it is in order.
+    fn infrastructure(&mut self, apex: &Name) -> Result<Option<(String, Zone)>, Finding> {
+        let Some(writer) = self.quiet_writer()? else {
+            return Ok(None);
+        };
+        if !self.runs(&writer) {
+            return Ok(None);
+        }
+        let core = self.world.core(&writer);
+        let whole = core
+            .head(&catalog())
+            .is_some_and(|zone| Catalog::read(zone).is_ok());
+        let head = core.head(apex).cloned().filter(|_| whole);
+        Ok(head.map(|head| (writer, head)))
+    }
+
+    /// About half of the zones.
+    fn some_zones(&self, dice: &mut Dice) -> Vec<String> {
+        let there = self
+            .record
+            .zones
+            .iter()
+            .filter(|(_, zone)| zone.wanted == Wanted::Yes);
+        let mut zones: Vec<String> = there.map(|(apex, _)| apex.clone()).collect();
+        dice.shuffle(&mut zones);
+        let few = zones.len() / 2 + 1;
+        zones.truncate(few);
+        zones.sort();
+        zones
+    }
+
+    /// What an operator does when all is quiet again: let in who was to be let in.
+    pub(super) fn mend(&mut self) {
+        let Some(writer) = self.writer() else { return };
+        let read = self.world.core(&writer).directory().cloned();
+        let Some(read) = read else { return };
+        for host in self.members() {
+            let known = read.sites.keys().any(|site| site.as_str() == host);
+            let removed = self
+                .record
+                .sites
+                .get(&host)
+                .is_some_and(|site| site.removal_asked);
+            if !known && !removed {
+                self.invite(&writer, &host);
+            }
+        }
+    }
+}
+
+/// Whether two versions differ in nothing but their serials.
+fn same_but_serial(one: &Zone, other: &Zone) -> bool {
+    let mut editor = one.edit();
+    editor.set_serial(other.serial());
+    editor.finish().is_ok_and(|one| one.same_contents(other))
+}

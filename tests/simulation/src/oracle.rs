@@ -1,0 +1,160 @@
+//! The oracle: what must be true of a mesh, whatever happens to it, measured by what operators asked for ([`Record`]) and by
+//! what can be seen from outside.
+//!
+//! [`Oracle::look`] is for every moment, [`ended`] for when faults have stopped and the mesh has had time to settle. The world
+//! itself checks what it sees at each publication: that no served serial goes back, and that what is served is on disk.
+
+mod end;
+mod moment;
+mod retries;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+pub use self::end::ended;
+pub use self::moment::receipt as receipt_is_true;
+use crate::record::Record;
+use crate::{Host, World};
+
+/// A rule of the oracle, by the promise that it looks after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// Nothing acknowledged is lost.
+    Acknowledged,
+    /// No served serial goes back.
+    SerialBack,
+    /// What is served is on disk.
+    Durable,
+    /// All sites serve the same in the end.
+    Alike,
+    /// Nothing is removed that nobody asked to remove.
+    Removal,
+    /// Nothing is removed in bulk without consent.
+    Bulk,
+    /// No departed site is trusted.
+    Departed,
+    /// A site that lacks zones does not answer.
+    Ready,
+    /// Nothing is served beyond its expiry.
+    Expiry,
+    /// One site writes directory and catalog.
+    OneWriter,
+    /// Retries stay within their bounds.
+    Retries,
+    /// No core wants to be woken again and again.
+    Busy,
+    /// A plan at rest is empty.
+    Rest,
+    /// A receipt is true.
+    Receipt,
+    /// Nothing panics.
+    Panic,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Acknowledged => "nothing acknowledged is missing",
+            Self::SerialBack => "no served serial goes back",
+            Self::Durable => "what is served is on disk",
+            Self::Alike => "all sites serve the same in the end",
+            Self::Removal => "nothing is removed that nobody asked to remove",
+            Self::Bulk => "nothing is removed in bulk without consent",
+            Self::Departed => "no departed site is trusted",
+            Self::Ready => "a site that lacks zones does not answer",
+            Self::Expiry => "nothing is served beyond its expiry",
+            Self::OneWriter => "one site writes the directory",
+            Self::Retries => "retries stay within their bounds",
+            Self::Busy => "no core is woken again and again",
+            Self::Rest => "a plan at rest is empty",
+            Self::Receipt => "a receipt is true",
+            Self::Panic => "nothing panics",
+        })
+    }
+}
+
+/// A rule that was broken.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Which rule.
+    pub rule: Rule,
+    /// How.
+    pub message: String,
+}
+
+impl Finding {
+    /// A rule that was broken in this way.
+    pub fn new(rule: Rule, message: impl Into<String>) -> Self {
+        Self {
+            rule,
+            message: message.into(),
+        }
+    }
+
+    /// What a panic of the product or of the world comes to.
+    pub fn of_panic(text: &str) -> Self {
+        let says = |part: &str| text.contains(part);
+        let rule = match () {
+            () if says(" went back from ") => Rule::SerialBack,
+            () if says(" is served with ") => Rule::Durable,
+            () if says("woken again and again") => Rule::Busy,
+            () if says("not within ") => Rule::Alike,
+            () => Rule::Panic,
+        };
+        // The history is printed anyway.
+        let message = text.split('\n').next().unwrap_or_default();
+        Self::new(rule, message)
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.rule, self.message)
+    }
+}
+
+/// What the oracle remembers between two looks.
+#[derive(Default)]
+pub struct Oracle {
+    hosts: BTreeMap<String, Seen>,
+}
+
+/// How far what a host did has been looked at.
+#[derive(Default)]
+struct Seen {
+    happened: usize,
+    transfers: usize,
+    told: usize,
+    recent: retries::Recent,
+}
+
+impl Oracle {
+    /// Looks at everything that must be true at every moment.
+    ///
+    /// # Errors
+    ///
+    /// The rule that is broken.
+    pub fn look(&mut self, world: &World, record: &mut Record) -> Result<(), Finding> {
+        for (name, host) in &world.hosts {
+            let seen = self.hosts.entry(name.clone()).or_default();
+            moment::removals(name, host, &mut seen.happened, record)?;
+            retries::look(name, host, seen)?;
+            moment::ready(name, host, world)?;
+        }
+        moment::departed(world, record)?;
+        moment::one_writer(world, record)?;
+        moment::expiry(world, record)
+    }
+}
+
+/// For how many seconds, after all faults have stopped, a mesh may take until all its sites serve the same.
+pub const SETTLES_WITHIN: u64 = 120;
+
+/// How long after a zone's expiry it may still be served: the last attempt to renew it, and a request that nobody answers.
+const EXPIRY_SLACK: Duration = Duration::from_secs(45);
+
+/// Whether a host runs.
+fn runs(host: &Host) -> bool {
+    host.core.is_some()
+}

@@ -1,0 +1,126 @@
+//! What must be true in the end, when faults have stopped and the mesh has had time to settle.
+
+use std::collections::BTreeSet;
+
+use zonemesh_zone::catalog::Catalog;
+
+use super::{Finding, Rule};
+use crate::record::{Record, Wanted};
+use crate::{World, catalog, directory, has, name};
+
+/// Looks at the mesh as it is in the end.
+///
+/// # Errors
+///
+/// The rule that is broken.
+pub fn ended(world: &World, record: &Record) -> Result<(), Finding> {
+    if let Err(why) = world.converged() {
+        return Err(Finding::new(Rule::Alike, why));
+    }
+    if let Err(why) = world.at_rest() {
+        return Err(Finding::new(Rule::Rest, why));
+    }
+    let primary = world.catalog_primary();
+    listed(world, record, &primary)?;
+    members(world, record, &primary)?;
+    acknowledged(world, record, &primary)
+}
+
+/// The zones that operators wanted are listed, and no others.
+fn listed(world: &World, record: &Record, primary: &str) -> Result<(), Finding> {
+    let served = world.hosts[primary].served.get(&catalog());
+    let served = served.and_then(|(zone, _)| zone.as_ref());
+    let Some(Ok(read)) = served.map(Catalog::read) else {
+        return Err(Finding::new(
+            Rule::Alike,
+            format!("{primary} serves no catalog"),
+        ));
+    };
+    let listed: BTreeSet<String> = read
+        .members
+        .keys()
+        .map(|zone| zone.to_string().trim_end_matches('.').to_owned())
+        .collect();
+    for (apex, zone) in &record.zones {
+        match zone.wanted {
+            Wanted::Yes if !listed.contains(apex) => {
+                let message = format!("{apex} was added at {} and is not listed", zone.primary);
+                return Err(Finding::new(Rule::Acknowledged, message));
+            }
+            Wanted::No if listed.contains(apex) => {
+                let message = format!("{apex} was removed and is listed still");
+                return Err(Finding::new(Rule::Acknowledged, message));
+            }
+            _ => {}
+        }
+    }
+    let unknown = listed.iter().find(|apex| !record.zones.contains_key(*apex));
+    match unknown {
+        Some(apex) => Err(Finding::new(
+            Rule::Alike,
+            format!("{apex} is listed, and nobody added it"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The sites that operators let in are members, and those that they removed are not.
+fn members(world: &World, record: &Record, primary: &str) -> Result<(), Finding> {
+    let served = world.hosts[primary].served.get(&directory());
+    let Some(zone) = served.and_then(|(zone, _)| zone.as_ref()) else {
+        return Err(Finding::new(
+            Rule::Alike,
+            format!("{primary} serves no directory"),
+        ));
+    };
+    let read = zonemesh_zone::directory::Directory::read(zone);
+    for (host, site) in &record.sites {
+        let there = read.sites.keys().any(|name| name.as_str() == host);
+        match site.wanted {
+            Wanted::Yes if !there => {
+                let message = format!("{host} was let in and is not in the directory");
+                return Err(Finding::new(Rule::Acknowledged, message));
+            }
+            Wanted::No if there => {
+                let message = format!("{host} was removed and is in the directory");
+                return Err(Finding::new(Rule::Departed, message));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Every record is as it was acknowledged last, or as something after that may have made it.
+fn acknowledged(world: &World, record: &Record, primary: &str) -> Result<(), Finding> {
+    for (apex, zone) in record
+        .zones
+        .iter()
+        .filter(|(_, zone)| zone.wanted == Wanted::Yes)
+    {
+        let served = world.hosts[primary].served.get(&name(apex));
+        let Some(served) = served.and_then(|(zone, _)| zone.as_ref()) else {
+            return Err(Finding::new(
+                Rule::Acknowledged,
+                format!("{apex} is not served by {primary}"),
+            ));
+        };
+        for (owner, value) in &zone.values {
+            let Some(last) = value.acknowledged else {
+                continue;
+            };
+            let fine = [last]
+                .iter()
+                .chain(&value.unsure)
+                .any(|value| has(served, owner, *value));
+            if !fine {
+                let message = format!(
+                    "{owner}.{apex} is not 192.0.2.{last}, which was acknowledged; nor any of {:?}, which came later",
+                    value.unsure
+                );
+                return Err(Finding::new(Rule::Acknowledged, message));
+            }
+        }
+    }
+    Ok(())
+}

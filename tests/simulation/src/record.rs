@@ -1,0 +1,279 @@
+//! What operators have asked for and were told: kept apart from the product, to measure the product by.
+//!
+//! A request that was answered with success is acknowledged and holds from then on. One that was refused has no effect. One
+//! whose site died before it could answer may have been done or not: nobody knows, and either is right.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use zonemesh_mesh::core::{Reply, RequestId};
+use zonemesh_zone::directory::KeyPin;
+
+use crate::World;
+
+/// Whether something should be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// It was asked for, and that was acknowledged.
+    Yes,
+    /// It was removed, and that was acknowledged.
+    No,
+    /// It was asked for or removed, and nobody knows whether that was done.
+    Unsure,
+}
+
+/// What one address record of a zone should be.
+#[derive(Clone, Debug, Default)]
+pub struct Value {
+    /// What was acknowledged last.
+    pub acknowledged: Option<u8>,
+    /// What may have come after that.
+    pub unsure: Vec<u8>,
+}
+
+/// What is known of a zone.
+#[derive(Clone, Debug)]
+pub struct ZoneRecord {
+    /// The host that is its primary.
+    pub primary: String,
+    /// Whether it should be listed.
+    pub wanted: Wanted,
+    /// Whether somebody has ever asked for its removal.
+    pub removal_asked: bool,
+    /// Whether its primary has it from its configuration.
+    pub configured: bool,
+    /// Its records, by owner name.
+    pub values: BTreeMap<String, Value>,
+    /// When its primary was last seen to serve it.
+    pub alive: Duration,
+    /// For how long it may be served without its primary, in seconds.
+    pub expire: u64,
+}
+
+/// What is known of a site.
+#[derive(Clone, Debug)]
+pub struct SiteRecord {
+    /// Whether it should be a member.
+    pub wanted: Wanted,
+    /// Whether somebody has ever asked for its removal.
+    pub removal_asked: bool,
+    /// The directory's serial from which on it is removed, and the keys that are trusted no longer.
+    pub removed: Option<(u32, Vec<KeyPin>)>,
+}
+
+/// What an open request is about.
+#[derive(Clone, Debug)]
+pub enum About {
+    /// A record of a zone.
+    Value {
+        /// The zone.
+        apex: String,
+        /// The owner name.
+        owner: String,
+        /// What it becomes.
+        value: u8,
+    },
+    /// A zone that is made here by command.
+    Host {
+        /// The zone.
+        apex: String,
+    },
+    /// A zone that is taken out of the directory.
+    Release {
+        /// The zone.
+        apex: String,
+        /// Whether its removal had been asked for before.
+        asked_before: bool,
+    },
+    /// A site that is let in.
+    Join {
+        /// Its host.
+        host: String,
+    },
+    /// A site that is removed, with what becomes of its zones.
+    Leave {
+        /// Its host.
+        host: String,
+        /// Who gets its zones; nobody where they go with it.
+        heir: Option<String>,
+        /// The keys that it had.
+        pins: Vec<KeyPin>,
+    },
+    /// Something whose outcome makes no difference.
+    Else,
+}
+
+/// A request that has not been answered yet.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// Where it was asked.
+    pub host: String,
+    /// Its number.
+    pub request: RequestId,
+    /// What it is about.
+    pub about: About,
+    /// When that host had started by then: an answer from a later start is none.
+    pub started: u64,
+}
+
+/// All of it.
+#[derive(Default)]
+pub struct Record {
+    /// Zones by name.
+    pub zones: BTreeMap<String, ZoneRecord>,
+    /// Sites by host.
+    pub sites: BTreeMap<String, SiteRecord>,
+    /// Requests that are not answered yet.
+    pub open: Vec<Open>,
+    /// Zones of which more were taken away at once than the brake lets pass, without anybody's consent.
+    pub unconsented: BTreeSet<String>,
+    /// Who waits for receipts: where, by which number, and how many have been looked at.
+    pub waits: Vec<(String, RequestId, usize)>,
+    /// How often each host has been killed.
+    pub kills: BTreeMap<String, u64>,
+}
+
+impl Record {
+    /// Remembers a request.
+    pub fn opened(&mut self, host: &str, request: RequestId, about: About) {
+        self.open.push(Open {
+            host: host.to_owned(),
+            request,
+            about,
+            started: self.kills.get(host).copied().unwrap_or_default(),
+        });
+    }
+
+    /// Remembers that somebody waits for receipts.
+    pub fn opened_wait(&mut self, host: &str, request: RequestId) {
+        self.waits.push((host.to_owned(), request, 0));
+    }
+
+    /// A host is killed: what it has not answered, it never will.
+    pub fn killed(&mut self, world: &World, host: &str) {
+        self.look(world);
+        *self.kills.entry(host.to_owned()).or_default() += 1;
+        self.look(world);
+    }
+
+    /// Reads the answers that have come since, in the order in which was asked.
+    pub fn look(&mut self, world: &World) -> Vec<About> {
+        let mut done = Vec::new();
+        for open in std::mem::take(&mut self.open) {
+            let replies = world.hosts[&open.host].replies.get(&open.request);
+            match replies.and_then(|replies| replies.first()) {
+                Some(Reply::Done { serial, .. }) => {
+                    self.acknowledged(&open.about, serial.into_int());
+                    done.push(open.about);
+                }
+                Some(_) => self.refused(&open.about),
+                None if self.kills.get(&open.host).copied().unwrap_or_default() != open.started => {
+                    self.unsure(&open.about);
+                }
+                None => self.open.push(open),
+            }
+        }
+        done
+    }
+
+    fn acknowledged(&mut self, about: &About, serial: u32) {
+        match about {
+            About::Value { apex, owner, value } => {
+                if let Some(zone) = self.zones.get_mut(apex) {
+                    let known = zone.values.entry(owner.clone()).or_default();
+                    known.acknowledged = Some(*value);
+                    known.unsure.clear();
+                }
+            }
+            About::Host { apex } => {
+                if let Some(zone) = self.zones.get_mut(apex) {
+                    zone.wanted = Wanted::Yes;
+                }
+            }
+            About::Release { apex, .. } => {
+                if let Some(zone) = self.zones.get_mut(apex) {
+                    zone.wanted = Wanted::No;
+                    zone.values.clear();
+                }
+            }
+            About::Join { host } => {
+                if let Some(site) = self.sites.get_mut(host) {
+                    site.wanted = Wanted::Yes;
+                }
+            }
+            About::Leave { host, heir, pins } => self.left(host, heir.as_deref(), pins, serial),
+            About::Else => {}
+        }
+    }
+
+    fn left(&mut self, host: &str, heir: Option<&str>, pins: &[KeyPin], serial: u32) {
+        if let Some(site) = self.sites.get_mut(host) {
+            site.wanted = Wanted::No;
+            site.removed = Some((serial, pins.to_vec()));
+        }
+        for zone in self.zones.values_mut().filter(|zone| zone.primary == host) {
+            match heir {
+                Some(heir) => {
+                    zone.primary = heir.to_owned();
+                    zone.configured = false;
+                }
+                None => {
+                    zone.wanted = Wanted::No;
+                    zone.values.clear();
+                }
+            }
+        }
+    }
+
+    fn refused(&mut self, about: &About) {
+        match about {
+            // It was never there.
+            About::Host { apex } => {
+                self.zones.remove(apex);
+            }
+            About::Release { apex, asked_before } => {
+                if let Some(zone) = self.zones.get_mut(apex) {
+                    zone.removal_asked &= asked_before;
+                    zone.wanted = Wanted::Yes;
+                }
+            }
+            About::Leave { host, .. } => {
+                if let Some(site) = self.sites.get_mut(host) {
+                    site.removal_asked = false;
+                    site.wanted = Wanted::Yes;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn unsure(&mut self, about: &About) {
+        match about {
+            About::Value { apex, owner, value } => {
+                if let Some(zone) = self.zones.get_mut(apex) {
+                    let known = zone.values.entry(owner.clone()).or_default();
+                    known.unsure.push(*value);
+                }
+            }
+            About::Host { apex } | About::Release { apex, .. } => {
+                if let Some(zone) = self.zones.get_mut(apex) {
+                    zone.wanted = Wanted::Unsure;
+                }
+            }
+            About::Join { host } | About::Leave { host, .. } => {
+                if let Some(site) = self.sites.get_mut(host) {
+                    site.wanted = Wanted::Unsure;
+                }
+            }
+            About::Else => {}
+        }
+    }
+
+    /// Zones that should be there and are changed at this host.
+    pub fn zones_of(&self, host: &str) -> Vec<String> {
+        let of = |(_, zone): &(&String, &ZoneRecord)| zone.primary == host;
+        let mut names: Vec<String> = Vec::new();
+        names.extend(self.zones.iter().filter(of).map(|(apex, _)| apex.clone()));
+        names
+    }
+}
