@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod campaign;
+pub mod cost;
 pub mod dice;
 pub mod history;
 pub mod oracle;

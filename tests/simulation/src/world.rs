@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zonemesh_update::{DirectoryPolicy, SiteIdentity, Update, apply, request};
 use zonemesh_zone::directory::{Directory, KeyPin, Role, Site, SiteName};
@@ -27,6 +27,7 @@ mod network;
 mod queue;
 mod requests;
 mod run;
+mod traffic;
 
 use self::disk::Job;
 pub use self::disk::{Backup, Disk, Key, Stored};
@@ -35,6 +36,7 @@ pub use self::made::*;
 pub use self::network::Net;
 use self::network::{Ask, Asked};
 use self::queue::{Event, Queue};
+pub use self::traffic::{Sent, Traffic};
 
 /// The wall clock when the simulation starts.
 pub const EPOCH: i64 = 1_700_000_000;
@@ -53,6 +55,8 @@ pub struct World {
     pub log: Vec<String>,
     /// Whether happenings are neither logged nor kept, for meshes so large that nobody could read it.
     pub quiet: bool,
+    /// How long all cores together have taken, where somebody wants to know. Nothing in a history depends on it.
+    pub busy: Option<Duration>,
     queue: Queue,
     /// Who hangs, and what waits for them meanwhile.
     hung: BTreeMap<String, Vec<Event>>,
@@ -85,6 +89,7 @@ impl World {
             },
             log: Vec::new(),
             quiet: false,
+            busy: None,
             queue: Queue::default(),
             hung: BTreeMap::new(),
             open: BTreeSet::new(),

@@ -187,6 +187,22 @@ impl Disk {
         held.collect()
     }
 
+    /// A disk on which this is held.
+    pub fn of(held: Vec<Held>) -> Self {
+        let mut disk = Self::default();
+        for held in held {
+            let apex = held.zone.apex().clone();
+            let stored = Stored {
+                zone: held.zone,
+                expires_at: held.expires_at,
+                last_refresh: held.last_refresh,
+            };
+            disk.high.insert(apex.clone(), held.high_water);
+            disk.zones.insert(apex, stored);
+        }
+        disk
+    }
+
     pub(super) fn see(&mut self, apex: &Name, serial: Serial) {
         let high = self.high.entry(apex.clone()).or_insert(serial);
         *high = high.later_of(serial);

@@ -42,6 +42,8 @@ pub struct Host {
     pub transfers: Vec<(Duration, Name, PeerId)>,
     /// When NOTIFYs of a zone were sent.
     pub told: Vec<(Duration, Name, PeerId)>,
+    /// How much it has sent.
+    pub traffic: Traffic,
     /// What led to what is served, to answer IXFR with.
     pub(super) journal: BTreeMap<Name, Vec<Diff>>,
     /// The highest serial that was ever served of each zone.
@@ -96,6 +98,7 @@ impl Host {
             sent: BTreeMap::new(),
             transfers: Vec::new(),
             told: Vec::new(),
+            traffic: Traffic::default(),
             journal: BTreeMap::new(),
             published: BTreeMap::new(),
             epoch: 0,

@@ -254,6 +254,8 @@ impl World {
     }
 
     fn send(&mut self, asked: Asked) {
+        let (now, kind, octets) = (self.now, asked.ask.kind(), asked.ask.octets());
+        self.host(&asked.from).traffic.sends(now, kind, octets);
         if self.lost(&asked.from, &asked.to, false) {
             return self.give_up(asked);
         }
@@ -296,6 +298,7 @@ impl World {
         if asked.given_up {
             return;
         }
+        self.count_answer(&asked, &result);
         if self.lost(&asked.to, &asked.from, true) {
             return self.give_up(asked);
         }
@@ -304,6 +307,17 @@ impl World {
             return self.give_up(asked);
         }
         self.tell(at, asked, result);
+    }
+
+    fn count_answer(&mut self, asked: &Asked, result: &Result<Answer, Failure>) {
+        let now = self.now;
+        if let Some(host) = self.hosts.get_mut(&asked.to) {
+            let octets = result.as_ref().map_or(0, Answer::octets);
+            host.traffic.sends(now, asked.ask.kind(), octets);
+        }
+        if let Some(host) = self.hosts.get_mut(&asked.from) {
+            host.traffic.handles(now);
+        }
     }
 
     /// Nothing will come back.
@@ -328,6 +342,10 @@ impl World {
 
     /// A request arrives.
     pub(super) fn serve(&mut self, asked: Asked) {
+        let now = self.now;
+        if let Some(host) = self.hosts.get_mut(&asked.to) {
+            host.traffic.handles(now);
+        }
         if let Some(foreign) = self.foreign.get_mut(&asked.to) {
             if let Some(result) = foreign.serve(&asked.ask) {
                 self.answer(asked, result);

@@ -81,7 +81,9 @@ impl World {
             return waiting.push(Event::Input { host, epoch, input });
         }
         let now = self.clock_of(host);
+        let started = self.busy.map(|busy| (busy, Instant::now()));
         let outputs = self.core(host).handle(input, now);
+        self.busy = started.map(|(busy, since)| busy + since.elapsed());
         self.note_plan(host);
         self.perform(host, outputs);
         self.look_whether_ready(host);

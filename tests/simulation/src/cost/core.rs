@@ -1,15 +1,15 @@
 //! How long the core of one site takes for what happens to it, in meshes of several sizes.
 //!
-//! `cargo run --release -p zonemesh-simulation --example core_costs` prints the table of `docs/reference/healing-cost.md`. Time
-//! depends on the machine; what counts is how a line grows from left to right.
+//! Time depends on the machine; what counts is how a line grows from left to right.
 
 use std::time::{Duration, Instant};
 
 use zonemesh_mesh::core::*;
-use zonemesh_simulation::prepared::{Prepared, apex, site};
-use zonemesh_simulation::{directory, put};
 use zonemesh_zone::directory::owner_record;
 use zonemesh_zone::{Name, Serial, SerialExt, Zone, catalog as catalogs};
+
+use crate::prepared::{Prepared, apex, site};
+use crate::{directory, put};
 
 /// Sites, zones.
 const SIZES: [(usize, usize); 6] = [
@@ -23,25 +23,27 @@ const SIZES: [(usize, usize); 6] = [
 const START: Duration = Duration::from_secs(1);
 const WALL: i64 = 1_700_000_000;
 
-fn main() {
+/// The table: what happens to a core, and for each size how long it takes and how many outputs it gives.
+pub fn table() -> String {
     let columns: Vec<Vec<(&str, Duration, usize)>> = SIZES
         .iter()
         .map(|(sites, zones)| measure(&Prepared::new(*sites, *zones)))
         .collect();
-    print!("{:<44}", "sites x zones");
+    let mut text = "| sites x zones |".to_owned();
     for (sites, zones) in SIZES {
-        print!("{:>22}", format!("{sites} x {zones}"));
+        text += &format!(" {sites} x {zones} |");
     }
-    println!();
+    text += "\n|---|";
+    text += &"--:|".repeat(SIZES.len());
     for (row, (what, ..)) in columns[0].iter().enumerate() {
-        print!("{what:<44}");
+        text += &format!("\n| {what} |");
         for column in &columns {
             let (_, time, outputs) = column[row];
             let micros = time.as_secs_f64() * 1e6;
-            print!("{:>22}", format!("{micros:.1} us {outputs:>6}"));
+            text += &format!(" {micros:.1} µs, {outputs} |");
         }
-        println!();
     }
+    text
 }
 
 /// A core, and the time that it goes by.
@@ -125,6 +127,7 @@ fn good_answer(output: Output) -> Option<Input> {
         Output::Probe { peer } => Input::Probed {
             peer,
             result: Ok(None),
+            beat: None,
         },
         Output::Commit { commit, .. } => Input::Committed {
             commit,
@@ -166,6 +169,7 @@ fn at_rest(site: &mut Site, mesh: &Prepared) {
     let probed = Input::Probed {
         peer,
         result: Ok(Some(serial)),
+        beat: None,
     };
     site.time("a tick with nothing to do", vec![Input::Tick; 100]);
     site.time("the answer to a probe", vec![probed; 100]);
@@ -247,6 +251,7 @@ fn changes(site: &mut Site, mesh: &Prepared, me: usize) {
     let failed = Input::Probed {
         peer: peer.clone(),
         result: Err(failure),
+        beat: None,
     };
     site.time("a probe that fails", vec![failed.clone()]);
     site.now += Duration::from_secs(5);
@@ -255,6 +260,7 @@ fn changes(site: &mut Site, mesh: &Prepared, me: usize) {
     let back = Input::Probed {
         peer,
         result: Ok(None),
+        beat: None,
     };
     let out = site.time("a site is back", vec![back]);
     site.answer(out);
@@ -304,7 +310,7 @@ fn catalog_primary(site: &mut Site, mesh: &Prepared) {
 
 /// Has a site transfer a newer version of directory or catalog, and measures what it makes of it.
 fn learn(site: &mut Site, what: &'static str, before: &Zone, newer: Zone, source: usize) {
-    let from = PeerId::Site(zonemesh_simulation::prepared::site(source).name);
+    let from = PeerId::Site(crate::prepared::site(source).name);
     let apex = before.apex().clone();
     let serial = Some(newer.serial());
     site.take(Input::Notify {

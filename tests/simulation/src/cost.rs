@@ -1,0 +1,3 @@
+//! What healing costs: time and messages, in meshes of several sizes.
+
+pub mod core;
