@@ -137,6 +137,23 @@ fn good_answer(output: Output) -> Option<Input> {
     })
 }
 
+/// A core of that mesh when it is at rest.
+pub(super) fn at_rest(mesh: &Prepared) -> Core {
+    let clock = Now {
+        mono: START,
+        wall: WALL,
+    };
+    let (core, out) = Core::new(mesh.settings(2), mesh.held(2, WALL), 7, clock);
+    let mut site = Site {
+        core,
+        now: START,
+        rows: Vec::new(),
+    };
+    site.answer(out);
+    site.rest(70);
+    site.core
+}
+
 fn measure(mesh: &Prepared) -> Vec<(&'static str, Duration, usize)> {
     // Neither first nor second: a site like most.
     let me = 2;
@@ -156,14 +173,14 @@ fn measure(mesh: &Prepared) -> Vec<(&'static str, Duration, usize)> {
     site.answer(out);
     // What was changed at the start is planned again; then all is at rest.
     site.rest(70);
-    at_rest(&mut site, mesh);
+    while_at_rest(&mut site, mesh);
     changes(&mut site, mesh, me);
     catalog_primary(&mut site, mesh);
     site.rows
 }
 
 /// What goes on while nothing changes.
-fn at_rest(site: &mut Site, mesh: &Prepared) {
+fn while_at_rest(site: &mut Site, mesh: &Prepared) {
     let peer = PeerId::Site(mesh.sites[0].name.clone());
     let serial = mesh.directory.serial();
     let probed = Input::Probed {
