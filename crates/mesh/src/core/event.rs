@@ -462,7 +462,7 @@ pub enum Happening {
     TransferFailed {
         /// The zone.
         apex: Name,
-        /// The last source that was asked.
+        /// The first source that failed.
         from: PeerId,
         /// Why.
         message: String,

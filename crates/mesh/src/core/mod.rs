@@ -365,6 +365,10 @@ pub struct ZoneView<'a> {
     pub source: Option<&'a PeerId>,
     /// The last error of each source that has not succeeded since.
     pub errors: &'a BTreeMap<PeerId, String>,
+    /// Of the last round without success the first source that failed, and why; none since one has succeeded.
+    pub first_error: Option<&'a (PeerId, String)>,
+    /// Whether half of the time until it expires is over.
+    pub half_expired: bool,
     /// What the peers have shown.
     pub shown: &'a BTreeMap<PeerId, Serial>,
     /// Whether it is past its expiry.

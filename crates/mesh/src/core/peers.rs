@@ -125,6 +125,7 @@ impl Core {
                 peer: id.clone(),
                 message: message.to_owned(),
             });
+            self.leave_lost(id, message, now);
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod clock;
 mod commit;
+mod pace;
 mod refresh;
 mod round;
 mod tell;
@@ -33,6 +34,8 @@ pub(super) struct Entry {
     commits: usize,
     refresh: Refresh,
     tell: BTreeMap<PeerId, Tell>,
+    /// When peers were last told again because of what they said, or will be.
+    told_again: Option<Duration>,
 }
 
 /// Asking the sources.
@@ -47,6 +50,13 @@ struct Refresh {
     /// Rounds without success, one after the other.
     failures: u32,
     errors: BTreeMap<PeerId, String>,
+    /// The first source that failed in the last round without success, and why.
+    first_error: Option<(PeerId, String)>,
+    /// The first source that failed in the round that is under way.
+    failed_first: Option<(PeerId, String)>,
+    /// When the last round began, and how many have brought nothing new, one soon after the other.
+    last_round: Option<Duration>,
+    fruitless: u32,
     last_source: Option<PeerId>,
     last_success: Option<i64>,
     expires_at: Option<i64>,
@@ -92,6 +102,7 @@ impl Entry {
             commits: 0,
             refresh: Refresh::default(),
             tell: BTreeMap::new(),
+            told_again: None,
         }
     }
 
@@ -105,8 +116,10 @@ impl Entry {
             next_refresh: self.refresh.at,
             source: self.refresh.last_source.as_ref(),
             errors: &self.refresh.errors,
+            first_error: self.refresh.first_error.as_ref(),
             shown: &self.shown,
             expired: self.refresh.expired,
+            half_expired: self.refresh.half_told && !self.spec.primary,
             transferring: self.refresh.asking.is_some(),
         }
     }

@@ -10,6 +10,7 @@ mod membership;
 mod random;
 mod replication;
 mod single;
+mod storms;
 mod world;
 
 use zonemesh_simulation::{World, timed_zone};

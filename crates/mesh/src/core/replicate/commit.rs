@@ -159,6 +159,7 @@ impl Core {
         let serial = version.zone.serial();
         let before = entry.served.replace(version.zone).map(|zone| zone.serial());
         entry.see(serial);
+        entry.refresh.fruitless = 0;
         entry.published = Some((now.mono, entry.spec.mesh));
         if version.from.is_some() && version.diffs.is_empty() {
             entry.refresh.whole = false;
@@ -207,6 +208,7 @@ impl Core {
             }
         }
         self.tell_all(&apex, now);
+        self.hand_on(&apex, now);
         self.count_receipts(&apex, now);
         self.schedule(&apex);
     }

@@ -78,6 +78,8 @@ impl Core {
         entry.refresh.unsure = 0;
         entry.refresh.again = None;
         entry.refresh.confirmed = None;
+        entry.refresh.failed_first = None;
+        entry.refresh.begin(self.settings.pace.floor, now);
         self.ask(apex, from, round);
     }
 
@@ -136,9 +138,9 @@ impl Core {
             if let (Some(theirs), Some(head)) = (serial, entry.head.as_ref().map(Zone::serial)) {
                 if theirs.is_after(head) {
                     self.peer_ahead(apex, from, theirs, head, now);
-                } else if told && head.is_after(theirs) && !entry.tell.contains_key(&from) {
+                } else if told && head.is_after(theirs) {
                     // It was told when it did not have the zone yet, or it went back since.
-                    self.tell(apex, from, now);
+                    self.tell_again(apex, from, now);
                 }
             }
             return self.count_receipts(apex, now);
@@ -150,11 +152,11 @@ impl Core {
         if news || entry.refresh.expired {
             // Whoever may tell of a change need not be one who has it.
             let first = entry.spec.sources.contains(&from).then_some(from);
-            return self.refresh(apex, first, now);
+            return self.ask_soon(apex, first, now);
         }
         // Its primary has lost track of what is served here, or has an older version than it once published.
         if entry.spec.sources.first() == Some(&from) {
-            self.tell_back(apex, now);
+            self.tell_again(apex, from, now);
         }
     }
 
@@ -318,6 +320,7 @@ impl Core {
             .expires_at
             .filter(|_| !std::mem::take(&mut entry.refresh.renewed));
         entry.refresh.errors.remove(&from);
+        entry.refresh.first_error = None;
         entry.refresh.failures = 0;
         entry.refresh.last_success = Some(now.wall);
         entry.refresh.expires_at = Some(before.map_or(granted, |before| before.max(granted)));
@@ -366,6 +369,8 @@ impl Core {
             return;
         };
         entry.refresh.errors.insert(from.clone(), message.clone());
+        let first = &mut entry.refresh.failed_first;
+        first.get_or_insert_with(|| (from.clone(), message.clone()));
         if self.ask_next(apex, rest).is_none() {
             self.end_round(apex, from, message, now);
         }
@@ -388,6 +393,9 @@ impl Core {
         let backoff = pace.floor * 2u32.pow(entry.refresh.failures.min(10));
         let wait = backoff.min(retry).clamp(pace.floor, pace.cap.max(retry));
         entry.refresh.failures += 1;
+        // Whoever was asked first is the one that should have had it; the others are a substitute.
+        let (from, message) = entry.refresh.failed_first.take().unwrap_or((from, message));
+        entry.refresh.first_error = Some((from.clone(), message.clone()));
         entry.refresh.nobody_has = entry.refresh.unsure == 0;
         entry.refresh.at = Some(now.mono + wait + wait * jitter as u32 / 1000);
         // One round without success is a source that starts; two are worth a line.
@@ -408,7 +416,7 @@ impl Core {
         if let Some(entry) = self.zones.get_mut(apex)
             && let Some(first) = entry.refresh.again.take()
         {
-            self.refresh(apex, first, now);
+            self.ask_soon(apex, first, now);
         }
     }
 

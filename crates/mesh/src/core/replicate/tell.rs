@@ -1,5 +1,7 @@
 //! Telling others of a new version, until they have answered.
 
+use std::time::Duration;
+
 use zonemesh_zone::{Name, Serial, Zone};
 
 use super::Tell;
@@ -68,6 +70,24 @@ impl Core {
         if !lost && entry.tell.get(&peer).is_some_and(|tell| !tell.under_way) {
             self.send_notify(apex, &peer, now);
         }
+        self.schedule(apex);
+    }
+
+    /// Owes a NOTIFY to a peer to which none is owed, and sends it then.
+    pub(super) fn tell_at(&mut self, apex: &Name, peer: PeerId, due: Duration) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let Some(serial) = entry.served.as_ref().map(Zone::serial) else {
+            return;
+        };
+        let tell = Tell {
+            serial,
+            due,
+            attempts: 0,
+            under_way: false,
+        };
+        entry.tell.insert(peer, tell);
         self.schedule(apex);
     }
 
@@ -155,7 +175,7 @@ impl Core {
             .map(|(apex, _)| apex.clone())
             .collect();
         for apex in stuck {
-            self.refresh(&apex, Some(peer.clone()), now);
+            self.ask_soon(&apex, Some(peer.clone()), now);
         }
     }
 }

@@ -195,7 +195,9 @@ pub(crate) fn event(happening: &core::Happening) -> api::What {
         } => warning(
             Some(apex),
             Some(from),
-            format!("{apex} could not be had from any source; {from} said last: {message}"),
+            format!(
+                "{apex} could not be had from any source; of {from}, the first that failed: {message}"
+            ),
         ),
         H::PeerLost { peer, message } => api::What::PeerLost {
             peer: peer.to_string(),

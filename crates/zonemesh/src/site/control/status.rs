@@ -154,7 +154,7 @@ impl Control {
             ));
         }
         for copy in &sites {
-            copy_checks(&zone, copy, primary.as_deref(), checks);
+            copy_checks(&zone, copy, primary.as_deref(), here.expire, checks);
         }
         api::ZoneStatus {
             zone,
@@ -212,11 +212,7 @@ impl Control {
                 .as_ref()
                 .filter(|_| !here.spec.primary)
                 .map(PeerId::to_string),
-            last_error: here
-                .errors
-                .iter()
-                .next()
-                .map(|(peer, error)| format!("{peer}: {error}")),
+            last_error: here.error.clone(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use zonemesh_api::ApiError;
-use zonemesh_mesh::core::{ClockFault, Core, Failure, Now, PeerId, ZoneSpec};
+use zonemesh_mesh::core::{ClockFault, Core, Failure, Now, PeerId, ZoneSpec, ZoneView};
 use zonemesh_transfer::query::SoaAnswer;
 use zonemesh_zone::directory::Directory;
 use zonemesh_zone::{Name, Serial};
@@ -21,7 +21,10 @@ pub(super) struct Here {
     pub(super) last_refresh: Option<i64>,
     pub(super) next_refresh: Option<Duration>,
     pub(super) source: Option<PeerId>,
-    pub(super) errors: BTreeMap<PeerId, String>,
+    /// The error of the first source that failed in the last round without success.
+    pub(super) error: Option<String>,
+    /// For how many seconds its SOA lets it be served without a word from a source.
+    pub(super) expire: u32,
     pub(super) expired: bool,
     pub(super) groups: Vec<String>,
     pub(super) dynamic: bool,
@@ -112,7 +115,8 @@ pub(super) fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -
             last_refresh: view.last_refresh,
             next_refresh: view.next_refresh,
             source: view.source.cloned(),
-            errors: view.errors.clone(),
+            error: error_of(&view),
+            expire: view.zone.map_or(0, |zone| zone.soa().expire),
             expired: view.expired,
             groups: catalog
                 .and_then(|catalog| catalog.members.get(&view.spec.apex))
@@ -140,4 +144,12 @@ pub(super) fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -
         ready: core.ready(),
         clock_faults: core.clock_faults().to_vec(),
     }
+}
+
+/// Of the last round without success what the first source said; else what any has said since it last succeeded.
+fn error_of(view: &ZoneView<'_>) -> Option<String> {
+    let first = view.first_error.map(|(peer, error)| (peer, error));
+    first
+        .or_else(|| view.errors.iter().next())
+        .map(|(peer, error)| format!("{peer}: {error}"))
 }

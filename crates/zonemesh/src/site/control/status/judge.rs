@@ -56,6 +56,7 @@ pub(super) fn copy_checks(
     zone: &str,
     copy: &api::ZoneAtSite,
     primary: Option<&str>,
+    expire: u32,
     checks: &mut Vec<api::Check>,
 ) {
     let site = &copy.site;
@@ -64,6 +65,10 @@ pub(super) fn copy_checks(
         .as_ref()
         .map(|error| format!(": {error}"))
         .unwrap_or_default();
+    if is_expiring(copy, expire) {
+        let what = expiring(zone, copy, &why);
+        checks.push(table::ZONE_EXPIRING.of(Some(zone.to_owned()), what));
+    }
     let (kind, message) = match copy.state {
         api::CopyState::Current => return,
         // The site itself is told of already.
@@ -89,6 +94,30 @@ pub(super) fn copy_checks(
         ),
     };
     checks.push(kind.of(Some(zone.to_owned()), message));
+}
+
+/// Whether half of the time is over for which a copy may be served without a word from a source.
+fn is_expiring(copy: &api::ZoneAtSite, expire: u32) -> bool {
+    let served = matches!(
+        copy.state,
+        api::CopyState::Current | api::CopyState::Behind | api::CopyState::Ahead
+    );
+    let left = copy.expires_in_secs.filter(|_| served);
+    left.is_some_and(|left| left <= u64::from(expire / 2))
+}
+
+fn expiring(zone: &str, copy: &api::ZoneAtSite, why: &str) -> String {
+    let left = copy.expires_in_secs.unwrap_or(0);
+    let (days, hours, minutes) = (left / 86_400, left / 3600 % 24, left / 60 % 60);
+    let left = match (days, hours) {
+        (0, 0) => format!("{minutes} min {} s", left % 60),
+        (0, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    };
+    format!(
+        "{zone} at {} expires in {left}: for half of its expire time no source has confirmed it{why}",
+        copy.site
+    )
 }
 
 pub(super) fn site_status(

@@ -124,6 +124,11 @@ pub(super) const ZONE_MISSING: Kind = critical(
     "a site does not hold a zone of the mesh",
     "a zone that was just added is seconds away; one that stays missing is not",
 );
+pub(super) const ZONE_EXPIRING: Kind = warning(
+    "zone-expiring",
+    "a site could not refresh a zone for half of the time that its SOA allows; directory and catalog likewise",
+    "mend the source that is named, before the zone is not answered any longer",
+);
 pub(super) const ZONE_EXPIRED: Kind = critical(
     "zone-expired",
     "a site could not refresh a zone for as long as its SOA allows, and does not answer for it",
@@ -147,6 +152,7 @@ const ALL: &[&Kind] = &[
     &ZONE_BEHIND,
     &PEER_AHEAD,
     &ZONE_MISSING,
+    &ZONE_EXPIRING,
     &ZONE_EXPIRED,
 ];
 
