@@ -7,7 +7,9 @@
 use std::error::Error;
 
 use jiff::Timestamp;
-use zonemesh_mesh::core::{CommitId, HOSTED, Held, Input, NewVersion, hosted_key};
+use zonemesh_mesh::core::{
+    CommitId, DOUBTS, HOSTED, Held, HeldDoubt, Input, NewVersion, doubts_key, hosted_key,
+};
 use zonemesh_store::{Batch, CommitError, Origin, ReadError, Store, ZoneState};
 use zonemesh_zone::{Name, Serial};
 
@@ -217,6 +219,7 @@ pub fn held(store: &Store) -> Result<Found, FindError> {
         let hosted = store.get(HOSTED, &hosted_key(&apex))?;
         match store.load(&apex) {
             Ok(Some(stored)) => found.held.push(Held {
+                doubt: doubt(store, &apex)?,
                 hosted: hosted.is_some_and(|value| !value.is_empty()),
                 zone: stored.zone,
                 high_water: stored.high_water,
@@ -231,6 +234,19 @@ pub fn held(store: &Store) -> Result<Found, FindError> {
         return Err(FindError::NothingWhole);
     }
     Ok(found)
+}
+
+/// What was published of a zone before it was known whether its copy was the newest.
+fn doubt(store: &Store, apex: &Name) -> Result<Option<HeldDoubt>, ReadError> {
+    let noted = store.get(DOUBTS, &doubts_key(apex))?;
+    let Some(mut doubt) = noted.and_then(|value| HeldDoubt::parse(&value)) else {
+        return Ok(None);
+    };
+    // A history that is damaged or was trimmed costs nothing but the knowledge of what was removed since.
+    doubt.base = store
+        .version_at(apex, doubt.base_serial())
+        .unwrap_or_default();
+    Ok(Some(doubt))
 }
 
 /// A Unix time as a time stamp; the nearest that can be told when it is out of range.

@@ -293,6 +293,10 @@ fn members(
         if let Some(why) = why {
             desired.keep.insert(zone.clone(), why);
         }
+        if owner.is_none() && local.own.contains(zone) {
+            // The catalog has arrived before the directory: the site that was made its primary does not step back in between.
+            continue;
+        }
         let role = match known {
             Some(owner) if owner == me => ZoneRole::Primary,
             other => ZoneRole::Secondary(other.cloned()),

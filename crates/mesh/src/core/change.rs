@@ -5,8 +5,8 @@ use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
 use super::{Answer, Change, Core, Happening, NewVersion, Now, Output, PeerId, Reply, RequestId};
 
 impl Core {
-    /// Makes a change to a zone, and answers when it is durable.
-    pub(super) fn change(&mut self, request: RequestId, change: Change, _now: Now) {
+    /// Makes a change to a zone that need not wait for anything.
+    pub(super) fn make_change(&mut self, request: RequestId, change: Change) {
         match self.changed_zone(&change) {
             Err((rcode, reason)) => self.reply(Some(request), Reply::Refused { rcode, reason }),
             Ok(None) => self.unchanged(Some(request), change.apex()),

@@ -106,6 +106,55 @@ pub struct Held {
     pub last_refresh: Option<i64>,
     /// Whether this site was made its primary by command, and the directory may not say so yet: see [`HOSTED`].
     pub hosted: bool,
+    /// What this site, its primary, has published without knowing whether its copy was the newest: see [`DOUBTS`].
+    pub doubt: Option<HeldDoubt>,
+}
+
+/// The table of the store in which zones are kept that their primary, this site, has published before all others had shown that
+/// its copy was the newest: by [`doubts_key`], with a value that [`HeldDoubt::parse`] reads, and that is empty when that is over.
+pub const DOUBTS: &str = "doubts";
+
+/// Under which key of [`DOUBTS`] a zone is kept.
+pub fn doubts_key(apex: &Name) -> String {
+    hosted_key(apex)
+}
+
+/// What was published before it was known whether the copy was the newest.
+#[derive(Clone, Debug)]
+pub struct HeldDoubt {
+    /// The serial of the copy; none where it was begun from a file.
+    pub known: Option<Serial>,
+    /// The first serial that was published since.
+    pub first: Serial,
+    /// The copy as it was, if the store still has it: the version of [`HeldDoubt::base_serial`].
+    pub base: Option<Zone>,
+}
+
+impl HeldDoubt {
+    /// Reads what the store has; nothing where the doubt is over, or was never.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(value).ok()?;
+        let (known, first) = text.strip_prefix("1 ")?.split_once(' ')?;
+        let known = match known {
+            "-" => None,
+            serial => Some(Serial(serial.parse().ok()?)),
+        };
+        Some(Self {
+            known,
+            first: Serial(first.parse().ok()?),
+            base: None,
+        })
+    }
+
+    pub(super) fn compose(known: Option<Serial>, first: Serial) -> Vec<u8> {
+        let known = known.map_or("-".to_owned(), |known| known.to_string());
+        format!("1 {known} {first}").into_bytes()
+    }
+
+    /// Which version the copy was.
+    pub fn base_serial(&self) -> Serial {
+        self.known.unwrap_or(self.first)
+    }
 }
 
 /// The table of the store in which zones are kept that this site was made primary of by command, until the directory says
@@ -491,6 +540,19 @@ pub enum Happening {
         theirs: Serial,
         /// What this site had.
         ours: Serial,
+    },
+    /// This site is a zone's primary, and has taken what it had forgotten or lost from a peer.
+    Recovered {
+        /// The zone.
+        apex: Name,
+        /// The peer.
+        from: PeerId,
+        /// What was held before, if anything.
+        before: Option<Serial>,
+        /// What the peer has.
+        theirs: Serial,
+        /// What is served now: that, or that with what was changed here meanwhile on top.
+        serial: Serial,
     },
     /// A zone may not be served any longer: no source could be reached for as long as its SOA allows.
     Expired(Name),

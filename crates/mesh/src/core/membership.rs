@@ -117,6 +117,26 @@ impl Mesh {
         self.directory.value().is_some() && self.catalog.value().is_some()
     }
 
+    /// Whether a plan has been made of the directory since the start, so that it is known who the others are.
+    pub(super) fn met(&self) -> bool {
+        self.passed
+    }
+
+    /// Whether the directory says who is a zone's primary; none while it is not known.
+    pub(super) fn lists_zone(&self, apex: &Name) -> Option<bool> {
+        let directory = self.directory.value()?;
+        Some(directory.owners.contains_key(apex))
+    }
+
+    /// Whether it is a site's role to hold directory and catalog.
+    pub(super) fn is_holder(&self, peer: &PeerId) -> bool {
+        let PeerId::Site(site) = peer else {
+            return false;
+        };
+        let known = self.observed.peers.get(site);
+        known.is_some_and(|peer| peer.role != Role::Standard)
+    }
+
     /// The members other than this site.
     pub(super) fn others(&self) -> impl Iterator<Item = PeerId> + '_ {
         self.observed.peers.keys().cloned().map(PeerId::Site)

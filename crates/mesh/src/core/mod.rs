@@ -182,7 +182,7 @@ impl Core {
                 request,
                 edited,
                 also,
-            } => self.change_directory(Some(request), edited, also, now),
+            } => self.edit_directory(request, edited, also, now),
             Input::Wait {
                 request,
                 apex,

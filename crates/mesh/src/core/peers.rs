@@ -86,6 +86,7 @@ impl Core {
                 if let Some(entry) = self.zones.get_mut(&directory) {
                     entry.shown.insert(id, theirs);
                 }
+                self.settle(&directory, now);
                 self.count_receipts(&directory, now);
             }
         }

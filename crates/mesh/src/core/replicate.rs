@@ -3,18 +3,24 @@
 
 mod clock;
 mod commit;
+mod doubt;
+mod gather;
 mod pace;
+mod recover;
 mod refresh;
 mod round;
 mod tell;
+mod wait;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Soa, Zone};
 
+use self::doubt::Doubt;
 use self::round::Round;
-use super::{Core, Happening, Held, Now, Output, PeerId, ZoneSpec, ZoneView};
+use self::wait::Waits;
+use super::{Core, Happening, Held, HeldDoubt, Now, Output, PeerId, ZoneSpec, ZoneView};
 
 /// One zone at this site.
 pub(super) struct Entry {
@@ -36,6 +42,12 @@ pub(super) struct Entry {
     tell: BTreeMap<PeerId, Tell>,
     /// When peers were last told again because of what they said, or will be.
     told_again: Option<Duration>,
+    /// Whether a primary's copy is the newest; none when that is certain.
+    doubt: Option<Doubt>,
+    /// What the store had of one, until it is known whether this site is the primary.
+    stored_doubt: Option<HeldDoubt>,
+    /// Changes that wait for that.
+    waiting: Vec<Waits>,
 }
 
 /// Asking the sources.
@@ -78,6 +90,10 @@ struct Refresh {
     unsure: u32,
     /// Whether in the last round all sources have said so: there is nothing to wait for.
     nobody_has: bool,
+    /// Whether a source has confirmed or renewed what is held, since the start.
+    asked: bool,
+    /// The freshest that has come so far to a primary that holds nothing, and from whom.
+    best: Option<(PeerId, Zone)>,
 }
 
 /// A NOTIFY that is owed to a peer.
@@ -103,6 +119,9 @@ impl Entry {
             refresh: Refresh::default(),
             tell: BTreeMap::new(),
             told_again: None,
+            doubt: None,
+            stored_doubt: None,
+            waiting: Vec::new(),
         }
     }
 
@@ -138,12 +157,20 @@ impl Entry {
             .map(|tell| tell.due)
             .min();
         let look = self.refresh.look.filter(|_| !self.spec.primary);
-        refresh.into_iter().chain(tell).chain(look).min()
+        let again = self.doubt.as_ref().and_then(Doubt::due);
+        let again = again.filter(|_| self.refresh.asking.is_none());
+        let waits = Core::waits_until(self);
+        let own = again.into_iter().chain(waits);
+        refresh.into_iter().chain(tell).chain(look).chain(own).min()
     }
 
     /// What a source is asked for the difference to.
     fn have(&self) -> Option<Zone> {
-        self.head.clone().filter(|_| !self.refresh.whole)
+        match (self.spec.primary, &self.head) {
+            (true, Some(_)) => self.doubt.as_ref()?.known_base(),
+            (true, None) => self.refresh.best.as_ref().map(|(_, zone)| zone.clone()),
+            (false, head) => head.clone().filter(|_| !self.refresh.whole),
+        }
     }
 
     /// Whether all sources have said that they do not hold it either.
@@ -154,11 +181,13 @@ impl Entry {
     /// The serial that the next version must exceed.
     pub(super) fn floor(&self) -> Option<Serial> {
         let mut floor = self.high_water;
+        let doubt = self.doubt.as_ref().and_then(Doubt::floor);
         for serial in self
             .head
             .iter()
             .map(Zone::serial)
             .chain(self.shown.values().copied())
+            .chain(doubt)
         {
             floor = Some(floor.map_or(serial, |floor| floor.later_of(serial)));
         }
@@ -234,12 +263,14 @@ impl Core {
         entry.see(held.zone.serial());
         entry.head = Some(held.zone.clone());
         entry.served = Some(held.zone);
+        entry.stored_doubt = held.doubt;
         entry.refresh.expires_at = held.expires_at;
         entry.refresh.last_success = held.last_refresh;
     }
 
     /// Publishes what a zone holds and starts its timers.
     pub(super) fn serve_held(&mut self, apex: &Name, now: Now) {
+        self.begin_doubt(apex, now);
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
@@ -282,6 +313,7 @@ impl Core {
         entry.shown.retain(|peer, _| stays(peer));
         let same_first = entry.spec.sources.first() == spec.sources.first();
         let served_alike = entry.spec.members_only == spec.members_only;
+        let same_sources = entry.spec.sources == spec.sources;
         entry.spec = spec;
         if was_primary != entry.spec.primary {
             // What was never to expire does from now on.
@@ -290,7 +322,13 @@ impl Core {
                 expires_at: entry.refresh.expires_at.or(expire),
                 ..Refresh::default()
             };
-            return self.serve_held(&apex, now);
+            self.serve_held(&apex, now);
+            return self.settle(&apex, now);
+        }
+        if entry.spec.primary && entry.served.is_none() && !same_sources {
+            // Others may have what the first did not.
+            entry.refresh.nobody_has = false;
+            entry.refresh.at = Some(now.mono);
         }
         if !entry.spec.primary && (entry.served.is_none() || !same_first) {
             // Another primary may have another version, and does not know yet what is served here.
@@ -304,7 +342,7 @@ impl Core {
         if !served_alike {
             self.publish(&apex, Vec::new());
         }
-        self.schedule(&apex);
+        self.settle(&apex, now);
     }
 
     /// Takes a zone out.

@@ -237,7 +237,7 @@ async fn transfer_out(live: &Arc<Live>, mut asked: Asked, request: query::Reques
             .refuse(Rcode::FORMERR, OTHER, "AXFR does not go over UDP")
             .await;
     }
-    let Some(zone) = served.zone else {
+    let Some(mut zone) = served.zone else {
         return asked
             .refuse(
                 Rcode::SERVFAIL,
@@ -246,6 +246,14 @@ async fn transfer_out(live: &Arc<Live>, mut asked: Asked, request: query::Reques
             )
             .await;
     };
+    if let Some(serial) = held_back(live, &asked, &request).await {
+        let mut editor = zone.edit();
+        editor.set_serial(serial);
+        match editor.finish() {
+            Ok(same) => zone = same,
+            Err(error) => tracing::error!(zone = %request.zone, %error, "a serial cannot be set"),
+        }
+    }
     let live = live.clone();
     // The semaphore is never closed.
     let _place = live.transfers_out.clone().acquire_owned().await;
@@ -256,6 +264,30 @@ async fn transfer_out(live: &Arc<Live>, mut asked: Asked, request: query::Reques
     if let Err(error) = sent.await {
         tracing::error!(%error, "a transfer ended early");
     }
+}
+
+/// Which serial a site is told that it is up to date with: its own, where it asks for what has come since a version that this
+/// site, the zone's primary, has forgotten. That version is fetched from it before it takes any other.
+async fn held_back(live: &Live, asked: &Asked, request: &query::Request) -> Option<Serial> {
+    let (Question::Ixfr { from }, Identity::Site(site)) = (&request.question, &asked.identity)
+    else {
+        return None;
+    };
+    let (apex, peer, serial) = (request.zone.clone(), PeerId::Site(site.clone()), *from);
+    let (zone, asker) = (apex.clone(), peer.clone());
+    let held = live
+        .core
+        .look(move |core, _| core.holds_back(&zone, &asker, serial));
+    // When the core has stopped so has the site.
+    if !held.await.unwrap_or(false) {
+        return None;
+    }
+    live.core.send(Input::Notify {
+        apex,
+        serial: Some(serial),
+        from: peer,
+    });
+    Some(serial)
 }
 
 fn stream_out(

@@ -11,6 +11,8 @@ pub struct Disk {
     pub high: BTreeMap<Name, Serial>,
     /// Small values, by table and key.
     pub table: BTreeMap<(String, String), Vec<u8>>,
+    /// The versions that doubts are about, of which a store has the history.
+    bases: BTreeMap<Name, Zone>,
 }
 
 /// A zone on disk.
@@ -177,7 +179,17 @@ impl Disk {
             let key = (HOSTED.to_owned(), hosted_key(apex));
             self.table.get(&key).is_some_and(|value| !value.is_empty())
         };
+        let doubt = |apex: &Name| {
+            let key = (DOUBTS.to_owned(), doubts_key(apex));
+            let mut doubt = HeldDoubt::parse(self.table.get(&key)?)?;
+            let base = self.bases.get(apex);
+            doubt.base = base
+                .filter(|base| base.serial() == doubt.base_serial())
+                .cloned();
+            Some(doubt)
+        };
         let held = self.zones.iter().map(|(apex, stored)| Held {
+            doubt: doubt(apex),
             zone: stored.zone.clone(),
             high_water: self.high[apex],
             expires_at: stored.expires_at,
@@ -254,6 +266,16 @@ impl Disk {
                     diffs.len() == 1 || base.is_some(),
                     "{apex}: steps without a base"
                 );
+            }
+            let noted = also
+                .iter()
+                .find(|(table, key, _)| table == DOUBTS && *key == doubts_key(&apex));
+            if let Some(doubt) = noted.and_then(|(.., value)| HeldDoubt::parse(value)) {
+                let known = |zone: &&Zone| zone.serial() == doubt.base_serial();
+                let old = old.map(|old| &old.zone);
+                if let Some(base) = old.into_iter().chain([&zone]).find(known) {
+                    next.bases.insert(apex.clone(), base.clone());
+                }
             }
             let stored = Stored {
                 zone,

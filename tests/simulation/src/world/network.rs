@@ -378,6 +378,9 @@ impl World {
     /// What a site answers a member of its mesh.
     fn serve_member(&mut self, asked: &Asked, asker: SiteName) -> Option<Result<Answer, Failure>> {
         let to = asked.to.as_str();
+        if let Some(serial) = self.held_back(to, &asker, &asked.ask) {
+            return Some(Ok(Answer::Zone(Got::UpToDate { serial }, None)));
+        }
         let wall = self.clock_of(to).wall;
         let state = &self.hosts[to];
         match asked.ask.clone() {
@@ -417,6 +420,35 @@ impl World {
                 None
             }
         }
+    }
+}
+
+/// # Holding back
+impl World {
+    /// Which serial a site is told that it is up to date with, lest it take less than it has.
+    fn held_back(&mut self, to: &str, asker: &SiteName, ask: &Ask) -> Option<Serial> {
+        let Ask::Transfer {
+            apex,
+            have: Some(have),
+        } = ask
+        else {
+            return None;
+        };
+        let (from, serial) = (PeerId::Site(asker.clone()), have.serial());
+        if !self.core(to).holds_back(apex, &from, serial) {
+            return None;
+        }
+        let apex = apex.clone();
+        let shown = Some(serial);
+        self.input(
+            to,
+            Input::Notify {
+                apex,
+                serial: shown,
+                from,
+            },
+        );
+        shown
     }
 }
 

@@ -193,7 +193,7 @@ fn a_site_that_joins_is_made_known_before_anything_is_sent_to_it() {
     let mut world = World::mesh(8, 2);
     world.add_host("site-c", vec![own("alpha.example", &[])]);
     world.start("site-c");
-    world.changed("site-c", Change::Replace(zone("alpha.example", 1, &[])));
+    let first = world.change("site-c", Change::Replace(zone("alpha.example", 1, &[])));
     let site = world.hosts["site-c"].site.clone();
     world
         .edit_directory(|editor, _| {
@@ -204,12 +204,14 @@ fn a_site_that_joins_is_made_known_before_anything_is_sent_to_it() {
                 .unwrap();
         })
         .unwrap();
+    world.done("site-c", first).expect("nobody has it");
     world.run_until(2, "site-a has it", |world| {
         world.zone("site-a", "alpha.example").is_some()
     });
     let core = world.core("site-a");
     let view = core.zone(&name("alpha.example")).unwrap();
-    assert!(view.errors.is_empty(), "{:?}", view.errors);
+    let unmet = |why: &&String| why.contains("not known");
+    assert_eq!(view.errors.values().find(unmet), None);
     let nobody = world.hosts["site-a"].sent.get("to nobody");
     assert_eq!(nobody, None, "NOTIFYs for the newcomer are lost");
     world.settle(30);

@@ -9,6 +9,7 @@ mod machines;
 mod membership;
 mod random;
 mod replication;
+mod restored;
 mod single;
 mod storms;
 mod world;

@@ -77,6 +77,7 @@ fn held(zone: Zone) -> Held {
         expires_at: None,
         last_refresh: None,
         hosted: false,
+        doubt: None,
     }
 }
 

@@ -94,6 +94,7 @@ impl Site {
             expires_at: None,
             last_refresh: None,
             hosted: false,
+            doubt: None,
         });
         let (core, out) = Core::new(settings, held.collect(), 7, now(0));
         let mut site = Self {

@@ -63,6 +63,9 @@ impl Core {
             return;
         }
         if mesh.is_catalog_primary() {
+            if self.directory_waits(now) {
+                return;
+            }
             match self.with_announcement(&site, &zones) {
                 Ok(edited) => self.change_directory(None, edited, Vec::new(), now),
                 Err(message) => self.happened(Happening::Blocked(message)),

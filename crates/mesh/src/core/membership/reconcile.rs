@@ -43,6 +43,7 @@ impl Core {
         self.follow_catalogs(now);
         self.follow_foreign();
         self.meet_members(now);
+        self.settle_all(now);
         self.announce(now);
     }
 
@@ -251,6 +252,7 @@ impl Core {
         if let Some(mesh) = &mut self.mesh {
             mesh.approvals.insert(Fingerprint(hash.clone()));
         }
+        self.approve_taking(&hash, now);
         self.approve_catalogs(&hash);
         self.reconcile(now);
     }

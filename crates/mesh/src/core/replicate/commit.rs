@@ -4,7 +4,8 @@ use zonemesh_zone::{Name, Rcode};
 
 use super::Round;
 use crate::core::{
-    Answer, CommitId, Core, Happening, NewVersion, Now, Output, PendingCommit, Reply,
+    Answer, CommitId, Core, DOUBTS, Happening, NewVersion, Now, Output, PendingCommit, Reply,
+    doubts_key,
 };
 
 /// # Commits
@@ -13,7 +14,7 @@ impl Core {
     pub(in crate::core) fn commit(
         &mut self,
         mut versions: Vec<NewVersion>,
-        also: Vec<(String, String, Vec<u8>)>,
+        mut also: Vec<(String, String, Vec<u8>)>,
         answer: Option<Answer>,
     ) {
         let commit = self.next_commit;
@@ -23,6 +24,12 @@ impl Core {
                 let base = entry.head.replace(version.zone.clone());
                 version.base = base.filter(|_| !version.forced);
                 entry.commits += 1;
+                let doubt = entry.doubt.as_mut().filter(|_| version.from.is_none());
+                if let Some(doubt) = doubt {
+                    // A restart must not take for confirmed what was published over.
+                    let value = doubt.publishes(&version.zone);
+                    also.push((DOUBTS.to_owned(), doubts_key(version.zone.apex()), value));
+                }
             }
         }
         self.commits.insert(
@@ -110,6 +117,9 @@ impl Core {
         self.find_heads(&apexes);
         for version in pending.zones {
             let apex = version.zone.apex().clone();
+            if self.not_taken(&apex, version.zone.serial(), now) {
+                continue;
+            }
             match version.from {
                 Some(from) => {
                     let why = format!("could not be stored: {message}");
@@ -160,6 +170,7 @@ impl Core {
         let before = entry.served.replace(version.zone).map(|zone| zone.serial());
         entry.see(serial);
         entry.refresh.fruitless = 0;
+        entry.refresh.nobody_has = false;
         entry.published = Some((now.mono, entry.spec.mesh));
         if version.from.is_some() && version.diffs.is_empty() {
             entry.refresh.whole = false;
@@ -209,6 +220,8 @@ impl Core {
         }
         self.tell_all(&apex, now);
         self.hand_on(&apex, now);
+        self.taken(&apex, serial, now);
+        self.follows_another(&apex);
         self.count_receipts(&apex, now);
         self.schedule(&apex);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use zonemesh_zone::Name;
 
 use super::Refresh;
-use crate::core::{Core, Now, PeerId};
+use crate::core::{Core, Failure, Now, PeerId};
 
 /// How often the pause between questions that bring nothing doubles, from the floor on.
 const DOUBLINGS: u32 = 3;
@@ -90,8 +90,23 @@ impl Core {
                 entry.refresh.unsure += 1;
                 entry.refresh.asking.take()
             });
-            if let Some((from, rest)) = asking {
-                self.try_next(&apex, from, rest, message.to_owned(), now);
+            let Some((from, rest)) = asking else {
+                continue;
+            };
+            match self
+                .zones
+                .get(&apex)
+                .is_some_and(|entry| entry.spec.primary)
+            {
+                true => {
+                    let failure = Failure {
+                        message: message.to_owned(),
+                        unreachable: true,
+                        lacks: false,
+                    };
+                    self.transferred_to_primary(&apex, from, rest, Err(failure), now);
+                }
+                false => self.try_next(&apex, from, rest, message.to_owned(), now),
             }
         }
         for apex in recent {

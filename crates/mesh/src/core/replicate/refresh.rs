@@ -34,6 +34,7 @@ impl Core {
             .filter(|(_, tell)| !tell.under_way && tell.due <= now.mono)
             .map(|(peer, _)| peer.clone())
             .collect();
+        self.settle_due(apex, now);
         for peer in due {
             if !self.is_lost_site(&peer) {
                 self.send_notify(apex, &peer, now);
@@ -73,18 +74,19 @@ impl Core {
         let Some(from) = first.or_else(|| round.next(lost)) else {
             entry.refresh.nobody_has = true;
             entry.refresh.at = Some(now.mono + self.settings.pace.cap);
-            return self.schedule(apex);
+            return self.settle(apex, now);
         };
         entry.refresh.unsure = 0;
         entry.refresh.again = None;
         entry.refresh.confirmed = None;
         entry.refresh.failed_first = None;
         entry.refresh.begin(self.settings.pace.floor, now);
+        entry.refresh.best = None;
         self.ask(apex, from, round);
     }
 
     /// Asks the next source of a round; `None` when it is over.
-    fn ask_next(&mut self, apex: &Name, mut round: Round) -> Option<()> {
+    pub(super) fn ask_next(&mut self, apex: &Name, mut round: Round) -> Option<()> {
         let next = round.next(|peer| {
             let state = self.peers.get(peer);
             state.is_some_and(|state| state.lost_since.is_some())
@@ -136,12 +138,11 @@ impl Core {
         if entry.spec.primary {
             let told = entry.spec.notify.contains(&from);
             if let (Some(theirs), Some(head)) = (serial, entry.head.as_ref().map(Zone::serial)) {
-                if theirs.is_after(head) {
-                    self.peer_ahead(apex, from, theirs, head, now);
-                } else if told && head.is_after(theirs) {
+                if told && head.is_after(theirs) {
                     // It was told when it did not have the zone yet, or it went back since.
-                    self.tell_again(apex, from, now);
+                    self.tell_again(apex, from.clone(), now);
                 }
+                self.look_at_shown(apex, &from, theirs, now);
             }
             return self.count_receipts(apex, now);
         }
@@ -175,6 +176,20 @@ impl Core {
         // The answer to a question of before the zone was given another role is no answer to the one that is open now.
         match entry.refresh.asking.take_if(|(asked, _)| *asked == from) {
             None => return,
+            Some((_, rest)) if entry.spec.primary => {
+                let reached = match &result {
+                    Err(failure) if failure.unreachable => Err(failure.message.clone()),
+                    _ => Ok(()),
+                };
+                if let Err(failure) = &result {
+                    entry.refresh.unsure += u32::from(!failure.lacks);
+                }
+                self.transferred_to_primary(apex, from.clone(), rest, result, now);
+                match reached {
+                    Err(message) => self.peer_failed(&from, &message, now),
+                    Ok(()) => self.peer_answered(&from, now),
+                }
+            }
             // Whether the peer is back comes last: that asks again whatever it could not give before.
             Some((_, rest)) => match result {
                 Err(failure) => {
@@ -322,6 +337,7 @@ impl Core {
         entry.refresh.errors.remove(&from);
         entry.refresh.first_error = None;
         entry.refresh.failures = 0;
+        entry.refresh.asked = true;
         entry.refresh.last_success = Some(now.wall);
         entry.refresh.expires_at = Some(before.map_or(granted, |before| before.max(granted)));
         let left = entry.refresh.expires_at.map_or(0, |at| at - now.wall);

@@ -149,6 +149,9 @@ impl Core {
                 (pace.floor * 2u32.pow(tell.attempts.saturating_sub(1).min(9))).min(pace.cap);
             tell.due = now.mono + wait + wait * jitter as u32 / 1000;
         }
+        if result.is_err() {
+            self.is_silent(apex, to, now);
+        }
         self.schedule(apex);
     }
 

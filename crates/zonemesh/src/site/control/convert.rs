@@ -219,6 +219,25 @@ pub(crate) fn event(happening: &core::Happening) -> api::What {
                 "{peer} has serial {theirs} of {apex}, this site, its primary, only {ours}: publishing a greater one"
             ),
         ),
+        H::Recovered {
+            apex,
+            from,
+            before,
+            theirs,
+            serial,
+        } => warning(
+            Some(apex),
+            Some(from),
+            match before {
+                None => format!(
+                    "this site, the primary of {apex}, had lost its copy and has taken serial {theirs} from {from}; it serves {serial}"
+                ),
+                Some(before) => format!(
+                    "this site, the primary of {apex}, had an old copy, serial {before}, and has taken serial {theirs} from {from}; \
+                     it serves {serial}, with what was changed here meanwhile"
+                ),
+            },
+        ),
         H::Expired(apex) => warning(
             Some(apex),
             None,

@@ -1,0 +1,417 @@
+//! Whether the copy that a primary holds is the newest that it ever published.
+//!
+//! A primary that starts with a copy cannot know: the disk may be a restored one. It is in *doubt* until every other site has shown
+//! a serial of the zone that this copy is known to have. Meanwhile it serves; changes wait, but not for long (see `wait`). A serial
+//! that it neither started with nor made since is of a history that it has forgotten: that version is taken (see `recover`).
+//!
+//! ```text
+//!   start ─► doubt ── all others have shown a known serial ─────────────► certain: a peer that is ahead is jumped over
+//!              │ ▲
+//!              │ └── durable ◄── put own changes on top ◄── brake ◄─┐
+//!              └──── a peer shows an unknown serial ──► transfer ───┘
+//! ```
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use zonemesh_zone::{Name, Serial, SerialExt, Zone};
+
+use super::Entry;
+use super::round::Round;
+use crate::brake::{Approvals, Fingerprint};
+use crate::core::{Core, DOUBTS, HeldDoubt, Now, PeerId, doubts_key};
+
+/// How long changes wait for the others to show what they have. A site that cannot be reached fails a NOTIFY within four seconds,
+/// and one that can has answered long before.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// How far above its copy a primary publishes that has to before all others have been heard. Should one of them have a newer
+/// history, the two must have no serial in common, or differences of one would be applied to the other. So there must not have
+/// been as many versions since the copy was made: ten thousand changes a day of a week ago would still do.
+const GAP: u32 = 1 << 16;
+
+/// Whether the copy that a primary holds is the newest.
+pub(super) struct Doubt {
+    /// The version of which this copy has the history: the one it started with, or the one that it has taken since.
+    pub(super) base: Option<Zone>,
+    /// Its serial; none where the contents came from a file and not from anything that was published.
+    pub(super) known: Option<Serial>,
+    /// The first serial that was made here since.
+    pub(super) first: Option<Serial>,
+    /// Who could not be reached, and is not waited for.
+    pub(super) silent: BTreeSet<PeerId>,
+    /// Until when changes wait at the latest.
+    pub(super) until: Duration,
+    /// What is on its way to the disk.
+    pub(super) taking: Option<Taking>,
+    /// When to ask again, after nobody could give what was shown.
+    pub(super) again: Option<Duration>,
+    pub(super) failures: u32,
+    pub(super) held: Option<(Fingerprint, PeerId)>,
+    pub(super) approvals: Approvals,
+}
+
+/// A version on its way from a peer to the disk.
+pub(super) struct Taking {
+    /// The serial under which it will be served here.
+    pub(super) serial: Serial,
+    /// As it came.
+    pub(super) zone: Zone,
+    pub(super) from: PeerId,
+    /// The serial that was held before, if anything was.
+    pub(super) before: Option<Serial>,
+}
+
+impl Doubt {
+    pub(super) fn new(base: Option<Zone>, now: Now) -> Self {
+        Self {
+            known: base.as_ref().map(Zone::serial),
+            base,
+            first: None,
+            silent: BTreeSet::new(),
+            until: now.mono + LONGEST_WAIT,
+            taking: None,
+            again: None,
+            failures: 0,
+            held: None,
+            approvals: Approvals::new(),
+        }
+    }
+
+    /// A doubt of before a restart, about a copy that has been published over since.
+    fn stored(stored: HeldDoubt, now: Now) -> Self {
+        Self {
+            known: stored.known,
+            first: Some(stored.first),
+            ..Self::new(stored.base, now)
+        }
+    }
+
+    /// Whether a serial is of the history that this copy has.
+    pub(super) fn knows(&self, serial: Serial, head: Serial) -> bool {
+        let taken = self.taking.as_ref().map(|taking| taking.zone.serial());
+        let before = |known: Option<Serial>| known.is_some_and(|known| !serial.is_after(known));
+        let made = |first: Serial| !first.is_after(serial) && !serial.is_after(head);
+        before(self.known) || before(taken) || self.first.is_some_and(made)
+    }
+
+    /// A version is made here. Returns what has to be remembered of this doubt with it.
+    pub(super) fn publishes(&mut self, zone: &Zone) -> Vec<u8> {
+        let first = *self.first.get_or_insert(zone.serial());
+        self.base.get_or_insert_with(|| zone.clone());
+        HeldDoubt::compose(self.known, first)
+    }
+
+    /// The serial that the next version must exceed for its sake.
+    pub(super) fn floor(&self) -> Option<Serial> {
+        let known = self.known.filter(|_| self.first.is_none())?;
+        Some(known.add(GAP))
+    }
+
+    /// What others may be asked for the difference to: something that was published.
+    pub(super) fn known_base(&self) -> Option<Zone> {
+        self.base
+            .clone()
+            .filter(|base| self.known == Some(base.serial()))
+    }
+
+    /// Until when changes wait at the latest.
+    pub(super) fn until(&self) -> Duration {
+        self.until
+    }
+
+    /// When this wants attention next.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.again
+    }
+}
+
+impl Entry {
+    /// The sites whose word counts.
+    fn others(&self) -> impl Iterator<Item = &PeerId> {
+        let spec = &self.spec;
+        let more = spec.sources.iter();
+        let more = more.filter(|peer| !spec.notify.contains(peer));
+        let all = spec.notify.iter().chain(more);
+        all.filter(|peer| matches!(peer, PeerId::Site(_)))
+    }
+
+    /// Whether a peer has shown something that this copy, if it is a primary's in doubt, does not have.
+    fn is_unknown(&self, peer: &PeerId) -> bool {
+        let (Some(doubt), Some(head)) = (&self.doubt, &self.head) else {
+            return false;
+        };
+        let shown = self.shown.get(peer);
+        shown.is_some_and(|shown| !doubt.knows(*shown, head.serial()))
+    }
+
+    /// Who has not shown yet that it has nothing else.
+    pub(super) fn unheard(&self) -> impl Iterator<Item = &PeerId> {
+        self.others()
+            .filter(|peer| !self.shown.contains_key(peer) || self.is_unknown(peer))
+    }
+
+    /// Who has something else, the newest first.
+    fn ahead(&self) -> Vec<PeerId> {
+        let others = self.others().filter(|peer| self.is_unknown(peer));
+        let mut ahead: Vec<PeerId> = others
+            .filter(|peer| self.spec.sources.contains(peer))
+            .cloned()
+            .collect();
+        ahead.sort_by(|one, other| {
+            let (one, other) = (self.shown.get(one), self.shown.get(other));
+            other.partial_cmp(&one).unwrap_or(std::cmp::Ordering::Equal)
+        });
+        ahead
+    }
+
+    /// Whether something is being taken.
+    fn is_taking(&self) -> bool {
+        let doubt = self.doubt.as_ref();
+        let under_way = |doubt: &Doubt| doubt.taking.is_some() || doubt.again.is_some();
+        self.refresh.asking.is_some() || doubt.is_some_and(under_way)
+    }
+
+    /// Why changes are refused, if something is held by the brake.
+    pub(super) fn held(&self) -> Option<(&Fingerprint, &PeerId)> {
+        let (fingerprint, from) = self.doubt.as_ref()?.held.as_ref()?;
+        Some((fingerprint, from))
+    }
+}
+
+/// # Doubt
+impl Core {
+    /// A primary has a copy, and nobody has confirmed that it is the newest.
+    pub(super) fn begin_doubt(&mut self, apex: &Name, now: Now) {
+        let in_mesh = self.mesh.is_some();
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        if !in_mesh || !entry.spec.primary || !entry.spec.mesh {
+            entry.doubt = None;
+            return;
+        }
+        let Some(head) = entry.head.clone() else {
+            return;
+        };
+        // What was shown to a secondary is old news: it will be shown again.
+        entry.shown.clear();
+        match &mut entry.doubt {
+            Some(doubt) => doubt.until = now.mono + LONGEST_WAIT,
+            None => {
+                entry.doubt = Some(match entry.stored_doubt.take() {
+                    Some(stored) => Doubt::stored(stored, now),
+                    None => Doubt::new(Some(head), now),
+                });
+            }
+        }
+    }
+
+    /// A primary begins with contents that may not be what was once published, as the directory may say when it is known.
+    pub(super) fn begin_unknown(&mut self, apex: &Name, now: Now) {
+        if let Some(entry) = self.zones.get_mut(apex) {
+            entry.doubt.get_or_insert_with(|| Doubt::new(None, now));
+        }
+    }
+
+    /// A peer has shown which serial it has of a zone that this site is primary of. Returns whether nothing more is to be
+    /// done about it.
+    pub(in crate::core) fn look_at_shown(
+        &mut self,
+        apex: &Name,
+        from: &PeerId,
+        theirs: Serial,
+        now: Now,
+    ) {
+        let Some(entry) = self.zones.get(apex) else {
+            return;
+        };
+        let Some(head) = entry.head.as_ref().map(Zone::serial) else {
+            return;
+        };
+        let counts = entry.doubt.is_some() && entry.others().any(|other| other == from);
+        match counts {
+            true => self.settle(apex, now),
+            false if theirs.is_after(head) => {
+                self.peer_ahead(apex, from.clone(), theirs, head, now)
+            }
+            false => {}
+        }
+    }
+
+    /// A peer did not take a NOTIFY.
+    pub(super) fn is_silent(&mut self, apex: &Name, peer: &PeerId, now: Now) {
+        if let Some(doubt) = self
+            .zones
+            .get_mut(apex)
+            .and_then(|entry| entry.doubt.as_mut())
+        {
+            doubt.silent.insert(peer.clone());
+            self.settle(apex, now);
+        }
+    }
+
+    /// Whether a transfer to a peer has to wait: it asks for what has come since a serial that is not known here, so what it
+    /// has would be written over before it could be taken. It is told that it has the newest.
+    pub fn holds_back(&self, apex: &Name, peer: &PeerId, serial: Serial) -> bool {
+        let Some(entry) = self.zones.get(apex) else {
+            return false;
+        };
+        let (Some(doubt), Some(head)) = (&entry.doubt, &entry.head) else {
+            return false;
+        };
+        !doubt.knows(serial, head.serial()) && entry.others().any(|other| other == peer)
+    }
+
+    /// Whether changes of a zone have to wait for what others have.
+    pub(super) fn has_to_wait(&self, apex: &Name, now: Now) -> bool {
+        let Some(entry) = self.zones.get(apex) else {
+            return false;
+        };
+        let Some(doubt) = entry.doubt.as_ref().filter(|_| entry.head.is_some()) else {
+            return false;
+        };
+        if entry.held().is_some() {
+            return true;
+        }
+        if now.mono >= doubt.until {
+            return false;
+        }
+        let open = |peer: &PeerId| !doubt.silent.contains(peer) && !self.is_lost_site(peer);
+        entry.is_taking() || entry.unheard().any(open) || !self.mesh_is_met()
+    }
+
+    /// Whether it is known who the others are.
+    fn mesh_is_met(&self) -> bool {
+        self.mesh.as_ref().is_none_or(|mesh| mesh.met())
+    }
+
+    /// Goes on with a zone whose others have been heard or given up, or have something to be taken.
+    pub(in crate::core) fn settle(&mut self, apex: &Name, now: Now) {
+        let Some(entry) = self.zones.get(apex) else {
+            return;
+        };
+        if let (Some(doubt), true) = (&entry.doubt, entry.head.is_some()) {
+            let due = doubt.again.is_none_or(|again| again <= now.mono);
+            let idle = entry.refresh.asking.is_none() && doubt.taking.is_none();
+            if idle && due && entry.held().is_none() {
+                self.take_what_is_ahead(apex, now);
+            }
+        }
+        let certain = self.mesh_is_met()
+            && self.zones.get(apex).is_some_and(|entry| {
+                let idle = !entry.is_taking() && entry.held().is_none();
+                entry.doubt.is_some() && idle && entry.unheard().next().is_none()
+            });
+        if certain && let Some(entry) = self.zones.get_mut(apex) {
+            let noted = entry.doubt.take().and_then(|doubt| doubt.first);
+            if noted.is_some() {
+                self.forget_doubt(apex);
+            }
+        }
+        self.release(apex, now);
+        self.schedule(apex);
+    }
+
+    fn forget_doubt(&mut self, apex: &Name) {
+        let none = (DOUBTS.to_owned(), doubts_key(apex), Vec::new());
+        self.commit(Vec::new(), vec![none], None);
+    }
+
+    /// Another site is the primary, and what it has is held now.
+    pub(super) fn follows_another(&mut self, apex: &Name) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        if !entry.spec.primary && entry.stored_doubt.take().is_some() {
+            self.forget_doubt(apex);
+        }
+    }
+
+    /// The same, if it is time.
+    pub(super) fn settle_due(&mut self, apex: &Name, now: Now) {
+        let is_due = |entry: &Entry| {
+            let again = entry.doubt.as_ref().and_then(Doubt::due);
+            let waits = Self::waits_until(entry);
+            again.into_iter().chain(waits).any(|due| due <= now.mono)
+        };
+        if self.zones.get(apex).is_some_and(is_due) {
+            self.settle(apex, now);
+        }
+    }
+
+    /// Goes on with all zones that are in doubt, after the members have become known or others.
+    pub(in crate::core) fn settle_all(&mut self, now: Now) {
+        let waits = |entry: &Entry| entry.doubt.is_some() || !entry.waiting.is_empty();
+        let open = self.zones.iter().filter(|(_, entry)| waits(entry));
+        for apex in open.map(|(apex, _)| apex.clone()).collect::<Vec<_>>() {
+            self.settle(&apex, now);
+        }
+    }
+
+    /// Asks for the newest of what others have and this copy lacks.
+    fn take_what_is_ahead(&mut self, apex: &Name, now: Now) {
+        let Some(entry) = self.zones.get(apex) else {
+            return;
+        };
+        let mut ahead = entry.ahead();
+        if ahead.is_empty() {
+            return;
+        }
+        match self.is_believed(apex, &ahead, now) {
+            None => {}
+            Some(true) => {
+                let first = ahead.remove(0);
+                if let Some(doubt) = self
+                    .zones
+                    .get_mut(apex)
+                    .and_then(|entry| entry.doubt.as_mut())
+                {
+                    doubt.again = None;
+                    if doubt.failures == 0 {
+                        doubt.until = doubt.until.max(now.mono + LONGEST_WAIT);
+                    }
+                }
+                self.ask(apex, first, Round::new(ahead.into(), false, 0));
+            }
+            Some(false) => self.jump_over(apex, ahead.remove(0), now),
+        }
+    }
+
+    /// Directory and catalog say who is trusted. Where no site has the role to hold them, one alone is not believed that the
+    /// primary's are old: most of those that have answered must say so. None while that is open.
+    fn is_believed(&self, apex: &Name, ahead: &[PeerId], now: Now) -> Option<bool> {
+        let entry = self.zones.get(apex)?;
+        let has_role = |mesh: &crate::core::Mesh| ahead.iter().all(|peer| mesh.is_holder(peer));
+        if !entry.spec.members_only || self.mesh.as_ref().is_none_or(has_role) {
+            return Some(true);
+        }
+        let doubt = entry.doubt.as_ref()?;
+        let silent = |peer: &PeerId| doubt.silent.contains(peer) || self.is_lost_site(peer);
+        let open = entry
+            .others()
+            .any(|peer| !entry.shown.contains_key(peer) && !silent(peer));
+        if open && now.mono < doubt.until {
+            return None;
+        }
+        let answered = entry
+            .others()
+            .filter(|peer| entry.shown.contains_key(*peer));
+        Some(ahead.len() * 2 > answered.count())
+    }
+
+    /// What a peer has is not taken: publish above it.
+    fn jump_over(&mut self, apex: &Name, peer: PeerId, now: Now) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let head = entry.head.as_ref().map(Zone::serial);
+        let (Some(theirs), Some(ours)) = (entry.shown.get(&peer).copied(), head) else {
+            return;
+        };
+        if let Some(doubt) = &mut entry.doubt {
+            doubt.known = Some(doubt.known.map_or(theirs, |known| known.later_of(theirs)));
+        }
+        self.peer_ahead(apex, peer, theirs, ours, now);
+    }
+}

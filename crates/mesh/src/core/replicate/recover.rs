@@ -1,0 +1,289 @@
+//! What a primary takes from a peer where its own copy turns out to be an old one: the newer history, with what was changed here
+//! since the start on top of it, RRset by RRset.
+//!
+//! Everything that a primary with a copy takes from a peer goes through [`Core::take_from_peer`]. Nothing is taken from foreign
+//! servers, nor from anyone when there is no doubt.
+
+use std::collections::BTreeSet;
+
+use zonemesh_zone::{Name, Rtype, Serial, SerialExt, Zone, ZoneError};
+
+use super::doubt::Taking;
+use super::round::Round;
+use crate::brake::{Approvals, check_change};
+use crate::core::{Core, Failure, Got, Happening, NewVersion, Now, PeerId};
+
+/// # Taking
+impl Core {
+    /// A transfer to a primary ended.
+    pub(super) fn transferred_to_primary(
+        &mut self,
+        apex: &Name,
+        from: PeerId,
+        rest: Round,
+        result: Result<Got, Failure>,
+        now: Now,
+    ) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        if entry.head.is_none() {
+            return self.gather(apex, from, rest, result, now);
+        }
+        match result {
+            Ok(got) => {
+                entry.refresh.errors.remove(&from);
+                self.take_from_peer(apex, from, got, now);
+            }
+            Err(failure) => {
+                entry.refresh.errors.insert(from.clone(), failure.message);
+                if let Some(doubt) = entry.doubt.as_mut().filter(|_| failure.unreachable) {
+                    doubt.silent.insert(from);
+                }
+                if self.ask_next(apex, rest).is_some() {
+                    return;
+                }
+                self.take_later(apex, now);
+            }
+        }
+        self.settle(apex, now);
+    }
+
+    /// Nobody could give what was shown, or it could not be stored.
+    pub(super) fn take_later(&mut self, apex: &Name, now: Now) {
+        let pace = self.settings.pace.clone();
+        let Some(doubt) = self
+            .zones
+            .get_mut(apex)
+            .and_then(|entry| entry.doubt.as_mut())
+        else {
+            return;
+        };
+        doubt.taking = None;
+        doubt.failures += 1;
+        let wait = pace.floor * 2u32.pow(doubt.failures.min(10));
+        doubt.again = Some(now.mono + wait.min(pace.cap));
+        self.schedule(apex);
+    }
+
+    /// Takes what a peer has: a history of the zone that this primary has forgotten, with its own changes since then on top.
+    /// The one door through which anything comes from a peer to a primary that holds a copy.
+    fn take_from_peer(&mut self, apex: &Name, from: PeerId, got: Got, now: Now) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let (Some(doubt), Some(head)) = (&entry.doubt, entry.head.clone()) else {
+            return;
+        };
+        let (zone, steps) = match got {
+            // It has lost what it had shown.
+            Got::UpToDate { serial } => {
+                entry.shown.insert(from, serial);
+                return;
+            }
+            Got::Full(zone) => (zone, Vec::new()),
+            Got::Diffs(zone, diffs) => (zone, diffs),
+        };
+        entry.shown.insert(from.clone(), zone.serial());
+        if zone.apex() != apex || doubt.knows(zone.serial(), head.serial()) {
+            return;
+        }
+        if let Err(held) = braked(
+            doubt.base.as_ref().unwrap_or(&head),
+            &zone,
+            &steps,
+            &doubt.approvals,
+        ) {
+            let news = Happening::Held {
+                hash: held.fingerprint.to_string(),
+                message: format!(
+                    "{from} has a newer history of {apex} than this site, its primary, but {held}"
+                ),
+            };
+            if let Some(doubt) = &mut entry.doubt {
+                doubt.held = Some((held.fingerprint, from));
+            }
+            return self.happened(news);
+        }
+        let own = own_changes(doubt.base.as_ref(), &head);
+        let made = match own.is_empty() && zone.serial().is_after(head.serial()) {
+            true => Ok(zone.clone()),
+            false => on_top(&zone, &head, &own, entry.floor()),
+        };
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => {
+                self.happened(Happening::Blocked(format!("{apex}: {error}")));
+                return self.take_later(apex, now);
+            }
+        };
+        let version = NewVersion {
+            from: own
+                .is_empty()
+                .then(|| from.clone())
+                .filter(|_| made.serial() == zone.serial()),
+            ..NewVersion::made(made.clone(), vec![head.diff(&made)])
+        };
+        if let Some(doubt) = &mut entry.doubt {
+            doubt.taking = Some(Taking {
+                serial: made.serial(),
+                zone,
+                from,
+                before: Some(head.serial()),
+            });
+        }
+        self.commit(vec![version], Vec::new(), None);
+    }
+
+    /// What was taken is durable.
+    pub(super) fn taken(&mut self, apex: &Name, serial: Serial, now: Now) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let Some(doubt) = &mut entry.doubt else {
+            return;
+        };
+        let Some(taking) = doubt.taking.take_if(|taking| taking.serial == serial) else {
+            return;
+        };
+        doubt.known = Some(taking.zone.serial());
+        doubt.failures = 0;
+        let happening = Happening::Recovered {
+            apex: apex.clone(),
+            from: taking.from,
+            before: taking.before,
+            theirs: taking.zone.serial(),
+            serial,
+        };
+        doubt.base = Some(taking.zone);
+        self.happened(happening);
+        self.settle(apex, now);
+    }
+
+    /// What was taken could not be stored. Returns whether it was that.
+    pub(super) fn not_taken(&mut self, apex: &Name, serial: Serial, now: Now) -> bool {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return false;
+        };
+        let taking = entry.doubt.as_ref().and_then(|doubt| doubt.taking.as_ref());
+        let Some(from) = taking.filter(|taking| taking.serial == serial) else {
+            return false;
+        };
+        let from = from.from.clone();
+        match entry.head {
+            Some(_) => self.take_later(apex, now),
+            None => {
+                entry.doubt = None;
+                self.end_round(apex, from, "could not be stored".to_owned(), now);
+            }
+        }
+        true
+    }
+
+    /// An operator lets go on what the brake holds.
+    pub(in crate::core) fn approve_taking(&mut self, hash: &str, now: Now) {
+        let mut approved = Vec::new();
+        for (apex, entry) in &mut self.zones {
+            let Some(doubt) = &mut entry.doubt else {
+                continue;
+            };
+            if let Some((fingerprint, _)) = doubt.held.take_if(|(held, _)| held.0 == hash) {
+                doubt.approvals.insert(fingerprint);
+                approved.push(apex.clone());
+            }
+        }
+        for apex in approved {
+            self.settle(&apex, now);
+        }
+    }
+}
+
+/// Looks whether a newer history removes too much at once: step by step where the steps are known, as each was let through when it
+/// was made.
+fn braked(
+    base: &Zone,
+    zone: &Zone,
+    steps: &[zonemesh_zone::Diff],
+    approvals: &Approvals,
+) -> Result<(), crate::brake::HeldChange> {
+    let mut before = base.clone();
+    for step in steps {
+        match before.apply(step) {
+            Ok(next) => {
+                check_change(&before, &next, approvals)?;
+                before = next;
+            }
+            Err(_) => break,
+        }
+    }
+    check_change(&before, zone, approvals)
+}
+
+/// Which RRsets were changed here since the base; all that there are where that is not known any longer.
+fn own_changes(base: Option<&Zone>, head: &Zone) -> BTreeSet<(Name, Rtype)> {
+    let Some(base) = base else {
+        let all = head.rrsets().filter(|(_, set)| set.rtype() != Rtype::SOA);
+        return all
+            .map(|(owner, set)| (owner.clone(), set.rtype()))
+            .collect();
+    };
+    let diff = base.diff(head);
+    let all = diff.removed.iter().chain(diff.added.iter());
+    let mut changed: BTreeSet<(Name, Rtype)> = all
+        .filter(|record| record.rtype != Rtype::SOA)
+        .map(|record| (record.owner.clone(), record.rtype))
+        .collect();
+    let mut soa = head.soa().clone();
+    soa.serial = base.serial();
+    if soa != *base.soa() {
+        changed.insert((head.apex().clone(), Rtype::SOA));
+    }
+    changed
+}
+
+/// Another version with some RRsets as they are in this one, and a serial above all that were seen.
+fn on_top(
+    onto: &Zone,
+    from: &Zone,
+    rrsets: &BTreeSet<(Name, Rtype)>,
+    floor: Option<Serial>,
+) -> Result<Zone, ZoneError> {
+    let mut editor = onto.edit();
+    for (owner, rtype) in rrsets {
+        match from.rrset(owner, *rtype) {
+            Some(set) => {
+                make_room(&mut editor, owner, *rtype);
+                editor.put(owner, set.clone())?;
+            }
+            None => {
+                editor.remove_rrset(owner, *rtype);
+            }
+        }
+    }
+    let floor = floor.map_or(onto.serial(), |floor| floor.later_of(onto.serial()));
+    editor.set_serial(floor.next());
+    editor.finish()
+}
+
+/// RFC 1034 §3.6.2: a CNAME is alone at its name. The later write wins.
+fn make_room(editor: &mut zonemesh_zone::Editor, owner: &Name, rtype: Rtype) {
+    let node = editor.node(owner);
+    let there: Vec<Rtype> = node
+        .into_iter()
+        .flat_map(|node| node.rrsets())
+        .map(|set| set.rtype())
+        .collect();
+    for other in there {
+        if other != rtype && (other == Rtype::CNAME || rtype == Rtype::CNAME) {
+            editor.remove_rrset(owner, other);
+        }
+    }
+}
+
+/// What was meant for one version, made to another: RRset by RRset, the later write wins.
+pub(super) fn rebased(edited: &Zone, base: &Zone, head: &Zone) -> Result<Zone, ZoneError> {
+    let changed = own_changes(Some(base), edited);
+    let zone = on_top(head, edited, &changed, None)?;
+    // A serial that somebody chose is not lost.
+    crate::core::change::with_serial(&zone, edited.serial())
+}

@@ -1,0 +1,310 @@
+//! A primary comes back with an old copy, and finds at the others what it has forgotten.
+
+use zonemesh_mesh::core::*;
+use zonemesh_simulation::*;
+use zonemesh_zone::directory::Departure;
+use zonemesh_zone::{Serial, SerialExt};
+
+use super::three;
+
+const ZONE: &str = "alpha.example";
+
+/// Makes a backup of site-b's disk, then changes that the backup does not have; site-b is off at the end.
+fn changed_since_backup(world: &mut World, changes: u8) -> (Disk, Serial) {
+    world.changed("site-b", put(ZONE, "old", 1));
+    world.settle(60);
+    let backup = world.host("site-b").disk.clone();
+    for last in 1..=changes {
+        world.changed("site-b", put(ZONE, &format!("new{last}"), last));
+    }
+    world.settle(60);
+    let newest = world.serial("site-c", ZONE).unwrap();
+    world.kill("site-b");
+    (backup, Serial(newest))
+}
+
+/// Starts a site with what a backup has.
+fn restore(world: &mut World, host: &str, backup: &Disk) {
+    world.host(host).disk = backup.clone();
+    let zones: Vec<_> = world.hosts[host].disk.zones.keys().cloned().collect();
+    for apex in zones {
+        world.forget_published(host, &apex.to_string());
+    }
+    world.start(host);
+}
+
+fn all_have(world: &World, owner: &str, last: u8) -> bool {
+    let sites = ["site-a", "site-b", "site-c"];
+    sites
+        .iter()
+        .all(|host| has(world.zone(host, ZONE).unwrap(), owner, last))
+}
+
+fn recovered(world: &World, host: &str) -> usize {
+    let taken = |(_, what): &&(_, Happening)| matches!(what, Happening::Recovered { .. });
+    world.hosts[host].happened.iter().filter(taken).count()
+}
+
+#[test]
+fn a_restored_primary_takes_the_newer_history_and_changes_go_on_top_of_it() {
+    for seed in 0..10 {
+        println!("seed {seed}");
+        let mut world = three(8100 + seed);
+        let (backup, newest) = changed_since_backup(&mut world, 5);
+        restore(&mut world, "site-b", &backup);
+        assert!(
+            world.zone("site-b", ZONE).is_some(),
+            "the old copy is served meanwhile"
+        );
+        // Asked for before anything has been heard.
+        let serial = world.changed("site-b", put(ZONE, "late", 9));
+        assert!(serial.is_after(newest), "{serial} is not after {newest}");
+        world.settle(60);
+        for last in 1..=5 {
+            assert!(all_have(&world, &format!("new{last}"), last), "new{last}");
+        }
+        assert!(all_have(&world, "late", 9) && all_have(&world, "old", 1));
+        assert_eq!(recovered(&world, "site-b"), 1);
+        // Nobody is far above anybody: the others had shown what they have in time.
+        assert_eq!(serial, newest.next());
+    }
+}
+
+#[test]
+fn the_later_write_wins_rrset_by_rrset_and_removals_count() {
+    let mut world = three(8120);
+    world.changed("site-b", put(ZONE, "old", 1));
+    world.changed("site-b", put(ZONE, "gone", 1));
+    let backup = world.host("site-b").disk.clone();
+    world.changed("site-b", put(ZONE, "old", 2));
+    world.changed("site-b", put(ZONE, "kept", 2));
+    let removed = vec![(zone_owner("gone"), None)];
+    world.changed("site-b", Change::Delete(name(ZONE), removed));
+    world.settle(60);
+    world.kill("site-b");
+    world.cut_both("site-b", "site-a");
+    world.cut_both("site-b", "site-c");
+    restore(&mut world, "site-b", &backup);
+    // Nobody can be reached: it goes on after a while.
+    world.changed("site-b", put(ZONE, "old", 3));
+    world.run_for(60);
+    world.net.cut.clear();
+    world.settle(120);
+    assert!(all_have(&world, "old", 3) && all_have(&world, "kept", 2));
+    assert!(
+        !all_have(&world, "gone", 1),
+        "what was removed stays removed"
+    );
+}
+
+fn zone_owner(owner: &str) -> zonemesh_zone::Name {
+    name(&format!("{owner}.{ZONE}"))
+}
+
+#[test]
+fn a_restored_primary_that_is_cut_off_uses_no_serial_a_second_time() {
+    for (seed, changes) in (0..20).zip([1, 2, 3, 4, 5, 6, 7].into_iter().cycle()) {
+        println!("seed {seed}");
+        let mut world = three(8140 + seed);
+        let (backup, newest) = changed_since_backup(&mut world, 5);
+        world.cut_both("site-b", "site-a");
+        world.cut_both("site-b", "site-c");
+        restore(&mut world, "site-b", &backup);
+        // As many, fewer and more than it has forgotten.
+        for last in 0..changes {
+            let serial = world.changed("site-b", put(ZONE, &format!("fork{last}"), last));
+            assert!(
+                serial.is_after(Serial(newest.into_int() + 10_000)),
+                "{serial}"
+            );
+        }
+        if seed % 2 == 1 {
+            world.restart("site-b");
+        }
+        let pause = world.below(90);
+        world.run_for(pause);
+        world.net.cut.clear();
+        world.settle(120);
+        for last in 1..=5 {
+            assert!(
+                all_have(&world, &format!("new{last}"), last),
+                "new{last}\n{}",
+                world.tail()
+            );
+        }
+        for last in 0..changes {
+            assert!(all_have(&world, &format!("fork{last}"), last), "fork{last}");
+        }
+    }
+}
+
+#[test]
+fn what_only_one_far_site_still_has_is_taken_when_that_site_is_back() {
+    for seed in 0..10 {
+        println!("seed {seed}");
+        let mut world = three(8170 + seed);
+        world.changed("site-b", put(ZONE, "old", 1));
+        world.settle(60);
+        let backup = world.host("site-b").disk.clone();
+        // Only site-c hears of what comes now.
+        world.kill("site-a");
+        world.changed("site-b", put(ZONE, "new", 1));
+        world.run_until(20, "site-c has it", |world| {
+            has(world.zone("site-c", ZONE).unwrap(), "new", 1)
+        });
+        world.kill("site-b");
+        world.kill("site-c");
+        world.start("site-a");
+        restore(&mut world, "site-b", &backup);
+        world.changed("site-b", put(ZONE, "late", 2));
+        world.run_for(30);
+        world.start("site-c");
+        world.settle(120);
+        assert!(
+            all_have(&world, "new", 1) && all_have(&world, "late", 2),
+            "{}",
+            world.tail()
+        );
+    }
+}
+
+#[test]
+fn a_restart_in_the_middle_forgets_nothing() {
+    for seed in 0..30 {
+        println!("seed {seed}");
+        let mut world = three(8200 + seed);
+        let (backup, _) = changed_since_backup(&mut world, 5);
+        world.net.slowest = 300;
+        restore(&mut world, "site-b", &backup);
+        let request = world.change("site-b", put(ZONE, "late", 9));
+        let pause = world.below(1500);
+        world.run_millis(pause);
+        let done = world.hosts["site-b"].replies.contains_key(&request);
+        world.restart("site-b");
+        world.net.slowest = 20;
+        world.settle(120);
+        for last in 1..=5 {
+            assert!(all_have(&world, &format!("new{last}"), last), "new{last}");
+        }
+        assert!(!done || all_have(&world, "late", 9));
+    }
+}
+
+#[test]
+fn a_restored_catalog_primary_takes_directory_and_catalog_from_the_others() {
+    for seed in 0..10 {
+        println!("seed {seed}");
+        let mut world = three(8240 + seed);
+        let backup = world.host("site-a").disk.clone();
+        world
+            .add_zone("site-c", zone("beta.example", 1, &[]))
+            .unwrap();
+        world.add_host("site-d", Vec::new());
+        world.start("site-d");
+        world.join("site-d").unwrap();
+        world.settle(60);
+        world.kill("site-a");
+        restore(&mut world, "site-a", &backup);
+        world.settle(120);
+        let members = world.core("site-a").catalog().unwrap().members.len();
+        assert_eq!(
+            members, 2,
+            "the zone that was added since the backup is still listed"
+        );
+        assert_eq!(
+            world.hosts["site-b"].members.len(),
+            3,
+            "the site that joined since is still a member"
+        );
+        assert_eq!(recovered(&world, "site-a"), 2);
+        // And it can be changed.
+        world
+            .add_zone("site-a", zone("gamma.example", 1, &[]))
+            .unwrap();
+        remove_site(&mut world, "site-d", Departure::Remove);
+        world.settle(120);
+    }
+}
+
+#[test]
+fn a_primary_that_is_certain_takes_nothing_from_a_peer_that_is_ahead() {
+    let mut world = three(8260);
+    world.kill("site-c");
+    let apex = name(ZONE);
+    let forged = zone(ZONE, 4_000_000, &["forged 60 IN A 192.0.2.66"]);
+    world.run_for(30);
+    let disk = &mut world.host("site-c").disk;
+    disk.high.insert(apex.clone(), Serial(4_000_000));
+    disk.zones.get_mut(&apex).unwrap().zone = forged;
+    world.start("site-c");
+    world.settle(120);
+    assert!(world.saw("site-b", |what| matches!(what, Happening::PeerAhead { .. })));
+    assert_eq!(recovered(&world, "site-b"), 0);
+    assert!(!has(world.zone("site-c", ZONE).unwrap(), "forged", 66));
+}
+
+#[test]
+fn a_newer_history_that_removes_much_at_once_waits_for_an_operator() {
+    let mut world = three(8270);
+    for last in 1..10 {
+        world.changed("site-b", put(ZONE, &format!("h{last}"), last));
+    }
+    world.settle(60);
+    let backup = world.host("site-b").disk.clone();
+    let all = (1..10).map(|last| (zone_owner(&format!("h{last}")), None));
+    world.changed("site-b", Change::Delete(name(ZONE), all.collect()));
+    world.settle(60);
+    world.kill("site-b");
+    restore(&mut world, "site-b", &backup);
+    let held = |what: &Happening| match what {
+        Happening::Held { hash, .. } => Some(hash.clone()),
+        _ => None,
+    };
+    world.run_until(10, "the brake holds it", |world| {
+        world.saw("site-b", |what| held(what).is_some())
+    });
+    let request = world.change("site-b", put(ZONE, "late", 1));
+    let why = world.done("site-b", request).unwrap_err();
+    assert!(why.contains("approve"), "{why}");
+    let hash = world.hosts["site-b"]
+        .happened
+        .iter()
+        .find_map(|(_, what)| held(what))
+        .unwrap();
+    world.input("site-b", Input::Approve { hash });
+    world.settle(60);
+    assert!(!has(world.zone("site-b", ZONE).unwrap(), "h1", 1));
+    world.changed("site-b", put(ZONE, "late", 1));
+    world.settle(60);
+}
+
+#[test]
+fn changes_wait_for_a_bounded_time_when_nobody_answers() {
+    let mut world = three(8280);
+    world.kill("site-b");
+    world.cut_both("site-b", "site-a");
+    world.cut_both("site-b", "site-c");
+    world.start("site-b");
+    let asked = world.now;
+    world.changed("site-b", put(ZONE, "www", 1));
+    assert!(
+        (world.now - asked).as_millis() <= 5_500,
+        "{:?}",
+        world.now - asked
+    );
+}
+
+#[test]
+fn a_restart_while_all_others_answer_delays_no_change_and_leaves_no_gap() {
+    let mut world = three(8290);
+    let before = world.serial("site-b", ZONE).unwrap();
+    world.restart("site-b");
+    let asked = world.now;
+    let serial = world.changed("site-b", put(ZONE, "www", 1));
+    assert_eq!(serial, Serial(before).next());
+    assert!(
+        (world.now - asked).as_millis() < 500,
+        "{:?}",
+        world.now - asked
+    );
+}
