@@ -259,6 +259,17 @@ impl Core {
         }
     }
 
+    /// Whether this is a directory that lost all its sites. Nobody could act upon it; and who has it on disk when it starts
+    /// anew does not find the others any longer.
+    pub(super) fn is_emptied_directory(&self, zone: &Zone) -> bool {
+        let ours = self.mesh.as_ref().map(|mesh| &mesh.settings.directory);
+        let held = self.zones.get(zone.apex());
+        let held = held.and_then(|entry| entry.head.as_ref());
+        // Reading costs as much as there are sites, so only what has become much smaller is looked at.
+        let shrunk = held.is_some_and(|held| zone.record_count() * 2 < held.record_count());
+        ours == Some(zone.apex()) && shrunk && Directory::read(zone).sites.is_empty()
+    }
+
     /// The directory as it was last read.
     pub fn directory(&self) -> Option<&Directory> {
         self.mesh.as_ref()?.directory.value()

@@ -94,9 +94,14 @@ impl History {
             return false;
         };
         let others = self.members().into_iter().filter(|other| other != host);
+        // Who is down hears of it from the catalog primary, of whose own key it can hear from nobody else.
+        let writes = self.writer().is_some_and(|writer| writer == host) || host == "site-a";
         others
-            .filter(|other| self.runs(other))
-            .all(|other| self.world.hosts[&other].members.with_key(new).is_some())
+            .filter(|other| writes || self.runs(other))
+            .all(|other| {
+                let state = &self.world.hosts[&other];
+                state.core.is_some() && state.members.with_key(new).is_some()
+            })
     }
 
     /// A machine joins, or one whose joining failed tries again.

@@ -115,8 +115,14 @@ impl History {
         let Some((writer, head)) = self.infrastructure(&catalog())? else {
             return Ok(false);
         };
+        let Ok(read) = Catalog::read(&head) else {
+            return Ok(false);
+        };
         let mut editor = head.edit();
-        let zones = self.some_zones(dice);
+        let mut zones = self.some_zones(dice);
+        zones.retain(|zone| read.members.contains_key(&name(zone)));
+        // A site that has not heard yet whose a zone is could not tell this from a removal.
+        zones.retain(|zone| self.all_know_the_primary_of(zone));
         for zone in &zones {
             members::remove_member(&mut editor, &name(zone));
         }
@@ -215,6 +221,45 @@ impl History {
         Ok(true)
     }
 
+    /// Whether every member has a directory on disk that says whose a zone is.
+    fn all_know_the_primary_of(&self, zone: &str) -> bool {
+        self.members().iter().all(|host| {
+            let stored = self.world.hosts[host].disk.zones.get(&directory());
+            stored.is_none_or(|stored| {
+                Directory::read(&stored.zone)
+                    .owners
+                    .contains_key(&name(zone))
+            })
+        })
+    }
+
+    /// Lets removals go on that are held where all of them were asked for: a site that was away sees several at once.
+    pub(super) fn approve(&mut self) -> bool {
+        let mut any = false;
+        for host in self.members() {
+            let Some(core) = &self.world.hosts[&host].core else {
+                continue;
+            };
+            let held = core.report().map(|report| report.plan.held.clone());
+            for held in held.unwrap_or_default() {
+                let asked = |text: &String| {
+                    let key = text.trim_end_matches('.');
+                    let zone = self.record.zones.get(key);
+                    let site = self.record.sites.get(key);
+                    zone.is_some_and(|zone| zone.wanted == Wanted::No)
+                        || site.is_some_and(|site| site.wanted == Wanted::No)
+                };
+                if held.names.iter().all(asked) {
+                    any = true;
+                    self.note(&host, "an operator lets go on what is held");
+                    let hash = held.fingerprint.to_string();
+                    self.world.input(&host, Input::Approve { hash });
+                }
+            }
+        }
+        any
+    }
+
     fn edit_directory(
         &mut self,
         writer: &str,
@@ -277,6 +322,10 @@ impl History {
                 .is_some_and(|site| site.removal_asked);
             if !known && !removed {
                 self.invite(&writer, &host);
+            }
+            // A file that could not be stored when it was loaded is loaded again.
+            if self.runs(&host) {
+                self.import(&host);
             }
         }
     }

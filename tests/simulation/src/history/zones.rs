@@ -228,7 +228,7 @@ impl History {
         }
         let gone = self.record.zones.iter().filter(|(apex, zone)| {
             // Only where nothing of it is left, so that it is one zone and not two.
-            let left = |host: &crate::Host| host.served.contains_key(&name(apex));
+            let left = |host: &crate::Host| host.disk.zones.contains_key(&name(apex));
             zone.wanted == Wanted::No && !self.world.hosts.values().any(left)
         });
         let gone: Vec<String> = gone.map(|(apex, _)| apex.clone()).collect();
@@ -293,6 +293,11 @@ impl History {
             return false;
         };
         let asked_before = zone.removal_asked;
+        // Who has just added it sees it listed before taking it away.
+        let read = self.world.core(&host).directory();
+        if !read.is_some_and(|read| read.owners.contains_key(&name(&apex))) {
+            return false;
+        }
         let Some(request) = self.updated(&writer, &host, &update) else {
             return false;
         };

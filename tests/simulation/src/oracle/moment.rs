@@ -49,10 +49,13 @@ pub(super) fn removals(
 
 /// A site that has become ready held every zone that the catalog which it serves listed, unless no other site has it.
 pub(super) fn ready(host: &str, state: &Host, world: &World) -> Result<(), Finding> {
+    // What those have of whom the site has not heard yet it cannot know.
+    let knows = |pin| state.members.with_key(pin).is_some();
     for zone in state.lacked.iter().flatten() {
         let elsewhere = world.hosts.iter().any(|(other, state)| {
             let served = state.served.get(zone);
-            other != host && served.is_some_and(|(zone, _)| zone.is_some())
+            let known = state.site.pins.iter().any(|pin| knows(pin));
+            other != host && known && served.is_some_and(|(zone, _)| zone.is_some())
         });
         if elsewhere {
             let message = format!(

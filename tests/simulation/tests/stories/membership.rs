@@ -610,3 +610,34 @@ fn a_site_joins_changes_its_address_and_takes_a_zone_while_the_catalog_primary_c
             .any(|member| member.addresses == [address])
     );
 }
+
+#[test]
+fn a_site_that_starts_anew_while_the_directory_is_empty_finds_the_others_all_the_same() {
+    let mut world = with_zones(52, 3, 1);
+    // The welcome packet of site-c names a key that the catalog primary has no longer.
+    let (old, new) = (world.hosts["site-a"].site.pins[0], KeyPin([202; 32]));
+    let keys = |world: &mut World, pins: Vec<KeyPin>| {
+        world.configure("site-a", |settings| {
+            settings.mesh.as_mut().unwrap().me.site.pins = pins;
+        });
+        world.run_for(5);
+    };
+    keys(&mut world, vec![old, new]);
+    world.host("site-a").site.pins = vec![new];
+    keys(&mut world, vec![new]);
+    world.settle(120);
+    let head = world.core("site-a").head(&directory()).unwrap().clone();
+    let mut editor = head.edit();
+    for owner in editor.names_below(&directory()) {
+        if owner != directory() {
+            editor.remove_name(&owner);
+        }
+    }
+    let emptied = editor.finish().unwrap();
+    world.changed("site-a", Change::Edited(emptied));
+    world.run_for(5);
+    world.restart("site-c");
+    world.run_for(30);
+    world.changed("site-a", Change::Edited(head));
+    world.settle(120);
+}

@@ -244,6 +244,14 @@ impl Core {
             return self.try_next(apex, from, rest, message, now);
         }
         entry.shown.insert(from.clone(), zone.serial());
+        if self.is_emptied_directory(&zone) {
+            let message =
+                "a directory without any site, which is taken for an error; what is held stays";
+            return self.try_next(apex, from, rest, message.to_owned(), now);
+        }
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
         let mut forced = false;
         match &entry.head {
             // Without the version that they start from differences are of no use, but what they lead to is.
