@@ -66,6 +66,9 @@ pub(super) struct Mesh {
     approvals: Approvals,
     breaker: Breaker,
     last: Option<Report>,
+    /// When directory and catalog were last read and the plan made of them carried out; and when the site started.
+    reconciled: Option<Now>,
+    started: Duration,
     /// Whether a pass has been carried out since the start: what was there before is no news.
     passed: bool,
 }
@@ -108,6 +111,8 @@ impl Mesh {
             approvals: Approvals::default(),
             breaker: Breaker::default(),
             last: None,
+            reconciled: None,
+            started: now.mono,
             passed: false,
         }
     }
@@ -283,6 +288,19 @@ impl Core {
     /// The newest version of a zone that was decided, durable or not: what the next change must be made of.
     pub fn head(&self, apex: &Name) -> Option<&Zone> {
         self.zones.get(apex)?.head.as_ref()
+    }
+
+    /// Unix time of the last pass of planning that read directory and catalog and was carried out.
+    pub fn reconciled(&self) -> Option<i64> {
+        Some(self.mesh.as_ref()?.reconciled?.wall)
+    }
+
+    /// For how long no pass of planning has succeeded, when that are three or more that should have.
+    pub fn reconcile_late(&self, now: Now) -> Option<Duration> {
+        let mesh = self.mesh.as_ref()?;
+        let last = mesh.reconciled.map_or(mesh.started, |last| last.mono);
+        let since = now.mono.saturating_sub(last);
+        (since > self.settings.pace.reconcile * 3).then_some(since)
     }
 
     /// What the last pass of planning came to.

@@ -105,6 +105,12 @@ impl CoreHandle {
         receiver.await.map_err(|_| Stopped)
     }
 
+    /// Looks at the core when it comes to it, and waits for nothing.
+    pub(crate) fn glance(&self, look: impl FnOnce(&Core, Now) + Send + 'static) {
+        // After the core has stopped there is nothing to look at.
+        let _ = self.commands.send(Command::Look(Box::new(look)));
+    }
+
     /// Gives the core another configuration.
     pub(crate) async fn configure(
         &self,
@@ -176,7 +182,15 @@ impl Driver {
             Command::Input(input) => self.core.handle(input, now),
             Command::Request(make, sender) => {
                 let request = self.next_request();
-                match make(&self.core, request) {
+                let made =
+                    make(&self.core, request).and_then(|input| match self.jobs.refuses_changes() {
+                        Some(reason) => Err(Reply::Refused {
+                            rcode: zonemesh_zone::Rcode::SERVFAIL,
+                            reason,
+                        }),
+                        None => Ok(input),
+                    });
+                match made {
                     Ok(input) => {
                         self.replies.insert(request, sender);
                         self.core.handle(input, now)

@@ -25,7 +25,7 @@ const TRANSFERS_OF_ONE: usize = 8;
 /// How long a transfer may take. A zone that is larger than this allows comes over a link that is too slow for it.
 const LONGEST_TRANSFER: Duration = Duration::from_secs(2 * 3600);
 
-/// Commits that may wait for the disk before the core's task has to.
+/// What waits for the disk. Not bounded by itself: [`Progress`](super::progress::Progress) says when no more is taken.
 type Commits = mpsc::UnboundedSender<Job>;
 
 /// The hands of the core.
@@ -129,7 +129,17 @@ impl Jobs {
         }
     }
 
+    /// Why no change is taken now, if so.
+    pub(crate) fn refuses_changes(&self) -> Option<String> {
+        self.live.progress.refuses_changes()
+    }
+
     fn to_store(&self, job: Job) {
+        let repeats = matches!(job, Job::Keep { .. } | Job::HighWater(..));
+        if repeats && !self.live.progress.may_note() {
+            return;
+        }
+        self.live.progress.to_store(is_change(&job));
         let Err(mpsc::error::SendError(job)) = self.store.send(job) else {
             return;
         };
@@ -146,9 +156,22 @@ impl Jobs {
         let transfers = self.transfers.clone();
         let share = self.share_of(&from);
         tokio::spawn(async move {
-            // The peer's share first: who waits for a slow peer must not keep a place from the others. Neither semaphore
-            // is ever closed.
-            let _share = share.acquire_owned().await;
+            // The peer's share first: who waits for a slow peer must not keep a place from the others. It is closed when the
+            // peer is lost; the core has turned to others by then. The other semaphore is never closed.
+            let Ok(_share) = share.acquire_owned().await else {
+                let lost = format!("{from} does not answer");
+                let result = Err(Failure {
+                    message: lost,
+                    unreachable: true,
+                    lacks: false,
+                });
+                return live.core.send(Input::Transferred {
+                    apex,
+                    from,
+                    result,
+                    expire: None,
+                });
+            };
             let _permit = transfers.acquire_owned().await;
             let held = have.as_ref().map(|zone| zone.serial().into_int());
             let started = Instant::now();
@@ -295,6 +318,13 @@ impl Jobs {
     }
 
     fn happened(&self, happening: &Happening) {
+        if let Happening::PeerLost { peer, .. } = happening {
+            // Nothing is left half done where this lock is held.
+            let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(share) = shares.remove(peer) {
+                share.close();
+            }
+        }
         self.live.tell(convert::event(happening));
     }
 }
@@ -331,10 +361,18 @@ fn log_transfer(
     );
 }
 
+/// Whether somebody waits for it to be durable.
+fn is_change(job: &Job) -> bool {
+    matches!(job, Job::Commit(..))
+}
+
 /// Runs the store's jobs until the site ends.
 fn keep_store(live: &Live, mut jobs: mpsc::UnboundedReceiver<Job>) {
     while let Some(job) = jobs.blocking_recv() {
+        let is_change = is_change(&job);
+        live.progress.store_begins();
         let Done { input, error, disk } = job.run(&live.store, Timestamp::now());
+        live.progress.store_ends(is_change);
         note_disk(live, disk);
         match (input, error) {
             (Some(input), _) => live.core.send(input),

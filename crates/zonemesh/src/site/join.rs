@@ -10,6 +10,7 @@ use zonemesh_store::{Batch, Store};
 use zonemesh_transfer::peer::{Options, Peer, PeerError, Target, Transport};
 use zonemesh_transfer::query;
 use zonemesh_transfer::tls::SiteKey;
+use zonemesh_transfer::tsig::TsigError;
 use zonemesh_update::request;
 use zonemesh_zone::directory::{Role, Site};
 use zonemesh_zone::{Name, Rcode};
@@ -109,8 +110,16 @@ async fn ask(
     {
         Ok(reply) => reply,
         Err(error @ PeerError::Tsig { .. }) => {
-            let skew = "; if the clocks of the two hosts differ, set them right first";
-            return Err(Refused::No(format!("{}{skew}", chain(&error))));
+            let clocks = match &error {
+                PeerError::Tsig {
+                    source: TsigError::BadTime { .. } | TsigError::PeerBadTime { .. },
+                    ..
+                } => {
+                    "; set the clock that is wrong, and join again with the same packet: it is not used up"
+                }
+                _ => "",
+            };
+            return Err(Refused::No(format!("{}{clocks}", chain(&error))));
         }
         Err(error) => return Err(Refused::Silent(chain(&error))),
     };

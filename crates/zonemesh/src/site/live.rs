@@ -20,6 +20,7 @@ use zonemesh_zone::{Diff, Name, Serial};
 use super::driver::CoreHandle;
 use super::listeners::Listeners;
 use super::pool::Pool;
+use super::progress::Progress;
 use crate::config::Config;
 
 /// Shared by the tasks of one site.
@@ -45,6 +46,8 @@ pub(crate) struct Live {
     pub(crate) loud: ArcSwap<Option<String>>,
     /// Why the last change could not be stored, until one can.
     pub(crate) store_error: ArcSwap<Option<String>>,
+    /// Whether core and disk get on.
+    pub(crate) progress: Progress,
     pub(crate) key: ArcSwap<SiteKey>,
     pub(crate) journal: Journal,
     pub(crate) listeners: Listeners,
@@ -61,8 +64,8 @@ pub(crate) struct Live {
     events: broadcast::Sender<Event>,
     /// Lines about strangers, by kind: the minute, and how many.
     lines: Mutex<HashMap<&'static str, (i64, u32)>>,
-    /// Removed sites that have knocked, and when they were last told of.
-    knocks: Mutex<HashMap<String, Timestamp>>,
+    /// Removed sites that have knocked; as many as there are tombstones at the most.
+    knocks: Mutex<HashMap<String, Knock>>,
 }
 
 /// Lines of one kind about strangers in a minute.
@@ -102,6 +105,7 @@ impl Live {
             keys: ArcSwap::from_pointee(parts.keys),
             loud: ArcSwap::from_pointee(parts.loud),
             store_error: ArcSwap::from_pointee(None),
+            progress: Progress::new(),
             key: ArcSwap::new(parts.key),
             journal: Journal::default(),
             listeners: Listeners::default(),
@@ -199,26 +203,62 @@ impl Live {
         *count < LINES_A_MINUTE
     }
 
-    /// A removed site tried its old key. Told once an hour for each.
-    pub(crate) fn knocked(&self, site: &str) {
+    /// A removed site tried its old key. Told once an hour for each; the status has it for as long.
+    pub(crate) fn knocked(&self, site: &str, from: std::net::IpAddr) {
         let now = Timestamp::now();
         let Ok(mut knocks) = self.knocks.lock() else {
             return;
         };
-        if knocks
-            .get(site)
-            .is_some_and(|last| now.as_second() - last.as_second() < 3600)
-        {
-            return;
-        }
-        knocks.insert(site.to_owned(), now);
-        drop(knocks);
-        self.tell(What::Warning {
-            zone: None,
-            peer: Some(site.to_owned()),
-            message: format!("the removed site {site} is knocking with its old key, and is refused; destroy its disk, or invite it anew"),
+        let knock = knocks.entry(site.to_owned()).or_insert(Knock {
+            from,
+            last: now,
+            told: None,
+            count: 0,
         });
+        (knock.from, knock.last) = (from, now);
+        knock.count += 1;
+        let told = knock.told.filter(|told| now.duration_since(*told) < KNOCK);
+        knock.told = told.or(Some(now));
+        drop(knocks);
+        if told.is_none() {
+            self.tell(What::Warning {
+                zone: None,
+                peer: Some(site.to_owned()),
+                message: format!("the removed site {site} is knocking with its old key from {from}, and is refused; destroy its disk, or invite it anew"),
+            });
+        }
     }
+
+    /// Removed sites that have knocked within the last hour, and how often all of them have since the start.
+    pub(crate) fn knocks(&self) -> (Vec<(String, Knock)>, u64) {
+        let Ok(knocks) = self.knocks.lock() else {
+            return (Vec::new(), 0);
+        };
+        let now = Timestamp::now();
+        let recent = knocks
+            .iter()
+            .filter(|(_, knock)| now.duration_since(knock.last) < KNOCK);
+        let recent = recent.map(|(site, knock)| (site.clone(), knock.clone()));
+        (
+            recent.collect(),
+            knocks.values().map(|knock| knock.count).sum(),
+        )
+    }
+}
+
+/// For how long a removed site that knocked is shown, and after which it is told of again.
+const KNOCK: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+
+/// A removed site that knocks.
+#[derive(Clone, Debug)]
+pub(crate) struct Knock {
+    /// From where, the last time.
+    pub(crate) from: std::net::IpAddr,
+    /// When, the last time.
+    pub(crate) last: Timestamp,
+    /// How often since the start.
+    pub(crate) count: u64,
+    told: Option<Timestamp>,
 }
 
 /// What an event is about, for the log.

@@ -124,12 +124,101 @@ impl Collector for Numbers {
             &[],
             live.store.transactions(),
         )?;
+        counter(
+            "zonemesh_removed_site_knocks",
+            "Requests with the key of a site that was removed",
+            &[],
+            live.knocks().1,
+        )?;
+        let (waiting, left_out) = live.progress.backlog();
+        counter(
+            "zonemesh_store_notes_left_out",
+            "Notes about zones that were not stored because the disk did not keep up",
+            &[],
+            left_out,
+        )?;
+        let seen = live.progress.seen();
+        let mut gauges =
+            |name: &str, help: &str, label: &'static str, values: Vec<(String, f64)>| {
+                let kind = ConstGauge::new(0f64).metric_type();
+                let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+                values.into_iter().try_for_each(|(value, number)| {
+                    ConstGauge::new(number).encode(metric.encode_family(&[(label, value)])?)
+                })
+            };
+        gauges(
+            "zonemesh_clock_offset_seconds",
+            "How far the clock of a peer is ahead of this site's",
+            "peer",
+            seen.offsets
+                .iter()
+                .map(|(peer, ahead_ms)| (peer.clone(), *ahead_ms as f64 / 1000.0))
+                .collect(),
+        )?;
+        gauges(
+            "zonemesh_peer_up",
+            "Whether a peer answers",
+            "peer",
+            seen.peers
+                .iter()
+                .map(|(peer, up)| (peer.clone(), f64::from(u8::from(*up))))
+                .collect(),
+        )?;
+        let steps = live.progress.steps();
+        gauges(
+            "zonemesh_progress_under_way_seconds",
+            "For how long a part of the site has been at what it does: 10 s and more is stuck",
+            "part",
+            steps
+                .iter()
+                .map(|(part, since, _)| ((*part).to_owned(), since.as_secs_f64()))
+                .collect(),
+        )?;
+        gauges(
+            "zonemesh_progress_last_success_timestamp_seconds",
+            "When a part of the site was last done with something",
+            "part",
+            steps
+                .iter()
+                .filter(|(_, _, done)| *done > 0)
+                .map(|(part, _, done)| ((*part).to_owned(), *done as f64))
+                .collect(),
+        )?;
         let mut gauge = |name: &str, help: &str, value: i64| {
             let gauge = ConstGauge::new(value);
             let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
             gauge.encode(metric)
         };
         let zones = live.shared.zones.load();
+        gauge(
+            "zonemesh_store_changes_waiting",
+            "Changes that wait for the disk",
+            waiting as i64,
+        )?;
+        if let Some(at) = seen.reconciled {
+            gauge(
+                "zonemesh_reconcile_last_success_timestamp_seconds",
+                "When directory and catalog were last read and the plan made of them carried out",
+                at,
+            )?;
+        }
+        if let Some(at) = seen.next_expiry {
+            gauge(
+                "zonemesh_zones_next_expiry_timestamp_seconds",
+                "When the next zone expires if no source confirms it until then",
+                at,
+            )?;
+        }
+        gauge(
+            "zonemesh_zones_expiring",
+            "Zones for which half of the time until they expire is over",
+            seen.expiring as i64,
+        )?;
+        gauge(
+            "zonemesh_zones_expired",
+            "Zones that have expired",
+            seen.expired as i64,
+        )?;
         gauge(
             "zonemesh_site_ready",
             "Whether the site holds all that it is to serve",

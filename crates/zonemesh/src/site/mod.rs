@@ -16,9 +16,11 @@ mod live;
 mod membership;
 mod metrics;
 mod pool;
+mod progress;
 mod random;
 mod reload;
 mod requests;
+mod seen;
 mod settings;
 
 use std::path::PathBuf;
@@ -116,11 +118,13 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
     // Not waited for: a zone file on a file system that hangs must not keep the site from being stopped.
     let imports = tokio::spawn(start_up(live.clone(), config));
     let keeper = tokio::spawn(housekeeping(live.clone()));
+    let watch = progress::Watch::start(&live)?;
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
     }
     systemd::stopping();
+    drop(watch);
     imports.abort();
     keeper.abort();
     server.stop();
@@ -152,11 +156,26 @@ fn held(store: &Store) -> anyhow::Result<Vec<Held>> {
     Ok(found.held)
 }
 
-/// What is done now and then: removed zones and used invitations go for good after 30 days.
+/// What is done now and then: removed zones and used invitations go for good after 30 days. By a clock that is in doubt
+/// nothing does.
 async fn housekeeping(live: Arc<Live>) {
-    let mut every = tokio::time::interval(std::time::Duration::from_secs(3600));
+    const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+    // Not before peers have had time to show their clocks.
+    let mut every = tokio::time::interval_at(tokio::time::Instant::now() + HOUR / 6, HOUR);
     loop {
         every.tick().await;
+        let doubt = live.core.look(|core, now| core.clock_doubt(now)).await;
+        match doubt {
+            Ok(None) => {}
+            Ok(Some(doubt)) => {
+                tracing::warn!(
+                    doubt,
+                    "nothing is cleared away for good while the time is in doubt"
+                );
+                continue;
+            }
+            Err(_) => return,
+        }
         let store = live.store.clone();
         let before = jiff::Timestamp::now().as_second() - control::KEEP_REMOVED_SECS;
         match tokio::task::spawn_blocking(move || tidy(&store, before)).await {

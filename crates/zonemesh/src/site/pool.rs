@@ -7,6 +7,7 @@ use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 pub(crate) use zonemesh_keep::chain;
 use zonemesh_mesh::core::{Beat, Failure, Got, PeerId};
@@ -20,6 +21,9 @@ use zonemesh_zone::{Name, Rcode, Record, Serial, Zone};
 
 /// How long a question may take. Two failures, one after the other, make a peer lost within 15 seconds.
 const PATIENCE: Duration = Duration::from_secs(4);
+
+/// After how long another address of a peer is asked as well.
+const NEXT_ADDRESS: Duration = Duration::from_millis(500);
 
 /// The peers of a site.
 pub(crate) struct Pool {
@@ -285,7 +289,7 @@ impl Pool {
 
     /// Asks for an SOA record.
     pub(crate) async fn soa(&self, of: &PeerId, apex: &Name) -> Result<SoaAnswer, Failure> {
-        self.first(of, |peer| {
+        self.soonest(of, |peer| {
             Box::pin(async move { peer.soa(apex, PATIENCE).await })
         })
         .await
@@ -297,7 +301,7 @@ impl Pool {
         of: &PeerId,
         directory: &Name,
     ) -> Result<(Serial, Option<Beat>), Failure> {
-        self.first(of, |peer| {
+        self.soonest(of, |peer| {
             Box::pin(async move {
                 let asked = Instant::now();
                 let answer = peer.soa_and_heartbeat(directory, PATIENCE).await?;
@@ -316,7 +320,7 @@ impl Pool {
 
     /// Sends a NOTIFY.
     pub(crate) async fn notify(&self, to: &PeerId, soa: &Record) -> Result<(), Failure> {
-        self.first(to, |peer| {
+        self.soonest(to, |peer| {
             Box::pin(async move { peer.notify(soa, PATIENCE).await })
         })
         .await
@@ -346,6 +350,44 @@ impl Pool {
             }
         }
         Err(unanswered)
+    }
+
+    /// Asks something small: at the next address as well when one has not answered for a while, so that a peer with many
+    /// addresses that hangs is noticed as soon as one with a single one.
+    async fn soonest<'a, T, E: Error + 'static>(
+        &self,
+        id: &PeerId,
+        ask: impl Fn(Peer) -> BoxFuture<'a, Result<T, E>>,
+    ) -> Result<T, Failure> {
+        let mut addresses = self.get(id).into_iter().enumerate();
+        let mut asked = FuturesUnordered::new();
+        // The directory's address comes first, and so does what happened there.
+        let mut silent: Option<(usize, Failure)> = None;
+        let mut more = true;
+        loop {
+            if more && let Some((number, peer)) = addresses.next() {
+                let answer = ask(peer);
+                asked.push(async move { (number, answer.await) });
+            }
+            more = addresses.len() > 0;
+            tokio::select! {
+                answered = asked.next() => match answered {
+                    None => break,
+                    Some((_, Ok(answer))) => return Ok(answer),
+                    Some((number, Err(error))) => {
+                        let failure = failure(&error);
+                        if !failure.unreachable {
+                            return Err(failure);
+                        }
+                        if silent.as_ref().is_none_or(|(before, _)| number < *before) {
+                            silent = Some((number, failure));
+                        }
+                    }
+                },
+                () = tokio::time::sleep(NEXT_ADDRESS), if more => {}
+            }
+        }
+        Err(silent.map_or_else(|| unknown(id), |(_, failure)| failure))
     }
 
     /// Asks at the first address that answers.

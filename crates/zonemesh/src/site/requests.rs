@@ -71,7 +71,8 @@ async fn handle(live: &Arc<Live>, request: Request, responder: Responder) {
         Err(refusal) => {
             let TsigRefusal { reply, error } = *refusal;
             if live.may_log("bad TSIG") {
-                tracing::warn!(client = %client.addr, %error, "a request with a bad TSIG signature was refused");
+                let clocks = live.progress.seen().about_clocks(&error);
+                tracing::warn!(client = %client.addr, %error, clocks, "a request with a bad TSIG signature was refused");
             }
             if let Some(reply) = reply {
                 send(&responder, reply).await;
@@ -90,7 +91,7 @@ async fn handle(live: &Arc<Live>, request: Request, responder: Responder) {
             live.pool.met(&peer, client.ip(), &live.key.load());
             live.pool.wake(&peer);
         }
-        Identity::Removed(site) => live.knocked(site.as_str()),
+        Identity::Removed(site) => live.knocked(site.as_str(), client.ip()),
         Identity::Other { .. } => {}
     }
     let mut asked = Asked {
@@ -453,7 +454,11 @@ async fn update_directory(live: &Arc<Live>, asked: &Asked, update: Update) -> (R
             membership::Who::Newcomer(token) => {
                 match membership::spend(&token, wall, from, &read) {
                     Ok((identity, used)) => (identity, vec![used]),
-                    Err(why) => return refuse(Rcode::REFUSED, why),
+                    Err(why) => {
+                        let clock = core.clock_faults().first();
+                        let clock = clock.map(|fault| format!("; {fault}")).unwrap_or_default();
+                        return refuse(Rcode::REFUSED, format!("{why}{clock}"));
+                    }
                 }
             }
         };

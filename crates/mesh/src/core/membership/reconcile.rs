@@ -111,6 +111,9 @@ impl Core {
             });
         }
         self.carry_out(&plan, now);
+        if let Some(mesh) = self.mesh.as_mut().filter(|mesh| mesh.known()) {
+            mesh.reconciled = Some(now);
+        }
         if let Some(mesh) = &mut self.mesh
             && !plan.actions.is_empty()
         {

@@ -55,9 +55,23 @@ impl Control {
         }
     }
 
+    /// What can be said when the core does not say anything.
+    fn status_without_core(&self, error: &ApiError) -> api::Status {
+        let mut checks = Vec::new();
+        self.checks_without_core(&mut checks);
+        if !checks.iter().any(|check| check.name == "core-stuck") {
+            let what = error.to_string();
+            checks.push(table::CORE_STUCK.of(Some(self.live.name.clone()), what));
+        }
+        self.status_of(checks, Vec::new(), Vec::new())
+    }
+
     /// Everything, the other sites asked now.
     pub(super) async fn whole_status(&self) -> Result<api::Status, ApiError> {
-        let snapshot = self.snapshot().await?;
+        let snapshot = match self.snapshot().await {
+            Ok(snapshot) => snapshot,
+            Err(error) => return Ok(self.status_without_core(&error)),
+        };
         let others: Vec<&Site> = snapshot
             .directory
             .iter()
@@ -87,27 +101,31 @@ impl Control {
             .map(|here| self.zone_of(here, &snapshot, &there, &mut checks))
             .collect();
         self.checks_of_this(&snapshot, &mut checks);
+        Ok(self.status_of(checks, sites, zones))
+    }
+
+    fn status_of(
+        &self,
+        mut checks: Vec<api::Check>,
+        sites: Vec<api::SiteStatus>,
+        zones: Vec<api::ZoneStatus>,
+    ) -> api::Status {
         checks.sort_by_key(|check| std::cmp::Reverse(check.state));
-        Ok(api::Status {
+        let apex = |of: fn(&(Name, Name)) -> &Name| {
+            self.live.mesh.as_ref().map(|mesh| name_text(of(mesh)))
+        };
+        api::Status {
             schema: api::SCHEMA,
             site: self.live.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             at: Timestamp::now(),
             verdict: api::Verdict::of(&checks),
-            directory: self
-                .live
-                .mesh
-                .as_ref()
-                .map(|(directory, _)| name_text(directory)),
-            catalog: self
-                .live
-                .mesh
-                .as_ref()
-                .map(|(_, catalog)| name_text(catalog)),
+            directory: apex(|(directory, _)| directory),
+            catalog: apex(|(_, catalog)| catalog),
             checks,
             sites,
             zones,
-        })
+        }
     }
 
     fn zone_of(

@@ -12,6 +12,9 @@ use zonemesh_zone::{Name, Serial};
 
 use crate::site::control::Control;
 
+/// How long the core may take to say how its zones stand.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// How a zone stands here, taken out of the core.
 pub(super) struct Here {
     pub(super) spec: ZoneSpec,
@@ -42,6 +45,10 @@ pub(super) struct Snapshot {
     pub(super) catalogs: Vec<String>,
     pub(super) ready: bool,
     pub(super) clock_faults: Vec<ClockFault>,
+    /// Peers that answer and do not get on.
+    pub(super) stuck: Vec<(PeerId, Duration)>,
+    /// For how long planning has not succeeded, when that is too long.
+    pub(super) reconcile_late: Option<Duration>,
 }
 
 /// What another site says.
@@ -56,19 +63,21 @@ pub(super) struct There {
 impl Control {
     pub(super) async fn snapshot(&self) -> Result<Snapshot, ApiError> {
         let config = self.live.config.load_full();
-        self.live
-            .core
-            .look(move |core, now| {
-                let dynamic = |apex: &Name| {
-                    config
-                        .zones
-                        .iter()
-                        .any(|zone| zone.name == *apex && zone.dynamic)
-                };
-                snapshot(core, now, &dynamic)
-            })
-            .await
-            .map_err(crate::site::control::stopped)
+        let snapshot = self.live.core.look(move |core, now| {
+            let dynamic = |apex: &Name| {
+                config
+                    .zones
+                    .iter()
+                    .any(|zone| zone.name == *apex && zone.dynamic)
+            };
+            snapshot(core, now, &dynamic)
+        });
+        match tokio::time::timeout(PATIENCE, snapshot).await {
+            Ok(snapshot) => snapshot.map_err(crate::site::control::stopped),
+            Err(_) => Err(ApiError::unavailable(format!(
+                "the site does not say how its zones stand: no answer within {PATIENCE:?}"
+            ))),
+        }
     }
 
     /// Asks one site for its serial of each zone, all at once over the one connection. A site that does not answer the
@@ -143,6 +152,11 @@ pub(super) fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -
         catalogs: crate::site::control::plan::catalog_reasons(core),
         ready: core.ready(),
         clock_faults: core.clock_faults().to_vec(),
+        stuck: core
+            .stuck()
+            .map(|(peer, since)| (peer.clone(), since))
+            .collect(),
+        reconcile_late: core.reconcile_late(now),
     }
 }
 

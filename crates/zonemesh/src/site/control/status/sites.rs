@@ -100,6 +100,13 @@ impl Control {
             }
             sites.push(status);
         }
+        for (peer, since) in &snapshot.stuck {
+            let what = format!(
+                "{peer} answers, but its disk or its core has made no progress for {} s",
+                since.as_secs()
+            );
+            checks.push(table::SITE_STUCK.of(Some(peer.to_string()), what));
+        }
         sites
     }
 

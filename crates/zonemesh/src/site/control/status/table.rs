@@ -65,6 +65,26 @@ pub(super) const STORE_FAILING: Kind = critical(
     "the last change could not be stored, or the data directory cannot be written",
     "answers go on from memory; make room on, or mend, the disk of the data directory",
 );
+pub(super) const DISK_STUCK: Kind = critical(
+    "disk-stuck",
+    "the disk has not answered a commit, or a write to the data directory, for 10 s; it is written to every 30 s at the least",
+    "answers go on from memory, changes are refused with SERVFAIL; look at the disk of the data directory: nothing need be restarted when it is back",
+);
+pub(super) const CORE_STUCK: Kind = critical(
+    "core-stuck",
+    "the site has made no decision for 10 s, or does not say how its zones stand within 3 s",
+    "answers go on from memory; keep its log and a backtrace, and restart the site",
+);
+pub(super) const RECONCILE_LATE: Kind = critical(
+    "reconcile-late",
+    "no pass of planning has read directory and catalog and been carried out for three cycles of 60 s",
+    "`zonemesh plan show` says what is missing or blocked; other sites and zones are followed no longer",
+);
+pub(super) const REMOVED_SITE_KNOCKING: Kind = warning(
+    "removed-site-knocking",
+    "a removed site has tried its old key within the last hour, and was refused",
+    "destroy its disk, or invite it anew",
+);
 pub(super) const CONFIGURATION_BROKEN: Kind = critical(
     "configuration-broken",
     "the configuration is not what its file says: the file is broken",
@@ -91,6 +111,11 @@ pub(super) const SITE_UNREACHABLE: Kind = warning(
     "site-unreachable",
     "a site does not answer; two probes in a row within 15 s",
     "its zones are served by the others meanwhile; changes reach it when it is back",
+);
+pub(super) const SITE_STUCK: Kind = warning(
+    "site-stuck",
+    "a site answers probes and says that its disk or its core has made no progress for 10 s",
+    "`zonemesh status` there says what hangs; its zones are served, and take no changes",
 );
 pub(super) const CLOCK_WRONG: Kind = critical(
     "clock-wrong",
@@ -141,11 +166,16 @@ const ALL: &[&Kind] = &[
     &NOT_A_MEMBER,
     &NOT_READY,
     &STORE_FAILING,
+    &DISK_STUCK,
+    &CORE_STUCK,
+    &RECONCILE_LATE,
+    &REMOVED_SITE_KNOCKING,
     &CONFIGURATION_BROKEN,
     &PLAN_BLOCKED,
     &CATALOG_NOT_FOLLOWED,
     &HELD_BY_BRAKE,
     &SITE_UNREACHABLE,
+    &SITE_STUCK,
     &CLOCK_WRONG,
     &CLOCK_OF_PEER_WRONG,
     &CLOCKS_DIFFER,

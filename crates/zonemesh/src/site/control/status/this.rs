@@ -6,13 +6,18 @@ use super::gather::Snapshot;
 use super::sites::clock_checks;
 use super::table;
 use crate::site::control::Control;
+use crate::site::progress::Part;
 
 impl Control {
     /// What is wrong with this site itself.
     pub(super) fn checks_of_this(&self, snapshot: &Snapshot, checks: &mut Vec<api::Check>) {
-        if let Some(error) = self.live.store_error.load().as_ref() {
-            let what = format!("changes cannot be stored: {error}");
-            checks.push(table::STORE_FAILING.of(None, what));
+        self.checks_without_core(checks);
+        if let Some(since) = snapshot.reconcile_late {
+            let what = format!(
+                "no pass of planning has succeeded for {} s",
+                since.as_secs()
+            );
+            checks.push(table::RECONCILE_LATE.of(Some(self.live.name.clone()), what));
         }
         if let Some(loud) = self.live.loud.load().as_ref() {
             checks.push(table::CONFIGURATION_BROKEN.of(None, loud));
@@ -33,5 +38,35 @@ impl Control {
             });
         }
         clock_checks(&self.live.name, &snapshot.clock_faults, checks);
+    }
+
+    /// What can be said of this site whatever its core does.
+    pub(super) fn checks_without_core(&self, checks: &mut Vec<api::Check>) {
+        let me = || Some(self.live.name.clone());
+        let error = self.live.store_error.load();
+        let error = error
+            .as_ref()
+            .clone()
+            .map(|error| format!("changes cannot be stored: {error}"));
+        if let Some(what) = error.or_else(|| self.live.progress.disk_error()) {
+            checks.push(table::STORE_FAILING.of(None, what));
+        }
+        let (waiting, _) = self.live.progress.backlog();
+        for stuck in self.live.progress.stuck() {
+            checks.push(match stuck.what {
+                Part::Core => table::CORE_STUCK.of(me(), stuck.to_string()),
+                Part::Disk => table::DISK_STUCK.of(me(), stuck.to_string()),
+                Part::Store => {
+                    table::DISK_STUCK.of(me(), format!("{stuck}; {waiting} changes wait for it"))
+                }
+            });
+        }
+        for (site, knock) in self.live.knocks().0 {
+            let what = format!(
+                "the removed site {site} is knocking with its old key from {}, {} times since the start of this one, the last time at {:.0}",
+                knock.from, knock.count, knock.last
+            );
+            checks.push(table::REMOVED_SITE_KNOCKING.of(Some(site), what));
+        }
     }
 }
