@@ -201,7 +201,11 @@ impl World {
         assert!(state.core.is_none(), "{host} runs already");
         state.off = false;
         let held = state.disk.held();
-        let (core, outputs) = Core::new(state.settings.clone(), held, seed, now);
+        let settings = Settings {
+            marks: state.disk.marks(),
+            ..state.settings.clone()
+        };
+        let (core, outputs) = Core::new(settings, held, seed, now);
         state.core = Some(core);
         self.changes += 1;
         self.note(host, "starts");

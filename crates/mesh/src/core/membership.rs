@@ -127,6 +127,23 @@ impl Mesh {
         self.passed
     }
 
+    /// Whether this site is known to be the only one.
+    pub(super) fn is_alone(&self) -> bool {
+        self.met() && self.observed.peers.is_empty()
+    }
+
+    /// Those of a list that have a key, as whoever has ever joined has.
+    pub(super) fn with_keys(&self, peers: &PeerList) -> PeerList {
+        let has_key = |peer: &&PeerId| match peer {
+            PeerId::Site(site) => {
+                let known = self.observed.peers.get(site);
+                known.is_none_or(|peer| !peer.pins.is_empty())
+            }
+            PeerId::Foreign(_) => true,
+        };
+        peers.iter().filter(has_key).cloned().collect()
+    }
+
     /// Whether the directory says who is a zone's primary; none while it is not known.
     pub(super) fn lists_zone(&self, apex: &Name) -> Option<bool> {
         let directory = self.directory.value()?;

@@ -79,6 +79,8 @@ pub struct Settings {
     pub catalogs: CatalogSettings,
     /// What the first directory and catalog of a new mesh are made of.
     pub founding: Founding,
+    /// The highest serials of zones that the store has no longer whole: what takes their place is published above.
+    pub marks: BTreeMap<Name, Serial>,
 }
 
 /// Zones that were kept by hand so far, for the first start of a mesh.

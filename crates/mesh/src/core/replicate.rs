@@ -201,7 +201,7 @@ impl Entry {
         self.shown.values().any(newer)
     }
 
-    fn see(&mut self, serial: Serial) {
+    pub(super) fn see(&mut self, serial: Serial) {
         self.high_water = Some(self.high_water.map_or(serial, |seen| seen.later_of(serial)));
     }
 
@@ -249,9 +249,12 @@ impl Core {
 
     /// Puts in a zone of which nothing is held yet.
     pub(super) fn add_zone(&mut self, spec: ZoneSpec) {
-        self.zones
-            .entry(spec.apex.clone())
-            .or_insert_with(|| Entry::new(spec));
+        let mark = self.settings.marks.get(&spec.apex).copied();
+        let entry = self.zones.entry(spec.apex.clone());
+        let entry = entry.or_insert_with(|| Entry::new(spec));
+        if let Some(mark) = mark {
+            entry.see(mark);
+        }
     }
 
     /// Takes a version that the store had.

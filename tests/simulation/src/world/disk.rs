@@ -199,6 +199,13 @@ impl Disk {
         held.collect()
     }
 
+    /// The highest serials of zones that are not held whole any longer.
+    pub(super) fn marks(&self) -> BTreeMap<Name, Serial> {
+        let lost = self.high.iter();
+        let lost = lost.filter(|(apex, _)| !self.zones.contains_key(*apex));
+        lost.map(|(apex, serial)| (apex.clone(), *serial)).collect()
+    }
+
     /// A disk on which this is held.
     pub fn of(held: Vec<Held>) -> Self {
         let mut disk = Self::default();

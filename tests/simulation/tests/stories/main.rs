@@ -1,7 +1,9 @@
 //! Stories of a simulated mesh, and of single cores that are fed by hand.
 
 mod clocks;
+mod cold;
 mod disks;
+mod emptied;
 mod faults;
 mod founding;
 mod links;

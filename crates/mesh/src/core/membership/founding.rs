@@ -50,6 +50,9 @@ impl Core {
                 .entry(apex.clone())
                 .or_insert_with(|| Entry::new(spec.clone()));
             entry.spec = spec;
+            if let Some(mark) = self.settings.marks.get(apex) {
+                entry.see(*mark);
+            }
         }
         // What was acknowledged before a crash stays, also where the directory that is held here is older than that.
         let listed = |apex: &Name| {
@@ -70,7 +73,9 @@ impl Core {
                 .get(apex)
                 .is_none_or(|entry| entry.head.is_none())
         });
-        if setup.role == ZoneRole::Primary && empty {
+        // Where there are sites to ask there is a mesh, of which this one has lost its part.
+        let alone = mesh.observed.peers.is_empty();
+        if setup.role == ZoneRole::Primary && empty && alone {
             self.found_mesh();
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
 
 use super::Round;
-use crate::core::{Core, Failure, Got, Happening, NewVersion, Now, Output, PeerId};
+use crate::core::{Core, Failure, Got, Happening, Mesh, NewVersion, Now, Output, PeerId};
 
 /// No zone goes longer without a question, whatever its SOA says: one with a refresh of months would be forgotten.
 const LONGEST_REFRESH: Duration = Duration::from_secs(86_400);
@@ -68,11 +68,18 @@ impl Core {
             let state = self.peers.get(peer);
             state.is_some_and(|state| state.lost_since.is_some())
         };
-        let mut round = Round::new(entry.spec.sources.clone(), entry.head.is_some(), random);
+        let sources = match (&self.mesh, entry.spec.primary && entry.spec.mesh) {
+            // A site that is listed without a key has never been here, and holds nothing.
+            (Some(mesh), true) => mesh.with_keys(&entry.spec.sources),
+            _ => entry.spec.sources.clone(),
+        };
+        let mut round = Round::new(sources, entry.head.is_some(), random);
         // Whoever tells of news is asked for them only if it is one of those whom the zone is taken from.
         let first = first.filter(|peer| !lost(peer) && round.begin_with(peer));
         let Some(from) = first.or_else(|| round.next(lost)) else {
-            entry.refresh.nobody_has = true;
+            // Before a plan has said what a zone of the mesh is to this site it has no sources, and may be held by all the same.
+            let planned = !entry.spec.mesh || !entry.spec.sources.is_empty();
+            entry.refresh.nobody_has = planned || self.mesh.as_ref().is_none_or(Mesh::is_alone);
             entry.refresh.at = Some(now.mono + self.settings.pace.cap);
             return self.settle(apex, now);
         };
