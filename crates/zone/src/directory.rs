@@ -1,7 +1,7 @@
 //! The directory: the zone that lists the sites, their addresses and keys, and which site is primary for which zone.
 //!
 //! ```text
-//! _schema                      TXT  "zonemesh=1" ["epoch=3" "writer=site-b" "since=45"]
+//! _schema                      TXT  "zonemesh=1" ["epoch=2" "writer=site-b" "since=45"]
 //! site-a                       A/AAAA
 //! _dns.site-a                  SVCB 1 site-a alpn=dot port=853        RFC 9461; another one for doq
 //! _853._tcp.site-a             TLSA 3 1 1 <SHA-256 of the public key> RFC 7671; _udp for doq
@@ -28,7 +28,7 @@ pub use self::compose::{
     Departure, follow_legacy, legacy_records, new_zone, owner_record, promote, remove_owner,
     remove_site, schema_record, set_owner, set_role, tombstone, zone_node,
 };
-pub use self::epoch::{BadEpoch, Epoch};
+pub use self::epoch::{BadEpoch, Epoch, PAST, Turn};
 pub use self::identity::{BadKeyPin, BadRole, BadSiteName, KeyPin, Role, SiteName};
 use crate::{Name, Zone};
 

@@ -1,8 +1,8 @@
 //! Which writer a version of the directory or the catalog comes from.
 //!
 //! ```text
-//! _schema.<directory>          TXT  "zonemesh=1" "epoch=3" "writer=site-b" "since=45"
-//! zonemesh.ext.<catalog>       TXT  "epoch=3" "writer=site-b" "since=12"          RFC 9432 §4.4
+//! _schema.<directory>          TXT  "zonemesh=1" "epoch=3" "writer=site-c" "since=99" "past=2:site-b:45"
+//! zonemesh.ext.<catalog>       TXT  "epoch=3" "writer=site-c" "since=31" "past=2:site-b:12"     RFC 9432 §4.4
 //! ```
 //!
 //! The first epoch, that of the site that founded the mesh, is not written. A serial alone cannot tell apart what two
@@ -14,9 +14,9 @@ use std::cmp::{Ordering, Reverse};
 use std::fmt;
 
 use super::SiteName;
-use crate::{Name, Rtype, Serial, Zone, txt};
+use crate::{Name, Rtype, Serial, SerialExt, Zone, txt};
 
-/// Which writer a version comes from. Compare with [`rank`](Self::rank); equality looks at `since` too.
+/// Which writer a version comes from. Compare with [`rank`](Self::rank); equality looks at the past too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Epoch {
     /// Counts the writers since the mesh was founded, from 1.
@@ -25,7 +25,23 @@ pub struct Epoch {
     pub writer: Option<SiteName>,
     /// The serial of the last version of the epoch before that the writer had: where the histories part.
     pub since: Option<Serial>,
+    /// The epochs before, without the first, oldest first; no more than the last [`PAST`].
+    pub past: Vec<Turn>,
 }
+
+/// When a site became the writer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The epoch that began.
+    pub number: u32,
+    /// The site.
+    pub writer: SiteName,
+    /// The serial of the last version of the epoch before that it had.
+    pub since: Serial,
+}
+
+/// How many epochs are remembered: more hand-overs than that are not missed by a site that comes back.
+pub const PAST: usize = 16;
 
 impl Default for Epoch {
     fn default() -> Self {
@@ -33,6 +49,7 @@ impl Default for Epoch {
             number: 1,
             writer: None,
             since: None,
+            past: Vec::new(),
         }
     }
 }
@@ -40,11 +57,45 @@ impl Default for Epoch {
 impl Epoch {
     /// The epoch that begins when a site becomes the writer.
     pub fn next(&self, writer: &SiteName, since: Serial) -> Self {
+        let mut past = self.turns();
+        past.drain(..past.len().saturating_sub(PAST));
         Self {
             number: self.number.saturating_add(1),
             writer: Some(writer.clone()),
             since: Some(since),
+            past,
         }
+    }
+
+    /// All hand-overs that are known, this one last.
+    fn turns(&self) -> Vec<Turn> {
+        let this = self.writer.clone().zip(self.since);
+        let this = this.map(|(writer, since)| Turn {
+            number: self.number,
+            writer,
+            since,
+        });
+        self.past.iter().cloned().chain(this).collect()
+    }
+
+    /// The serial of the last version that the history of this one, which has serial `mine`, and that of the other have
+    /// in common; `None` when so many hand-overs lie between that it is no longer known.
+    pub fn parting(&self, mine: Serial, other: &Self, theirs: Serial) -> Option<Serial> {
+        let (own, others) = (self.turns(), other.turns());
+        let known = |epoch: &Self, turns: &[Turn]| {
+            // Numbers rise by one, so that nothing is missing if they begin with the second.
+            epoch.number == 1 || turns.first().is_some_and(|turn| turn.number == 2)
+        };
+        if !known(self, &own) || !known(other, &others) {
+            return None;
+        }
+        let shared = own.iter().zip(&others).take_while(|(a, b)| a == b).count();
+        let until = |turns: &[Turn], head| turns.get(shared).map_or(head, |turn| turn.since);
+        let (own, others) = (until(&own, mine), until(&others, theirs));
+        Some(match own.is_after(others) {
+            true => others,
+            false => own,
+        })
     }
 
     /// Which of two writers goes before: that of the later epoch. Two who were promoted apart from each other, each by an
@@ -105,10 +156,15 @@ impl Epoch {
         let mut epoch = Self::default();
         let mut seen: Vec<&str> = Vec::new();
         for string in strings {
-            let Some((key @ ("epoch" | "writer" | "since"), value)) = string.split_once('=') else {
-                continue;
-            };
             let bad = || format!("\"{string}\"");
+            let (key, value) = match string.split_once('=') {
+                Some(("past", value)) => {
+                    epoch.past.push(turn(value).ok_or_else(bad)?);
+                    continue;
+                }
+                Some((key @ ("epoch" | "writer" | "since"), value)) => (key, value),
+                _ => continue,
+            };
             if seen.contains(&key) {
                 return Err(bad());
             }
@@ -120,10 +176,17 @@ impl Epoch {
             }
         }
         // The first one is the founder's, and all others somebody's.
+        let before = epoch.past.last().map_or(1, |turn| turn.number);
+        let rising = epoch
+            .past
+            .windows(2)
+            .all(|turns| turns[0].number < turns[1].number);
         match (epoch.number, &epoch.writer) {
-            (1, None) | (2.., Some(_)) => Ok(epoch),
             (1, Some(_)) => Err("a writer without an epoch".into()),
-            _ => Err("an epoch without a writer".into()),
+            (2.., None) => Err("an epoch without a writer".into()),
+            (1, None) if epoch.since.is_none() && epoch.past.is_empty() => Ok(epoch),
+            (number, Some(_)) if rising && before < number && epoch.past.len() <= PAST => Ok(epoch),
+            _ => Err("a past that does not lead to it".into()),
         }
     }
 
@@ -134,8 +197,27 @@ impl Epoch {
         };
         let mut strings = vec![format!("epoch={}", self.number), format!("writer={writer}")];
         strings.extend(self.since.map(|since| format!("since={since}")));
+        let past = self.past.iter();
+        strings.extend(past.map(
+            |Turn {
+                 number,
+                 writer,
+                 since,
+             }| format!("past={number}:{writer}:{since}"),
+        ));
         strings
     }
+}
+
+/// One hand-over: `<number>:<site>:<serial>`.
+fn turn(text: &str) -> Option<Turn> {
+    let mut parts = text.split(':');
+    let turn = Turn {
+        number: number(parts.next()?).filter(|number| *number > 1)?,
+        writer: SiteName::new(parts.next()?).ok()?,
+        since: Serial(number(parts.next()?)?),
+    };
+    parts.next().is_none().then_some(turn)
 }
 
 /// A number as it is written here, and in no other way: no sign, no leading zero.

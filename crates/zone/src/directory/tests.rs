@@ -310,12 +310,19 @@ fn a_key_that_two_sites_show_identifies_neither() {
 fn the_epoch_is_read_and_one_that_cannot_be_makes_the_schema_unknown() {
     let read = |text: &str| Directory::read(&zone(&format!("_schema 60 IN TXT {text}")));
     assert_eq!(read("\"zonemesh=1\"").epoch, Epoch::default());
-    let directory = read("\"zonemesh=1\" \"epoch=3\" \"writer=site-b\" \"since=45\" \"new=1\"");
+    let directory = read(
+        "\"zonemesh=1\" \"epoch=3\" \"writer=site-b\" \"since=45\" \"past=2:site-c:7\" \"new=1\"",
+    );
     assert_eq!(directory.schema, Schema::V1);
     let epoch = Epoch {
         number: 3,
         writer: Some(site_name("site-b")),
         since: Some(Serial(45)),
+        past: vec![Turn {
+            number: 2,
+            writer: site_name("site-c"),
+            since: Serial(7),
+        }],
     };
     assert_eq!(directory.epoch, epoch);
     for bad in [
@@ -327,6 +334,9 @@ fn the_epoch_is_read_and_one_that_cannot_be_makes_the_schema_unknown() {
         "\"zonemesh=1\" \"epoch=3\"",
         "\"zonemesh=1\" \"writer=site-b\"",
         "\"zonemesh=1\" \"epoch=3\" \"writer=site-b\" \"since=x\"",
+        "\"zonemesh=1\" \"epoch=3\" \"writer=site-b\" \"past=3:site-c:7\"",
+        "\"zonemesh=1\" \"epoch=3\" \"writer=site-b\" \"past=2:site-c\"",
+        "\"zonemesh=1\" \"past=2:site-c:7\"",
     ] {
         let directory = read(bad);
         assert!(matches!(directory.schema, Schema::Unknown(_)), "{bad}");
@@ -350,6 +360,53 @@ fn the_later_epoch_goes_before_and_of_two_alike_the_first_name() {
             .outranks(&by("site-b", 1))
     );
     assert!(!by("site-b", 1).outranks(&by("site-b", 2)));
+}
+
+#[test]
+fn histories_part_where_the_first_writer_that_they_do_not_share_began() {
+    let first = Epoch::default();
+    let by = |before: &Epoch, site: &str, since| before.next(&site_name(site), Serial(since));
+    let b = by(&first, "site-b", 45);
+    // The founder wrote on from 45 to 50, or had stopped at 44.
+    assert_eq!(
+        first.parting(Serial(50), &b, Serial(1000)),
+        Some(Serial(45))
+    );
+    assert_eq!(
+        first.parting(Serial(44), &b, Serial(1000)),
+        Some(Serial(44))
+    );
+    assert_eq!(
+        b.parting(Serial(1000), &first, Serial(50)),
+        Some(Serial(45))
+    );
+    // Two hand-overs later it is still known.
+    let c = by(&by(&b, "site-a", 1002), "site-c", 2000);
+    assert_eq!(
+        first.parting(Serial(50), &c, Serial(3000)),
+        Some(Serial(45))
+    );
+    assert_eq!(
+        b.parting(Serial(1005), &c, Serial(3000)),
+        Some(Serial(1002))
+    );
+    // Two were promoted, one from an older copy.
+    let other = by(&first, "site-d", 40);
+    assert_eq!(
+        other.parting(Serial(900), &b, Serial(1000)),
+        Some(Serial(40))
+    );
+    // The same site was promoted twice, because its disk was lost in between.
+    let again = by(&first, "site-b", 30);
+    assert_eq!(
+        again.parting(Serial(900), &b, Serial(1000)),
+        Some(Serial(30))
+    );
+    // The same history.
+    assert_eq!(b.parting(Serial(999), &b, Serial(1000)), Some(Serial(999)));
+    let late = (0..20).fold(b.clone(), |epoch, since| by(&epoch, "site-c", 2000 + since));
+    assert_eq!(late.past.len(), PAST);
+    assert_eq!(b.parting(Serial(1005), &late, Serial(3000)), None);
 }
 
 #[test]
@@ -547,12 +604,9 @@ fn zone_text(zone: &Zone) -> String {
 }
 
 prop_compose! {
-    fn any_epoch()(number in 2u32.., label in "[a-z0-9]{1,63}", since in proptest::option::of(any::<u32>())) -> Epoch {
-        Epoch {
-            number,
-            writer: Some(SiteName::new(&label).unwrap()),
-            since: since.map(Serial),
-        }
+    fn any_epoch()(turns in proptest::collection::vec(("[a-z0-9]{1,63}", any::<u32>()), 1..30)) -> Epoch {
+        let next = |epoch: Epoch, (label, since): &(String, u32)| epoch.next(&site_name(label), Serial(*since));
+        turns.iter().fold(Epoch::default(), next)
     }
 }
 
