@@ -31,6 +31,8 @@ pub enum Job {
     HighWater(Name, Serial),
     /// Set a zone aside. It can be brought back: see `zone restore`.
     SetAside(Name),
+    /// Look for an old version of a zone.
+    Recall(Name, Serial),
 }
 
 /// What came of a job.
@@ -78,6 +80,18 @@ impl Job {
             }
             Self::HighWater(apex, serial) => batch.high_water(&apex, serial),
             Self::SetAside(apex) => batch.remove_zone(&apex),
+            Self::Recall(apex, serial) => {
+                let found = store.version_at(&apex, serial);
+                return Done {
+                    error: found.as_ref().err().map(|error| chain(error)),
+                    disk: Disk::Unknown,
+                    input: Some(Input::Recalled {
+                        apex,
+                        // What cannot be read is as good as gone; the core has another way to tell what differs.
+                        zone: found.ok().flatten(),
+                    }),
+                };
+            }
         };
         let error = store.commit(batch).err();
         Done {

@@ -2,6 +2,7 @@
 
 use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
 
+use super::replicate::ADOPTION_STEP;
 use super::{Answer, Change, Core, Happening, NewVersion, Now, Output, PeerId, Reply, RequestId};
 
 impl Core {
@@ -118,6 +119,11 @@ impl Core {
             edited.serial()
         } else {
             floor.next()
+        };
+        // Whoever was its primary before may have published more than was seen here.
+        let serial = match entry.adopted {
+            true => serial.add(ADOPTION_STEP),
+            false => serial,
         };
         let zone = with_serial(edited, serial)?;
         let diff = head.diff(&zone);

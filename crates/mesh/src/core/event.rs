@@ -300,6 +300,22 @@ pub enum Input {
         /// What is approved, as the plan shows it.
         hash: String,
     },
+    /// An operator makes a site the writer of directory and catalog: this one, or, where this one is it, another.
+    Promote {
+        /// To answer by.
+        request: RequestId,
+        /// The site.
+        to: SiteName,
+        /// Whether objections are overruled; see [`Core::promotion`](super::Core::promotion).
+        force: bool,
+    },
+    /// The store has looked for an [`Output::Recall`].
+    Recalled {
+        /// The zone.
+        apex: Name,
+        /// The version, if it is there still.
+        zone: Option<Zone>,
+    },
 }
 
 /// What the core wants done.
@@ -347,6 +363,13 @@ pub enum Output {
         expires_at: Option<i64>,
         /// Unix time of the last success.
         last_refresh: Option<i64>,
+    },
+    /// Look for an old version of a zone, after all commits that were asked for before: see [`Input::Recalled`].
+    Recall {
+        /// The zone.
+        apex: Name,
+        /// Its serial.
+        serial: Serial,
     },
     /// Remember a serial that was seen.
     HighWater {
@@ -553,6 +576,31 @@ pub enum Happening {
         theirs: Serial,
         /// What is served now: that, or that with what was changed here meanwhile on top.
         serial: Serial,
+    },
+    /// Another site writes directory and catalog from now on.
+    WriterChanged {
+        /// Which.
+        writer: SiteName,
+        /// The epoch that has begun with it.
+        epoch: u32,
+    },
+    /// A peer has a version of directory or catalog by who is the writer no longer, or in another's stead.
+    OtherWriter {
+        /// The zone.
+        apex: Name,
+        /// The peer.
+        peer: PeerId,
+        /// Whose version it is, and whose is held here.
+        message: String,
+    },
+    /// What was written here was set aside, because another site is the writer.
+    SetAside {
+        /// The zone.
+        apex: Name,
+        /// What it is called.
+        id: String,
+        /// How many RRsets it is about.
+        changes: usize,
     },
     /// A zone may not be served any longer: no source could be reached for as long as its SOA allows.
     Expired(Name),

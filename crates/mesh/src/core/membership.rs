@@ -3,17 +3,19 @@
 mod announce;
 mod founding;
 mod lists;
+mod promotion;
 mod reconcile;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use zonemesh_zone::catalog::{self, Catalog};
-use zonemesh_zone::directory::{Directory, Role, Site, SiteName};
+use zonemesh_zone::directory::{Directory, Epoch, Role, Site, SiteName};
 use zonemesh_zone::{Name, Zone};
 
 use self::lists::Lists;
-use super::{Core, Now, PeerId, PeerList, SharedPeers, ZoneSpec};
+pub use self::promotion::Promotion;
+use super::{Core, Happening, Now, PeerId, PeerList, SharedPeers, ZoneSpec};
 use crate::brake::{Approvals, Breaker};
 use crate::desired::{self, Source, ZoneRole, ZoneSetup};
 use crate::plan::{Observed, Plan};
@@ -69,6 +71,12 @@ pub(super) struct Mesh {
     /// When directory and catalog were last read and the plan made of them carried out; and when the site started.
     reconciled: Option<Now>,
     started: Duration,
+    /// The highest epoch that was seen in a version of directory or catalog, taken or not.
+    pub(super) highest_epoch: u32,
+    /// The site that was seen to be the writer after this one, until its versions are held here.
+    pub(super) outranked: Option<SiteName>,
+    /// Who was seen to have versions by other writers.
+    pub(super) other_writers: BTreeSet<(Name, PeerId)>,
     /// Whether a pass has been carried out since the start: what was there before is no news.
     passed: bool,
 }
@@ -113,6 +121,9 @@ impl Mesh {
             last: None,
             reconciled: None,
             started: now.mono,
+            highest_epoch: 0,
+            outranked: None,
+            other_writers: BTreeSet::new(),
             passed: false,
         }
     }
@@ -167,6 +178,30 @@ impl Mesh {
     /// Whether a peer is a member.
     pub(super) fn has(&self, peer: &PeerId) -> bool {
         matches!(peer, PeerId::Site(name) if self.observed.peers.contains_key(name))
+    }
+
+    /// Whether a zone is written by whoever has the latest epoch: directory and catalog.
+    pub(super) fn governs(&self, apex: &Name) -> bool {
+        *apex == self.settings.directory || *apex == self.settings.catalog
+    }
+
+    /// The epoch of a version of directory or catalog; none of any other zone.
+    pub(super) fn epoch_of(&self, zone: &Zone) -> Option<Result<Epoch, String>> {
+        let epoch = match zone.apex() {
+            apex if *apex == self.settings.directory => Epoch::of_directory(zone),
+            apex if *apex == self.settings.catalog => Epoch::of_catalog(zone),
+            _ => return None,
+        };
+        Some(epoch.map_err(|error| error.to_string()))
+    }
+
+    /// The other sites whose role it is to hold directory and catalog.
+    pub(super) fn holders(&self) -> Vec<PeerId> {
+        let peers = self.observed.peers.iter();
+        let holders = peers.filter(|(_, peer)| peer.role != Role::Standard);
+        holders
+            .map(|(name, _)| PeerId::Site(name.clone()))
+            .collect()
     }
 
     /// Whether this site writes directory and catalog. What the directory says of the site goes before its own
@@ -273,11 +308,30 @@ impl Core {
                 .flat_map(|catalog| catalog.members.keys().cloned())
                 .collect();
             let value = Directory::read_with_legacy(&zone, &known);
-            mesh.directory = Source::Read {
+            let read = Source::Read {
                 value,
                 serial: zone.serial().into_int(),
             };
             mesh.read.1 = Some(zone);
+            let before = std::mem::replace(&mut mesh.directory, read);
+            self.look_for_another_writer(before.value());
+        }
+    }
+
+    /// Tells when a newly read directory is by another writer than the one before.
+    fn look_for_another_writer(&mut self, before: Option<&Directory>) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let Some(now) = mesh.directory.value() else {
+            return;
+        };
+        if before.is_none_or(|before| before.epoch == now.epoch) {
+            return;
+        }
+        mesh.outranked = None;
+        mesh.other_writers.clear();
+        if let Some(writer) = now.epoch.writer.clone() {
+            let epoch = now.epoch.number;
+            self.happened(Happening::WriterChanged { writer, epoch });
         }
     }
 

@@ -21,6 +21,7 @@ mod peer_list;
 mod peers;
 mod receipt;
 mod replicate;
+mod yielded;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -33,12 +34,13 @@ use self::clocks::Clocks;
 pub use self::clocks::{ClockFault, FUDGE_MS};
 pub use self::event::*;
 use self::membership::Mesh;
-pub use self::membership::{Me, MeshSettings, Report};
+pub use self::membership::{Me, MeshSettings, Promotion, Report};
 pub use self::peer_list::PeerList;
 use self::peer_list::SharedPeers;
 use self::peers::Peer;
 use self::receipt::Waiting;
 use self::replicate::Entry;
+pub use self::yielded::{Fate, YIELDED, Yield, Yielded};
 use zonemesh_zone::{Name, Serial, Zone};
 
 /// How often things are done that no event asks for.
@@ -200,6 +202,8 @@ impl Core {
             Input::Forget { request } => self.waiting.retain(|waiting| waiting.request != request),
             Input::Refresh { apex } => self.refresh(&apex, None, now),
             Input::Approve { hash } => self.approve(hash, now),
+            Input::Promote { request, to, force } => self.promote(request, &to, force),
+            Input::Recalled { apex, zone } => self.recalled(&apex, zone, now),
         }
         self.tick(now);
         self.look_whether_ready();

@@ -4,6 +4,7 @@
 mod clock;
 mod commit;
 mod doubt;
+mod epochs;
 mod gather;
 mod pace;
 mod recover;
@@ -18,6 +19,8 @@ use std::time::Duration;
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Soa, Zone};
 
 use self::doubt::Doubt;
+pub(super) use self::epochs::{ADOPTION_STEP, STEP};
+use self::epochs::{Offer, Standing};
 use self::round::Round;
 use self::wait::Waits;
 use super::{Core, Happening, Held, HeldDoubt, Now, Output, PeerId, ZoneSpec, ZoneView};
@@ -37,6 +40,10 @@ pub(super) struct Entry {
     pub(super) lacking: Option<PeerId>,
     /// Where it is entered in the list of timers.
     pub(super) due: Option<Duration>,
+    /// Whether what is held was written here, and not by whoever is the primary now.
+    written: bool,
+    /// Whether this site took the zone over from another primary, and has published nothing since.
+    pub(super) adopted: bool,
     commits: usize,
     refresh: Refresh,
     tell: BTreeMap<PeerId, Tell>,
@@ -84,6 +91,8 @@ struct Refresh {
     look: Option<Duration>,
     /// A source other than the primary that had nothing newer, while others were still to be asked; and what it told of expiry.
     confirmed: Option<(PeerId, Option<u32>)>,
+    /// What takes the place of what was written here, while the store looks for the last version in common.
+    offer: Option<Offer>,
     /// Whether the whole zone is wanted, whatever is held.
     whole: bool,
     /// Sources of this round that did not say that they lack the zone.
@@ -115,6 +124,8 @@ impl Entry {
             published: None,
             lacking: None,
             due: None,
+            written: false,
+            adopted: false,
             commits: 0,
             refresh: Refresh::default(),
             tell: BTreeMap::new(),
@@ -167,6 +178,7 @@ impl Entry {
     /// What a source is asked for the difference to.
     fn have(&self) -> Option<Zone> {
         match (self.spec.primary, &self.head) {
+            (true, Some(_)) if self.refresh.whole => None,
             (true, Some(_)) => self.doubt.as_ref()?.known_base(),
             (true, None) => self.refresh.best.as_ref().map(|(_, zone)| zone.clone()),
             (false, head) => head.clone().filter(|_| !self.refresh.whole),
@@ -264,6 +276,8 @@ impl Core {
         };
         entry.see(held.high_water);
         entry.see(held.zone.serial());
+        // What expires was confirmed by another; see `serve_held`.
+        entry.written = held.expires_at.is_none();
         entry.head = Some(held.zone.clone());
         entry.served = Some(held.zone);
         entry.stored_doubt = held.doubt;
@@ -279,8 +293,15 @@ impl Core {
         };
         if entry.spec.primary && entry.head.is_some() {
             entry.refresh.at = None;
-            entry.refresh.expires_at = None;
             entry.refresh.expired = false;
+            if entry.refresh.expires_at.take().is_some() {
+                // On disk too: what is held without an end was written by its primary.
+                self.out.push(Output::Keep {
+                    apex: apex.clone(),
+                    expires_at: None,
+                    last_refresh: entry.refresh.last_success,
+                });
+            }
         } else if entry.refresh.at.is_none() {
             // After a restart nobody knows what was missed: ask at once.
             entry.refresh.at = Some(now.mono);
@@ -319,6 +340,7 @@ impl Core {
         let same_sources = entry.spec.sources == spec.sources;
         entry.spec = spec;
         if was_primary != entry.spec.primary {
+            entry.adopted = entry.spec.primary && !entry.written;
             // What was never to expire does from now on.
             let expire = entry.served.is_some().then(|| now.wall + entry.times().2);
             entry.refresh = Refresh {

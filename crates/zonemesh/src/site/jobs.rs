@@ -82,6 +82,7 @@ impl Jobs {
                     last_refresh,
                 });
             }
+            Output::Recall { apex, serial } => self.to_store(Job::Recall(apex, serial)),
             Output::HighWater { apex, serial } => self.to_store(Job::HighWater(apex, serial)),
             Output::Notify { to, soa, serial } => {
                 let live = self.live.clone();

@@ -9,6 +9,8 @@ pub struct Disk {
     pub zones: BTreeMap<Name, Stored>,
     /// High-water marks, which outlive their zones.
     pub high: BTreeMap<Name, Serial>,
+    /// Old versions of directory and catalog.
+    past: BTreeMap<(Name, u32), Zone>,
     /// Small values, by table and key.
     pub table: BTreeMap<(String, String), Vec<u8>>,
     /// The versions that doubts are about, of which a store has the history.
@@ -31,6 +33,7 @@ pub(super) enum Job {
     Keep(Name, Option<i64>, Option<i64>),
     High(Name, Serial),
     Remove(Name),
+    Recall(Name, Serial),
 }
 
 /// A copy of a disk, and of the key on it.
@@ -156,6 +159,11 @@ impl World {
                     self.note(host, &format!("commit {commit}: {why}"));
                 }
                 self.input(host, Input::Committed { commit, result });
+            }
+            Job::Recall(apex, serial) => {
+                let zone = state.disk.past.get(&(apex.clone(), serial.into_int()));
+                let zone = zone.cloned();
+                self.input(host, Input::Recalled { apex, zone });
             }
             // What cannot be noted is lost, as in the product.
             _ if state.full => {}
@@ -289,6 +297,10 @@ impl Disk {
                 expires_at: old.and_then(|old| old.expires_at),
                 last_refresh: old.and_then(|old| old.last_refresh),
             };
+            if [directory(), catalog()].contains(&apex) {
+                let past = stored.zone.clone();
+                next.past.insert((apex.clone(), serial.into_int()), past);
+            }
             next.zones.insert(apex.clone(), stored);
             next.see(&apex, serial);
         }

@@ -232,6 +232,9 @@ impl World {
                         .push((at, apex.clone(), from.clone()));
                     self.ask(host, from, "transfer", Ask::Transfer { apex, have });
                 }
+                Output::Recall { apex, serial } => {
+                    self.do_on_disk(host, Job::Recall(apex, serial));
+                }
                 Output::Notify { to, soa, serial } => {
                     let told = (self.now, soa.owner.clone(), to.clone());
                     self.host(host).told.push(told);

@@ -9,6 +9,7 @@ mod founding;
 mod links;
 mod machines;
 mod membership;
+mod promotion;
 mod random;
 mod replication;
 mod restored;

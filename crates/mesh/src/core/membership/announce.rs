@@ -153,9 +153,23 @@ impl Core {
                 "this site is not the catalog primary".to_owned(),
             ));
         }
+        if let Some(writer) = &mesh.outranked {
+            return Err((
+                Rcode::NOTAUTH,
+                format!("{writer} is the catalog primary now; this site is about to follow it"),
+            ));
+        }
         let fail = |reason: String| (Rcode::SERVFAIL, reason);
         let before = self.head_of(&mesh.settings.directory)?;
         let catalog = self.head_of(&mesh.settings.catalog)?;
+        if let (Some(Ok(epoch)), Some(Ok(old))) = (self.epoch_of(before), self.epoch_of(catalog))
+            && epoch.outranks(&old)
+        {
+            return Err(fail(format!(
+                "this site became the catalog primary with {epoch}, but the catalog that is held here is of {old}; it is about to come, or \
+                 `zonemesh site promote` begins an epoch without it"
+            )));
+        }
         let members: Vec<Name> = Catalog::read(catalog)
             .map_err(|faults| fail(catalog::Broken(faults).to_string()))?
             .members

@@ -102,6 +102,11 @@ impl Doubt {
         HeldDoubt::compose(self.known, first)
     }
 
+    /// A serial is another writer's, and nothing of it is to be taken.
+    pub(super) fn disregard(&mut self, serial: Serial) {
+        self.known = Some(self.known.map_or(serial, |known| known.later_of(serial)));
+    }
+
     /// The serial that the next version must exceed for its sake.
     pub(super) fn floor(&self) -> Option<Serial> {
         let known = self.known.filter(|_| self.first.is_none())?;
@@ -233,7 +238,10 @@ impl Core {
         match counts {
             true => self.settle(apex, now),
             false if theirs.is_after(head) => {
-                self.peer_ahead(apex, from.clone(), theirs, head, now)
+                // By another writer, perhaps; if nobody can be asked it is a peer that is ahead.
+                if !self.look(apex, from) {
+                    self.peer_ahead(apex, from.clone(), theirs, head, now);
+                }
             }
             false => {}
         }
@@ -410,7 +418,7 @@ impl Core {
             return;
         };
         if let Some(doubt) = &mut entry.doubt {
-            doubt.known = Some(doubt.known.map_or(theirs, |known| known.later_of(theirs)));
+            doubt.disregard(theirs);
         }
         self.peer_ahead(apex, peer, theirs, ours, now);
     }

@@ -3,6 +3,7 @@
 use zonemesh_zone::{Name, Rcode, SerialExt, Zone};
 
 use super::doubt::{Doubt, Taking};
+use super::epochs::is_fresher;
 use super::round::Round;
 use crate::core::{Core, Failure, Got, NewVersion, Now, PeerId};
 
@@ -28,7 +29,8 @@ impl Core {
             }
             Ok(Got::Full(zone) | Got::Diffs(zone, _)) if zone.apex() == apex => {
                 entry.shown.insert(from.clone(), zone.serial());
-                let newer = |(_, best): &(PeerId, Zone)| zone.serial().is_after(best.serial());
+                let mesh = self.mesh.as_ref();
+                let newer = |(_, best): &(PeerId, Zone)| is_fresher(mesh, &zone, best);
                 if entry.refresh.best.as_ref().is_none_or(newer) {
                     entry.refresh.best = Some((from.clone(), zone));
                 }

@@ -30,9 +30,22 @@ impl Core {
         if entry.head.is_none() {
             return self.gather(apex, from, rest, result, now);
         }
+        if matches!(result, Ok(Got::UpToDate { .. })) && self.is_held_back(apex, &from) {
+            return self.ask(apex, from, rest);
+        }
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        entry.refresh.whole = false;
+        if entry.doubt.is_none() {
+            return self.looked(apex, from, rest, result, now);
+        }
         match result {
             Ok(got) => {
                 entry.refresh.errors.remove(&from);
+                let Some(got) = self.follow_writer(apex, &from, got, now) else {
+                    return;
+                };
                 self.take_from_peer(apex, from, got, now);
             }
             Err(failure) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
 
-use super::Round;
+use super::{Round, Standing};
 use crate::core::{Core, Failure, Got, Happening, Mesh, NewVersion, Now, Output, PeerId};
 
 /// No zone goes longer without a question, whatever its SOA says: one with a refresh of months would be forgotten.
@@ -180,6 +180,10 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
+        if entry.refresh.offer.is_some() {
+            // Something has been taken already, and waits for the store.
+            return;
+        }
         // The answer to a question of before the zone was given another role is no answer to the one that is open now.
         match entry.refresh.asking.take_if(|(asked, _)| *asked == from) {
             None => return,
@@ -256,6 +260,10 @@ impl Core {
                 "a directory without any site, which is taken for an error; what is held stays";
             return self.try_next(apex, from, rest, message.to_owned(), now);
         }
+        let standing = self.standing(&zone);
+        if let Standing::Earlier(why) = standing {
+            return self.outdated(apex, from, rest, zone.serial(), why, now);
+        }
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
@@ -287,11 +295,11 @@ impl Core {
         }
         entry.refresh.last_source = Some(from.clone());
         let version = NewVersion {
-            from: Some(from),
+            from: Some(from.clone()),
             forced,
             ..NewVersion::made(zone, diffs)
         };
-        self.commit(vec![version], Vec::new(), None);
+        self.take(apex, from, rest, version, &standing, now);
     }
 
     /// A source has an older version than is held here: it is told, so that it can do something about it.

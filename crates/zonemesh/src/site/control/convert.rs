@@ -238,6 +238,28 @@ pub(crate) fn event(happening: &core::Happening) -> api::What {
                 ),
             },
         ),
+        H::WriterChanged { writer, epoch } => warning(
+            None,
+            Some(&core::PeerId::Site(writer.clone())),
+            format!("{writer} writes directory and catalog from now on, in epoch {epoch}"),
+        ),
+        H::OtherWriter {
+            apex,
+            peer,
+            message,
+        } => warning(
+            Some(apex),
+            Some(peer),
+            format!("{peer} has a version of {apex} that is not taken: {message}"),
+        ),
+        H::SetAside { apex, id, changes } => warning(
+            Some(apex),
+            None,
+            format!(
+                "another site is the primary of {apex} now; {changes} RRsets that were written here are not in its history and are kept: \
+                 `zonemesh site yielded show {id}`"
+            ),
+        ),
         H::Expired(apex) => warning(
             Some(apex),
             None,

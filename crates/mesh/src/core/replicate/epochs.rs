@@ -1,0 +1,389 @@
+//! Who may write directory and catalog, told by the epoch in them (`zone::directory::Epoch`), and what becomes of the
+//! versions of who may not any longer.
+//!
+//! ```text
+//! what a source gave    held by a secondary                 held by the writer
+//! a later epoch         taken, if its serial is greater     taken: it is the writer no longer
+//! an earlier epoch      never taken                         never taken; goes a step above its serial
+//! the same              by serial, as any zone              see `change`
+//! ```
+//!
+//! A serial never goes backwards on the wire: it is for the writer of the later epoch to go above what others show. What
+//! was written here and is not in the history of what takes its place is set aside in the same commit (`core::yielded`);
+//! the store is asked for the last version in common to tell what that is. The same goes for any other zone whose primary
+//! this site was.
+
+use std::cmp::Ordering;
+
+use zonemesh_zone::directory::Epoch;
+use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
+
+use super::Round;
+use crate::core::change::with_serial;
+use crate::core::yielded::{self, Yielded};
+use crate::core::{
+    Core, Failure, Got, Happening, Mesh, NewVersion, Now, Output, PeerId, PeerList, SharedPeers,
+};
+
+/// How far a new writer, and one that meets another's serial, goes above what was shown. No writer publishes as many
+/// versions before it learns of the other, so that none of the one has the serial of one of the other.
+pub(in crate::core) const STEP: u32 = 1 << 20;
+
+/// The same for any other zone that a site takes over from one that may have written on: fewer, because people read
+/// dates into their serials.
+pub(in crate::core) const ADOPTION_STEP: u32 = 1 << 12;
+
+/// A version that takes the place of what was written here, while the store looks for the last one in common.
+pub(super) struct Offer {
+    from: PeerId,
+    zone: Zone,
+    diffs: Vec<Diff>,
+    why: String,
+}
+
+/// How a version stands to the one that is held, by their writers.
+pub(super) enum Standing {
+    /// They have the same writer, or the zone is none of those that have one by epoch.
+    Alike,
+    /// Its epoch is the later one.
+    Later { mine: Epoch, theirs: Epoch },
+    /// It must not be taken, and why.
+    Earlier(String),
+}
+
+/// # Epochs
+impl Core {
+    /// The epoch of a version of directory or catalog; none of any other zone.
+    pub(in crate::core) fn epoch_of(&self, zone: &Zone) -> Option<Result<Epoch, String>> {
+        self.mesh.as_ref()?.epoch_of(zone)
+    }
+
+    pub(super) fn standing(&mut self, zone: &Zone) -> Standing {
+        let theirs = match self.epoch_of(zone) {
+            None => return Standing::Alike,
+            Some(Err(why)) => return Standing::Earlier(why),
+            Some(Ok(epoch)) => epoch,
+        };
+        if let Some(mesh) = &mut self.mesh {
+            mesh.highest_epoch = mesh.highest_epoch.max(theirs.number);
+        }
+        let head = self
+            .zones
+            .get(zone.apex())
+            .and_then(|entry| entry.head.as_ref());
+        let Some(Ok(mine)) = head.and_then(|head| self.epoch_of(head)) else {
+            return Standing::Alike;
+        };
+        if theirs.outranks(&mine) {
+            return Standing::Later { mine, theirs };
+        }
+        if mine.outranks(&theirs) {
+            return Standing::Earlier(format!(
+                "it comes from {theirs}, and {mine} is held here: that site is the writer no longer"
+            ));
+        }
+        Standing::Alike
+    }
+
+    /// A source has a version of an earlier epoch. It hears of ours, if that can tell it anything.
+    pub(super) fn outdated(
+        &mut self,
+        apex: &Name,
+        from: PeerId,
+        rest: Round,
+        theirs: Serial,
+        why: String,
+        now: Now,
+    ) {
+        self.met_other_writer(apex, &from, &why);
+        let ours = self.head(apex).map(Zone::serial);
+        if ours.is_some_and(|ours| ours.is_after(theirs)) {
+            self.tell_again(apex, from.clone(), now);
+        }
+        self.try_next(apex, from, rest, why, now);
+    }
+
+    /// Says that there is another writer, once for each.
+    fn met_other_writer(&mut self, apex: &Name, peer: &PeerId, why: &str) {
+        let Some(mesh) = &mut self.mesh else { return };
+        let met = mesh.other_writers.insert((apex.clone(), peer.clone()));
+        if met {
+            self.happened(Happening::OtherWriter {
+                apex: apex.clone(),
+                peer: peer.clone(),
+                message: why.to_owned(),
+            });
+        }
+    }
+
+    /// Takes a version that a source gave, after what is written here and not in its history was set aside.
+    pub(super) fn take(
+        &mut self,
+        apex: &Name,
+        from: PeerId,
+        rest: Round,
+        version: NewVersion,
+        standing: &Standing,
+        now: Now,
+    ) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let Some(head) = entry.head.as_ref() else {
+            return self.commit(vec![version], Vec::new(), None);
+        };
+        let (mine, serial) = (head.serial(), version.zone.serial());
+        let (why, base) = match standing {
+            Standing::Later {
+                mine: epoch,
+                theirs,
+            } => {
+                let base = epoch.parting(mine, theirs, serial);
+                if base == Some(mine) {
+                    return self.commit(vec![version], Vec::new(), None);
+                }
+                let why = format!("{theirs} came after {epoch}");
+                (why, base)
+            }
+            _ if entry.written && version.diffs.is_empty() && entry.spec.mesh => {
+                (format!("{from} is the primary now"), None)
+            }
+            _ => return self.commit(vec![version], Vec::new(), None),
+        };
+        let NewVersion { zone, diffs, .. } = version;
+        entry.refresh.offer = Some(Offer {
+            from: from.clone(),
+            zone,
+            diffs,
+            why,
+        });
+        match base {
+            Some(serial) => {
+                // Nobody else is asked meanwhile.
+                entry.refresh.asking = Some((from, rest));
+                let apex = apex.clone();
+                self.out.push(Output::Recall { apex, serial });
+            }
+            None => self.set_aside(apex, None, now),
+        }
+    }
+
+    /// The store has looked for the last version in common.
+    pub(in crate::core) fn recalled(&mut self, apex: &Name, base: Option<Zone>, now: Now) {
+        self.set_aside(apex, base, now);
+        self.schedule(apex);
+    }
+
+    fn set_aside(&mut self, apex: &Name, base: Option<Zone>, now: Now) {
+        let directory = self
+            .mesh
+            .as_ref()
+            .map(|mesh| mesh.settings.directory.clone());
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let Some(offer) = entry.refresh.offer.take() else {
+            return;
+        };
+        entry.refresh.asking = None;
+        let Some(head) = entry.head.clone() else {
+            return;
+        };
+        if entry.commits > 0 || !offer.zone.serial().is_after(head.serial()) {
+            // Something was decided meanwhile: once more, when that is durable.
+            entry.refresh.again = Some(Some(offer.from));
+            return;
+        }
+        let kept = Yielded {
+            why: offer.why,
+            at: now.wall,
+            ..Yielded::between(
+                base.as_ref(),
+                &head,
+                &offer.zone,
+                directory.as_ref() == Some(apex),
+            )
+        };
+        entry.refresh.last_source = Some(offer.from.clone());
+        let mut also = Vec::new();
+        if !kept.changes.is_empty() {
+            let id = kept.id();
+            also.extend(
+                kept.encode()
+                    .map(|value| (yielded::YIELDED.to_owned(), id.clone(), value)),
+            );
+            self.happened(Happening::SetAside {
+                apex: apex.clone(),
+                id,
+                changes: kept.changes.len(),
+            });
+        }
+        let version = NewVersion {
+            from: Some(offer.from),
+            ..NewVersion::made(offer.zone, offer.diffs)
+        };
+        self.commit(vec![version], also, None);
+    }
+}
+
+/// Whether a version goes before another: by its writer, then by serial.
+pub(super) fn is_fresher(mesh: Option<&Mesh>, one: &Zone, other: &Zone) -> bool {
+    let epoch = |zone| mesh.and_then(|mesh| mesh.epoch_of(zone));
+    let rank = match (epoch(one), epoch(other)) {
+        (Some(Ok(one)), Some(Ok(other))) => one.rank(&other),
+        _ => Ordering::Equal,
+    };
+    rank.is_gt() || (rank.is_eq() && one.serial().is_after(other.serial()))
+}
+
+/// # Looking before going above
+impl Core {
+    /// A peer shows this site, the writer, a serial that it has not published: it looks what the sites have that may have
+    /// another writer's version, before it goes above. Returns whether there is anyone to ask.
+    pub(in crate::core) fn look(&mut self, apex: &Name, from: &PeerId) -> bool {
+        let Some(mesh) = &self.mesh else { return false };
+        if !mesh.governs(apex) {
+            return false;
+        }
+        let holders: SharedPeers = mesh.holders().into_iter().collect();
+        let holders = PeerList::new(None, holders);
+        if holders.is_empty() {
+            return false;
+        }
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return false;
+        };
+        if entry.refresh.asking.is_none() && entry.commits == 0 {
+            let mut round = Round::new(holders, false, 0);
+            match round.begin_with(from) {
+                true => self.ask(apex, from.clone(), round),
+                false => {
+                    if self.ask_next(apex, round).is_none() {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether a peer that has shown a greater serial of directory or catalog says that it has nothing newer, as one does
+    /// that is itself a primary in doubt. Two writers would wait for each other: it is asked for all that it has, once.
+    pub(super) fn is_held_back(&mut self, apex: &Name, from: &PeerId) -> bool {
+        let governed = self.mesh.as_ref().is_some_and(|mesh| mesh.governs(apex));
+        let Some(entry) = self.zones.get_mut(apex).filter(|_| governed) else {
+            return false;
+        };
+        let ours = entry.head.as_ref().map(Zone::serial);
+        let shown = entry.shown.get(from).copied();
+        let ahead = shown
+            .zip(ours)
+            .is_some_and(|(shown, ours)| shown.is_after(ours));
+        ahead && !std::mem::replace(&mut entry.refresh.whole, true)
+    }
+
+    /// What the writer found at one of them.
+    pub(super) fn looked(
+        &mut self,
+        apex: &Name,
+        from: PeerId,
+        rest: Round,
+        result: Result<Got, Failure>,
+        now: Now,
+    ) {
+        if let Ok(got) = result
+            && self.follow_writer(apex, &from, got, now).is_none()
+        {
+            return;
+        }
+        if self.ask_next(apex, rest).is_none() {
+            self.go_above(apex, &from);
+        }
+    }
+
+    /// Looks at what a peer gave to this site, a zone's primary, by its writer: yields to a later one, and goes above what is
+    /// of an earlier one. Gives back what is neither.
+    pub(super) fn follow_writer(
+        &mut self,
+        apex: &Name,
+        from: &PeerId,
+        got: Got,
+        now: Now,
+    ) -> Option<Got> {
+        let zone = match &got {
+            Got::Full(zone) | Got::Diffs(zone, _) if zone.apex() == apex => zone.clone(),
+            _ => return Some(got),
+        };
+        let standing = self.standing(&zone);
+        let theirs = match &standing {
+            Standing::Alike => return Some(got),
+            Standing::Earlier(why) => {
+                self.met_other_writer(apex, from, why);
+                let entry = self.zones.get_mut(apex)?;
+                entry.shown.insert(from.clone(), zone.serial());
+                if let Some(doubt) = &mut entry.doubt {
+                    // It is no history that this site has forgotten.
+                    doubt.disregard(zone.serial());
+                }
+                self.go_above(apex, from);
+                return None;
+            }
+            Standing::Later { theirs, .. } => theirs.writer.clone(),
+        };
+        // From here on nothing is accepted that would only have to be set aside.
+        if let Some(mesh) = &mut self.mesh {
+            let me = &mesh.settings.me.name;
+            // What was handed over to this site itself is no other's.
+            mesh.outranked = theirs.filter(|writer| writer != me);
+        }
+        let entry = self.zones.get_mut(apex)?;
+        entry.shown.insert(from.clone(), zone.serial());
+        let ours = entry.head.as_ref().map(Zone::serial);
+        if ours.is_some_and(|ours| !zone.serial().is_after(ours)) {
+            // It goes above ours when it sees it.
+            self.tell_again(apex, from.clone(), now);
+            return None;
+        }
+        let diffs = match got {
+            Got::Diffs(_, diffs) => diffs,
+            _ => Vec::new(),
+        };
+        let version = NewVersion {
+            from: Some(from.clone()),
+            ..NewVersion::made(zone, diffs)
+        };
+        self.take(apex, from.clone(), Round::over(), version, &standing, now);
+        None
+    }
+
+    /// Goes a step above what others have shown.
+    fn go_above(&mut self, apex: &Name, peer: &PeerId) {
+        let Some(entry) = self.zones.get(apex) else {
+            return;
+        };
+        let (Some(head), Some(floor)) = (&entry.head, entry.floor()) else {
+            return;
+        };
+        let ours = head.serial();
+        if !entry.knows_newer() {
+            return;
+        }
+        match with_serial(head, floor.add(STEP)) {
+            Ok(zone) => {
+                let diffs = vec![head.diff(&zone)];
+                self.happened(Happening::PeerAhead {
+                    apex: apex.clone(),
+                    peer: peer.clone(),
+                    theirs: floor,
+                    ours,
+                });
+                self.out.push(Output::HighWater {
+                    apex: apex.clone(),
+                    serial: floor,
+                });
+                self.commit(vec![NewVersion::made(zone, diffs)], Vec::new(), None);
+            }
+            Err(error) => self.happened(Happening::Blocked(format!("{apex}: {error}"))),
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! Who writes directory and catalog, when the writer is lost, hands over, comes back, or is one of two.
+
+use std::time::Duration;
+
+use zonemesh_mesh::core::*;
+use zonemesh_simulation::*;
+use zonemesh_update::request::claim_zone;
+use zonemesh_update::{Everything, Update, apply};
+use zonemesh_zone::Serial;
+use zonemesh_zone::directory::{Departure, Directory, Role, SiteName, set_role};
+
+fn site(text: &str) -> SiteName {
+    SiteName::new(text).unwrap()
+}
+
+/// A mesh in which some sites can be promoted.
+fn mesh_with(seed: u64, sites: usize, secondaries: &[&str]) -> World {
+    let mut world = World::mesh(seed, sites);
+    world
+        .edit_directory(|editor, _| {
+            for name in secondaries {
+                assert!(set_role(editor, &site(name), Role::CatalogSecondary).unwrap());
+            }
+        })
+        .unwrap();
+    world
+        .add_zone("site-c", zone("shop.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    world
+}
+
+fn promote(world: &mut World, at: &str, to: &str, force: bool) -> Result<Serial, String> {
+    let to = site(to);
+    let request = world.request(at, |request| Input::Promote { request, to, force });
+    world.done(at, request)
+}
+
+fn cut_in_two(world: &mut World, one: &[&str], other: &[&str]) {
+    for a in one {
+        for b in other {
+            world.cut_both(a, b);
+        }
+    }
+}
+
+fn writers(world: &World) -> Vec<String> {
+    let writes = |host: &Host| host.core.as_ref().is_some_and(Core::is_catalog_primary);
+    let hosts = world.hosts.iter().filter(|(_, host)| writes(host));
+    hosts.map(|(name, _)| name.clone()).collect()
+}
+
+/// What a site has set aside of a zone.
+fn set_aside(world: &World, host: &str, apex: &str) -> Vec<Yielded> {
+    let table = world.hosts[host].disk.table.iter();
+    table
+        .filter(|((table, _), _)| table == YIELDED)
+        .map(|(_, value)| Yielded::decode(value).unwrap())
+        .filter(|kept| kept.zone == name(apex))
+        .collect()
+}
+
+/// Changes the directory at a site that takes itself for the writer.
+fn write(world: &mut World, at: &str, update: &Update) {
+    let head = world.core(at).head(&directory()).unwrap().clone();
+    let edited = apply(&head, update, &Everything).unwrap().zone;
+    let request = world.request(at, |request| Input::Directory {
+        request,
+        edited,
+        also: Vec::new(),
+    });
+    world.done(at, request).unwrap();
+}
+
+/// Makes at the writer what was set aside elsewhere.
+fn replay(world: &mut World, kept: &Yielded) {
+    let writer = world.catalog_primary();
+    let head = world.core(&writer).head(&kept.zone).unwrap().clone();
+    assert!(
+        !kept.fates(&head).unwrap().contains(&Fate::Conflicts),
+        "{kept:?}"
+    );
+    let update = kept.replay(&head, false).unwrap().unwrap();
+    write(world, &writer, &update);
+}
+
+/// Whether all sites of the list agree on the writer and serve the same directory and catalog.
+fn agree(world: &World, hosts: &[&str], writer: &str) -> bool {
+    hosts.iter().all(|host| {
+        let core = world.hosts[*host].core.as_ref().unwrap();
+        let primary = core
+            .catalog_primary()
+            .is_some_and(|site| site.name.as_str() == writer);
+        primary
+            && [directory(), catalog()].iter().all(|apex| {
+                let of = |host: &str| {
+                    world.hosts[host]
+                        .served
+                        .get(apex)
+                        .and_then(|(zone, _)| zone.clone())
+                };
+                match (of(host), of(hosts[0])) {
+                    (Some(one), Some(other)) => one.same_contents(&other),
+                    _ => false,
+                }
+            })
+    })
+}
+
+#[test]
+fn a_lost_writer_is_replaced_by_command_and_follows_when_it_comes_back() {
+    // F-61.
+    let mut world = mesh_with(701, 4, &["site-b"]);
+    world.kill("site-a");
+    world.run_for(30);
+    // What belongs to the mesh can be done again within moments, and zones were served throughout.
+    promote(&mut world, "site-b", "site-b", false).unwrap();
+    world.run_until(1, "all follow the new writer", |world| {
+        agree(world, &["site-b", "site-c", "site-d"], "site-b")
+    });
+    assert!(world.saw("site-c", |what| matches!(
+        what,
+        Happening::WriterChanged { epoch: 2, .. }
+    )));
+    world
+        .add_zone("site-d", zone("new.example", 1, &[]))
+        .unwrap();
+    world.run_for(5);
+    assert!(world.zone("site-c", "new.example").is_some());
+    world.start("site-a");
+    world.settle(60);
+    assert_eq!(writers(&world), ["site-b"]);
+    assert!(world.zone("site-a", "new.example").is_some());
+    for host in ["site-a", "site-b", "site-c", "site-d"] {
+        assert_eq!(set_aside(&world, host, "dns.internal"), [], "{host}");
+    }
+    // The one that was promoted and is lost for good: the old one takes over again, and removes it.
+    world.kill("site-b");
+    world.run_for(30);
+    promote(&mut world, "site-a", "site-a", false).unwrap();
+    remove_site(&mut world, "site-b", Departure::Remove);
+    world.settle(60);
+    assert_eq!(writers(&world), ["site-a"]);
+}
+
+#[test]
+fn both_sides_of_a_split_write_for_an_hour_and_nothing_is_lost_when_it_heals() {
+    // F-32.
+    let mut world = mesh_with(702, 5, &["site-b"]);
+    let (here, there) = (["site-a", "site-d"], ["site-b", "site-c", "site-e"]);
+    cut_in_two(&mut world, &here, &there);
+    world.run_for(60);
+    promote(&mut world, "site-b", "site-b", false).unwrap();
+    assert_eq!(writers(&world), ["site-a", "site-b"], "each side has one");
+    for hour in 0..12 {
+        world.run_for(300);
+        world
+            .add_zone("site-d", zone(&format!("here-{hour}.example"), 1, &[]))
+            .unwrap();
+        let there = name(&format!("there-{hour}.example"));
+        let claim = claim_zone(&directory(), &there, &site("site-e")).unwrap();
+        write(&mut world, "site-b", &claim);
+    }
+    world.net.cut.clear();
+    let healed = world.now;
+    world.run_until(60, "one of the two yields", |world| {
+        writers(world) == ["site-b"]
+            && agree(
+                world,
+                &["site-a", "site-b", "site-c", "site-d", "site-e"],
+                "site-b",
+            )
+    });
+    assert!(world.now - healed < Duration::from_secs(60));
+    // What the loser and those with it had written is kept at each of them, and made again once.
+    for host in here {
+        let kept = set_aside(&world, host, "dns.internal");
+        assert_eq!(kept.len(), 1, "{host}");
+        assert_eq!(kept[0].changes.len(), 12, "{host}: {kept:?}");
+        assert!(kept[0].common.is_some(), "{host}");
+    }
+    for host in there {
+        assert_eq!(set_aside(&world, host, "dns.internal"), [], "{host}");
+    }
+    let kept = set_aside(&world, "site-a", "dns.internal").remove(0);
+    replay(&mut world, &kept);
+    world.run_for(120);
+    for hour in 0..12 {
+        for host in ["site-a", "site-c"] {
+            assert!(
+                world.zone(host, &format!("here-{hour}.example")).is_some(),
+                "{host}, {hour}"
+            );
+        }
+    }
+    let head = world.core("site-b").head(&directory()).unwrap().clone();
+    let fates = set_aside(&world, "site-d", "dns.internal")[0]
+        .fates(&head)
+        .unwrap();
+    assert!(
+        fates.iter().all(|fate| *fate == Fate::There),
+        "the other one has nothing left to do"
+    );
+}
+
+#[test]
+fn two_that_were_promoted_apart_end_with_the_first_by_name_whatever_their_serials() {
+    // Of the first pair the one that is to yield has the greater serials, of the second the other.
+    for (seed, (first, second, with_first, with_second)) in [
+        ("site-b", "site-c", "site-d", "site-e"),
+        ("site-d", "site-e", "site-b", "site-c"),
+    ]
+    .into_iter()
+    .cycle()
+    .take(8)
+    .enumerate()
+    {
+        let mut world = mesh_with(710 + seed as u64, 5, &[first, second]);
+        world.kill("site-a");
+        cut_in_two(&mut world, &[first, with_first], &[second, with_second]);
+        world.run_for(30);
+        let (mut order, eager) = ([first, second], [first, second][seed / 2 % 2]);
+        if seed >= 4 {
+            order.reverse();
+        }
+        for host in order {
+            promote(&mut world, host, host, false).unwrap();
+            world.run_for(20);
+        }
+        for number in 0..3 {
+            let zone = format!("extra-{number}.example");
+            let site = site(with_first);
+            let claim = claim_zone(&directory(), &name(&zone), &site).unwrap();
+            write(&mut world, eager, &claim);
+        }
+        world.net.cut.clear();
+        world.run_until(60, "one of the two yields", |world| {
+            agree(world, &[first, second, with_first, with_second], first)
+        });
+        let lost = set_aside(&world, second, "dns.internal");
+        let changes: usize = lost.iter().map(|kept| kept.changes.len()).sum();
+        assert_eq!(changes, if eager == second { 3 } else { 0 }, "{lost:?}");
+        world.start("site-a");
+        world.run_until(60, "and the old one follows", |world| {
+            agree(
+                world,
+                &["site-a", "site-b", "site-c", "site-d", "site-e"],
+                first,
+            )
+        });
+    }
+}
+
+#[test]
+fn a_writer_hands_over_in_order_and_nothing_is_refused_in_between_for_long() {
+    let mut world = mesh_with(720, 4, &["site-b"]);
+    let why = promote(&mut world, "site-b", "site-b", false).unwrap_err();
+    assert!(
+        why.contains("site-a, the catalog primary, is not known to be away"),
+        "{why}"
+    );
+    let why = promote(&mut world, "site-a", "site-c", false).unwrap_err();
+    assert!(why.contains("site-c is a standard site"), "{why}");
+    let why = promote(&mut world, "site-c", "site-b", false).unwrap_err();
+    assert!(why.contains("ask site-b"), "{why}");
+    promote(&mut world, "site-a", "site-b", false).unwrap();
+    world.run_until(1, "all follow", |world| {
+        agree(world, &["site-a", "site-b", "site-c", "site-d"], "site-b")
+    });
+    world
+        .add_zone("site-a", zone("new.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    for host in ["site-a", "site-b", "site-c", "site-d"] {
+        assert_eq!(set_aside(&world, host, "dns.internal"), [], "{host}");
+        assert_eq!(
+            set_aside(&world, host, "catalog.dns.internal"),
+            [],
+            "{host}"
+        );
+    }
+    // Whoever is it already has nothing to do.
+    let before = world.serial("site-b", "dns.internal");
+    promote(&mut world, "site-b", "site-b", false).unwrap();
+    assert_eq!(world.serial("site-b", "dns.internal"), before);
+}
+
+#[test]
+fn a_promotion_that_no_disk_has_yet_is_none_after_a_power_cut() {
+    let mut world = mesh_with(730, 3, &["site-b"]);
+    world.kill("site-a");
+    world.run_for(30);
+    let to = site("site-b");
+    world.request("site-b", |request| Input::Promote {
+        request,
+        to,
+        force: false,
+    });
+    for host in ["site-b", "site-c"] {
+        world.kill(host);
+    }
+    for host in ["site-b", "site-c"] {
+        world.start(host);
+    }
+    world.run_for(60);
+    assert_eq!(
+        writers(&world),
+        Vec::<String>::new(),
+        "nobody promotes itself"
+    );
+    promote(&mut world, "site-b", "site-b", false).unwrap();
+    // Acknowledged, and so it holds.
+    for host in ["site-b", "site-c"] {
+        world.kill(host);
+    }
+    for host in ["site-a", "site-b", "site-c"] {
+        world.start(host);
+    }
+    world.settle(90);
+    assert_eq!(writers(&world), ["site-b"]);
+}
+
+#[test]
+fn a_catalog_secondary_that_sees_nobody_for_a_day_promotes_itself_never() {
+    let mut world = mesh_with(740, 3, &["site-b"]);
+    cut_in_two(&mut world, &["site-b"], &["site-a", "site-c"]);
+    world.run_for(86_400);
+    assert_eq!(writers(&world), ["site-a"]);
+    let seen = |what: &Happening| matches!(what, Happening::WriterChanged { .. });
+    assert!(!world.saw("site-b", seen));
+    world.net.cut.clear();
+    world.settle(90);
+    assert_eq!(writers(&world), ["site-a"]);
+}
+
+#[test]
+fn an_old_writer_that_was_removed_meanwhile_stays_out_when_it_comes_back() {
+    let mut world = mesh_with(750, 4, &["site-b"]);
+    world
+        .add_zone("site-a", zone("old.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    world.kill("site-a");
+    world.run_for(30);
+    promote(&mut world, "site-b", "site-b", false).unwrap();
+    remove_site(&mut world, "site-a", Departure::Adopt(site("site-d")));
+    world.run_for(30);
+    world.start("site-a");
+    world.run_for(300);
+    for host in ["site-b", "site-c", "site-d"] {
+        let core = world.core(host);
+        assert_eq!(
+            core.catalog_primary().unwrap().name,
+            site("site-b"),
+            "{host}"
+        );
+        assert!(
+            !core
+                .directory()
+                .unwrap()
+                .sites
+                .contains_key(&site("site-a")),
+            "{host}"
+        );
+    }
+    assert!(
+        world
+            .core("site-d")
+            .zone(&name("old.example"))
+            .unwrap()
+            .spec
+            .primary
+    );
+}
+
+#[test]
+fn a_site_that_joined_at_the_loser_is_told_and_comes_in_when_that_is_made_again() {
+    let mut world = mesh_with(760, 4, &["site-b"]);
+    cut_in_two(&mut world, &["site-a"], &["site-b", "site-c", "site-d"]);
+    world.run_for(30);
+    promote(&mut world, "site-b", "site-b", false).unwrap();
+    world.run_for(10);
+    world.add_host("site-new", Vec::new());
+    world.start("site-new");
+    for host in ["site-b", "site-c", "site-d"] {
+        world.cut_both("site-new", host);
+    }
+    let request = world.invite("site-new").unwrap();
+    world.done("site-a", request).unwrap();
+    world.run_until(30, "it is a member", |world| {
+        world.zone("site-new", "shop.example").is_some()
+    });
+    world.net.cut.clear();
+    world.run_until(60, "one of the two yields", |world| {
+        writers(world) == ["site-b"]
+    });
+    let kept = set_aside(&world, "site-a", "dns.internal").remove(0);
+    assert!(
+        kept.changes.iter().all(|change| change.before.is_empty()),
+        "{kept:?}"
+    );
+    world.run_for(400);
+    let member = |world: &World| {
+        let core = world.hosts["site-b"].core.as_ref().unwrap();
+        core.directory()
+            .unwrap()
+            .sites
+            .contains_key(&site("site-new"))
+    };
+    assert!(!member(&world), "never without a command");
+    let view = world.core("site-new").zone(&directory()).unwrap();
+    assert!(
+        view.errors.values().any(|why| why.contains("not a member")),
+        "{:?}",
+        view.errors
+    );
+    replay(&mut world, &kept);
+    world.settle(90);
+    assert!(member(&world));
+    let read = Directory::read(world.zone("site-new", "dns.internal").unwrap());
+    assert_eq!(read.catalog_primary().unwrap().name, site("site-b"));
+}
+
+#[test]
+fn what_an_old_primary_wrote_of_a_zone_that_another_has_adopted_is_set_aside() {
+    let mut world = mesh_with(770, 4, &[]);
+    cut_in_two(&mut world, &["site-c"], &["site-a", "site-b", "site-d"]);
+    // It does not know that it is being removed, and writes on.
+    world.changed("site-c", put("shop.example", "late", 7));
+    remove_site(&mut world, "site-c", Departure::Adopt(site("site-d")));
+    world.run_for(30);
+    world.changed("site-d", put("shop.example", "other", 8));
+    world.net.cut.clear();
+    world.run_for(120);
+    let new_key = {
+        let host = world.host("site-c");
+        let pins = vec![zonemesh_zone::directory::KeyPin([77; 32])];
+        host.site.pins = pins.clone();
+        if let Some(mesh) = &mut host.settings.mesh {
+            mesh.me.site.pins = pins;
+        }
+        host.site.clone()
+    };
+    world.restart("site-c");
+    world.join(new_key.name.as_str()).unwrap();
+    world.run_until(120, "all serve what the new primary has", |world| {
+        let of = |host: &str| world.zone(host, "shop.example").cloned();
+        let there = |host: &str| {
+            of(host).is_some_and(|zone| has(&zone, "other", 8) && !has(&zone, "late", 7))
+        };
+        there("site-a") && there("site-c") && there("site-d")
+    });
+    let kept = set_aside(&world, "site-c", "shop.example");
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    let late: Vec<_> = kept[0]
+        .changes
+        .iter()
+        .filter(|change| change.owner == name("late.shop.example"))
+        .collect();
+    assert_eq!(late.len(), 1, "{kept:?}");
+    let head = world
+        .core("site-d")
+        .head(&name("shop.example"))
+        .unwrap()
+        .clone();
+    let update = kept[0].replay(&head, false).unwrap().unwrap();
+    let edited = apply(&head, &update, &Everything).unwrap().zone;
+    assert!(has(&edited, "late", 7) && has(&edited, "other", 8));
+}
