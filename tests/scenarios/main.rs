@@ -4,6 +4,7 @@ mod brake;
 mod crashes;
 mod following;
 mod growing;
+mod hanging;
 mod intruders;
 mod leaving;
 mod network;

@@ -62,13 +62,8 @@ pub(super) const NOT_READY: Kind = critical(
 );
 pub(super) const STORE_FAILING: Kind = critical(
     "store-failing",
-    "the last change could not be stored, or the data directory cannot be written",
-    "answers go on from memory; make room on, or mend, the disk of the data directory",
-);
-pub(super) const DISK_STUCK: Kind = critical(
-    "disk-stuck",
-    "the disk has not answered a commit, or a write to the data directory, for 10 s; it is written to every 30 s at the least",
-    "answers go on from memory, changes are refused with SERVFAIL; look at the disk of the data directory: nothing need be restarted when it is back",
+    "the last change could not be stored, or the disk has not answered a commit or a write to the data directory for 10 s; it is written to every 30 s at the least",
+    "answers go on from memory, changes are refused with SERVFAIL; make room on, or mend, the disk of the data directory: nothing need be restarted then",
 );
 pub(super) const CORE_STUCK: Kind = critical(
     "core-stuck",
@@ -166,7 +161,6 @@ const ALL: &[&Kind] = &[
     &NOT_A_MEMBER,
     &NOT_READY,
     &STORE_FAILING,
-    &DISK_STUCK,
     &CORE_STUCK,
     &RECONCILE_LATE,
     &REMOVED_SITE_KNOCKING,

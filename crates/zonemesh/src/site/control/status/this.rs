@@ -55,9 +55,9 @@ impl Control {
         for stuck in self.live.progress.stuck() {
             checks.push(match stuck.what {
                 Part::Core => table::CORE_STUCK.of(me(), stuck.to_string()),
-                Part::Disk => table::DISK_STUCK.of(me(), stuck.to_string()),
+                Part::Disk => table::STORE_FAILING.of(None, stuck.to_string()),
                 Part::Store => {
-                    table::DISK_STUCK.of(me(), format!("{stuck}; {waiting} changes wait for it"))
+                    table::STORE_FAILING.of(None, format!("{stuck}; {waiting} changes wait for it"))
                 }
             });
         }
