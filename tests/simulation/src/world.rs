@@ -23,20 +23,25 @@ mod faults;
 mod host;
 mod look;
 mod made;
+mod model;
 mod network;
+mod platter;
 mod queue;
+mod real;
 mod requests;
 mod run;
 mod traffic;
 
-use self::disk::Job;
-pub use self::disk::{Backup, Disk, Key, Stored};
+pub use self::disk::{Backup, Disks, Key};
 pub use self::host::{Foreign, Host, Members};
 pub use self::made::*;
+pub use self::model::{Disk, Stored};
 pub use self::network::Net;
 use self::network::{Ask, Asked};
 use self::queue::{Event, Queue};
 pub use self::traffic::{Sent, Traffic};
+use self::real::Real;
+use self::run::Draws;
 
 /// The wall clock when the simulation starts.
 pub const EPOCH: i64 = 1_700_000_000;
@@ -57,6 +62,8 @@ pub struct World {
     pub quiet: bool,
     /// How long all cores together have taken, where somebody wants to know. Nothing in a history depends on it.
     pub busy: Option<Duration>,
+    /// What is under the machines that are added from now on.
+    pub disks: Disks,
     queue: Queue,
     /// Who hangs, and what waits for them meanwhile.
     hung: BTreeMap<String, Vec<Event>>,
@@ -72,7 +79,7 @@ pub struct World {
     next: RequestId,
     /// How many keys were made.
     keys: u32,
-    random: u64,
+    random: Draws,
 }
 
 /// # Building
@@ -90,6 +97,7 @@ impl World {
             log: Vec::new(),
             quiet: false,
             busy: None,
+            disks: Disks::default(),
             queue: Queue::default(),
             hung: BTreeMap::new(),
             open: BTreeSet::new(),
@@ -98,13 +106,19 @@ impl World {
             changes: 0,
             next: 1,
             keys: 0,
-            random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+            random: Draws::new(seed),
         }
     }
 
     /// A mesh of this many sites that joined one after the other, `site-a` first, with nothing but directory and catalog.
     pub fn mesh(seed: u64, sites: usize) -> Self {
+        Self::mesh_on(Disks::Store, seed, sites)
+    }
+
+    /// The same with other disks.
+    pub fn mesh_on(disks: Disks, seed: u64, sites: usize) -> Self {
         let mut world = Self::new(seed);
+        world.disks = disks;
         for number in 0..sites {
             let host = host_name(number);
             world.add_host(&host, Vec::new());
@@ -169,8 +183,9 @@ impl World {
 
     /// A machine with any settings, that is not started yet.
     pub fn put_host(&mut self, host: &str, site: Site, settings: Settings) {
-        self.hosts
-            .insert(host.to_owned(), Host::new(site, settings));
+        let mut made = Host::new(site, settings);
+        made.real = (self.disks == Disks::Store).then(Real::default);
+        self.hosts.insert(host.to_owned(), made);
     }
 }
 
@@ -194,13 +209,20 @@ impl World {
         }
     }
 
-    /// Starts a site with what is on its disk.
-    pub fn start(&mut self, host: &str) {
+    /// Starts a site with what is on its disk; false when it refuses to start with that.
+    pub fn start(&mut self, host: &str) -> bool {
+        assert!(self.host(host).core.is_none(), "{host} runs already");
+        self.host(host).off = false;
+        let held = match self.read_disk(host) {
+            Ok(held) => held,
+            Err(why) => {
+                self.note(host, &format!("does not start: {why}"));
+                self.power_may_go(host);
+                return false;
+            }
+        };
         let (seed, now) = (self.random(), self.clock_of(host));
         let state = self.host(host);
-        assert!(state.core.is_none(), "{host} runs already");
-        state.off = false;
-        let held = state.disk.held();
         let settings = Settings {
             marks: state.disk.marks(),
             ..state.settings.clone()
@@ -212,6 +234,7 @@ impl World {
         self.perform(host, outputs);
         self.look_whether_ready(host);
         self.arm(host);
+        true
     }
 
     /// Changes the configuration of a site that runs.

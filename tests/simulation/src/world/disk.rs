@@ -1,45 +1,27 @@
-//! What a site has on disk, by the rules of the store: one job after the other, each whole or not at all.
+//! What happens to disks, and what sites have done on them: one job after the other, each whole or not at all.
 
+use zonemesh_keep::{Done, Job};
+
+use super::model::Disk;
+use super::platter::Platter;
 use super::*;
 
-/// What survives a crash.
-#[derive(Clone, Default)]
-pub struct Disk {
-    /// Zones, whole.
-    pub zones: BTreeMap<Name, Stored>,
-    /// High-water marks, which outlive their zones.
-    pub high: BTreeMap<Name, Serial>,
-    /// Old versions of directory and catalog.
-    past: BTreeMap<(Name, u32), Zone>,
-    /// Small values, by table and key.
-    pub table: BTreeMap<(String, String), Vec<u8>>,
-    /// The versions that doubts are about, of which a store has the history.
-    bases: BTreeMap<Name, Zone>,
-}
-
-/// A zone on disk.
-#[derive(Clone)]
-pub struct Stored {
-    /// Its contents.
-    pub zone: Zone,
-    expires_at: Option<i64>,
-    last_refresh: Option<i64>,
-}
-
-/// What a disk is asked to do.
-#[derive(Clone)]
-pub(super) enum Job {
-    Commit(CommitId, Vec<NewVersion>, Vec<(String, String, Vec<u8>)>),
-    Keep(Name, Option<i64>, Option<i64>),
-    High(Name, Serial),
-    Remove(Name),
-    Recall(Name, Serial),
+/// What is under the sites of a world.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Disks {
+    /// The product's own store, on a disk that tears and loses what was not flushed.
+    #[default]
+    Store,
+    /// A model of the store, for meshes that are too large for real ones.
+    Model,
 }
 
 /// A copy of a disk, and of the key on it.
 #[derive(Clone)]
 pub struct Backup {
     disk: Disk,
+    platter: Option<Platter>,
+    corrupt: bool,
     pins: Vec<KeyPin>,
     /// When it was made.
     pub at: Duration,
@@ -58,13 +40,21 @@ pub enum Key {
 impl World {
     /// Leaves no space on a site's disk: nothing new can be made durable, what is there can be read.
     pub fn fill_disk(&mut self, host: &str) {
-        self.host(host).full = true;
+        let state = self.host(host);
+        state.full = true;
+        if let Some(real) = &state.real {
+            real.platter.set_full(true);
+        }
         self.note(host, "has a full disk");
     }
 
     /// Frees space on a site's disk.
     pub fn free_disk(&mut self, host: &str) {
-        self.host(host).full = false;
+        let state = self.host(host);
+        state.full = false;
+        if let Some(real) = &state.real {
+            real.platter.set_full(false);
+        }
         self.note(host, "has space on its disk again");
     }
 
@@ -83,6 +73,20 @@ impl World {
         }
     }
 
+    /// Lets a site's disk work again: there is space, it does not hang, no commit fails, and the power stays.
+    pub fn heal_disk(&mut self, host: &str) {
+        self.host(host).failing_commits = 0;
+        if let Some(real) = &self.host(host).real {
+            real.platter.fail_after(None);
+        }
+        if self.host(host).full {
+            self.free_disk(host);
+        }
+        if self.host(host).stuck.is_some() {
+            self.resume_disk(host);
+        }
+    }
+
     /// Empties a site's disk, which stops it if it runs.
     pub fn empty_disk(&mut self, host: &str, key: Key) {
         if self.host(host).core.is_some() {
@@ -94,6 +98,10 @@ impl World {
         }
         let state = self.host(host);
         state.disk = Disk::default();
+        state.corrupt = false;
+        if let Some(real) = &state.real {
+            real.platter.empty();
+        }
         state.published.clear();
         self.note(host, &format!("has an empty disk, and its key is {key:?}"));
     }
@@ -103,6 +111,8 @@ impl World {
         let state = &self.hosts[host];
         Backup {
             disk: state.disk.clone(),
+            platter: state.real.as_ref().map(|real| real.platter.copy()),
+            corrupt: state.corrupt,
             pins: state.site.pins.clone(),
             at: self.now,
         }
@@ -115,6 +125,10 @@ impl World {
         }
         let state = self.host(host);
         state.disk = backup.disk.clone();
+        state.corrupt = backup.corrupt;
+        if let (Some(real), Some(copy)) = (&state.real, &backup.platter) {
+            real.platter.restore(copy);
+        }
         state.show(backup.pins.clone());
         state.published.clear();
         let age = self.now - backup.at;
@@ -147,168 +161,148 @@ impl World {
         if let Some(waiting) = &mut state.stuck {
             return waiting.push(job);
         }
-        match job {
-            Job::Commit(commit, versions, also) => {
-                let failing = state.failing_commits > 0;
-                state.failing_commits = state.failing_commits.saturating_sub(1);
-                let result = match failing || state.full {
-                    true => Err("no space left on device".to_owned()),
-                    false => state.disk.commit(versions, also),
-                };
-                if let Err(why) = &result {
-                    self.note(host, &format!("commit {commit}: {why}"));
-                }
-                self.input(host, Input::Committed { commit, result });
-            }
+        let failing = matches!(job, Job::Commit(..)) && state.failing_commits > 0;
+        if failing {
+            state.failing_commits -= 1;
+        }
+        let done = match &state.real {
+            Some(_) => self.run_on_store(host, job, failing),
+            None => Some(self.run_on_model(host, job, failing)),
+        };
+        let Some(Done { input, error, .. }) = done else {
+            return;
+        };
+        if let Some(why) = error {
+            self.note(host, &format!("could not make durable: {why}"));
+        }
+        if let Some(input) = input {
+            self.input(host, input);
+        }
+    }
+
+    fn run_on_model(&mut self, host: &str, job: Job, failing: bool) -> Done {
+        let state = self.host(host);
+        let commit = match &job {
+            Job::Commit(commit, ..) => Some(*commit),
             Job::Recall(apex, serial) => {
-                let zone = state.disk.past.get(&(apex.clone(), serial.into_int()));
-                let zone = zone.cloned();
-                self.input(host, Input::Recalled { apex, zone });
+                let (apex, zone) = (apex.clone(), state.disk.recall(apex, *serial));
+                return Done {
+                    input: Some(Input::Recalled { apex, zone }),
+                    error: None,
+                    disk: zonemesh_keep::Disk::Unknown,
+                };
             }
             // What cannot be noted is lost, as in the product.
-            _ if state.full => {}
-            Job::Keep(apex, expires_at, last_refresh) => {
-                if let Some(stored) = state.disk.zones.get_mut(&apex) {
-                    (stored.expires_at, stored.last_refresh) = (expires_at, last_refresh);
-                }
-            }
-            Job::High(apex, serial) => state.disk.see(&apex, serial),
-            Job::Remove(apex) => {
-                state.disk.zones.remove(&apex);
-            }
+            _ => None,
+        };
+        let result = match failing || state.full {
+            true => Err("No space left on device (os error 28)".to_owned()),
+            false => state.disk.run(job),
+        };
+        Done {
+            error: result.as_ref().err().cloned(),
+            input: commit.map(|commit| Input::Committed { commit, result }),
+            disk: zonemesh_keep::Disk::Unknown,
+        }
+    }
+
+    /// Does a job on the real store; nothing comes of it when the power goes meanwhile.
+    fn run_on_store(&mut self, host: &str, job: Job, failing: bool) -> Option<Done> {
+        let wall = self.clock_of(host).wall;
+        let state = self.host(host);
+        let real = state.real.as_ref()?;
+        real.platter.set_full(state.full || failing);
+        let done = real.run(job.clone(), wall)?;
+        real.platter.set_full(state.full);
+        if self.power_may_go(host) {
+            return None;
+        }
+        let state = self.host(host);
+        if done.error.is_none()
+            && let Err(why) = state.disk.run(job)
+        {
+            panic!(
+                "{host}: the store took what its model refuses: {why}\n{}",
+                self.tail()
+            );
+        }
+        Some(done)
+    }
+
+    /// Lets the power of a site go in the middle of what its disk does, after so many more writes and flushes. Only where the
+    /// store is real; elsewhere at once.
+    pub fn power_cut_on_disk(&mut self, host: &str, operations: u64) {
+        match &self.host(host).real {
+            Some(real) => real.platter.fail_after(Some(operations.max(1))),
+            None => self.power_cut(&[host]),
+        }
+    }
+
+    /// Whether the power has gone in the middle of what the disk did.
+    pub(super) fn power_may_go(&mut self, host: &str) -> bool {
+        let real = self.host(host).real.as_ref();
+        let failed = real.is_some_and(|real| real.platter.has_failed());
+        if failed {
+            self.power_cut(&[host]);
+        }
+        failed
+    }
+
+    /// Turns over a bit of what is on a site's disk, somewhere. Only where the store is real. The site notices when it reads
+    /// it, at its next start for example; see [`World::start`].
+    pub fn corrupt_disk(&mut self, host: &str) {
+        let mut draws = self.fork();
+        let state = self.host(host);
+        if let Some(real) = &state.real {
+            real.platter.flip_bit(|bound| draws.below(bound));
+            state.corrupt = true;
+            self.note(host, "has a bit turned over on its disk");
+        }
+    }
+
+    /// The power goes: what was not flushed may be there or not.
+    pub(super) fn lose_power(&mut self, host: &str) {
+        let mut draws = self.fork();
+        if let Some(real) = &self.host(host).real {
+            real.platter.lose_power(|bound| draws.below(bound));
         }
     }
 }
 
-impl Disk {
-    /// What a site reads when it starts.
-    pub(super) fn held(&self) -> Vec<Held> {
-        let hosted = |apex| {
-            let key = (HOSTED.to_owned(), hosted_key(apex));
-            self.table.get(&key).is_some_and(|value| !value.is_empty())
+/// # Starting
+impl World {
+    /// What a site finds on its disk when it starts, and what it does not; or why it cannot start with it.
+    pub(super) fn read_disk(&mut self, host: &str) -> Result<Vec<Held>, String> {
+        let state = self.host(host);
+        let Some(real) = &mut state.real else {
+            return Ok(state.disk.held());
         };
-        let doubt = |apex: &Name| {
-            let key = (DOUBTS.to_owned(), doubts_key(apex));
-            let mut doubt = HeldDoubt::parse(self.table.get(&key)?)?;
-            let base = self.bases.get(apex);
-            doubt.base = base
-                .filter(|base| base.serial() == doubt.base_serial())
-                .cloned();
-            Some(doubt)
+        let corrupt = state.corrupt;
+        // What a start writes has room in the file that is there.
+        real.platter.set_full(false);
+        let opened = real.open(host);
+        real.platter.set_full(state.full);
+        let (held, damaged) = match opened {
+            Ok(opened) => opened,
+            Err(why) if corrupt || real.platter.is_failing() => return Err(why),
+            Err(why) => panic!("{host}: a sound disk is refused: {why}\n{}", self.tail()),
         };
-        let held = self.zones.iter().map(|(apex, stored)| Held {
-            doubt: doubt(apex),
-            zone: stored.zone.clone(),
-            high_water: self.high[apex],
-            expires_at: stored.expires_at,
-            last_refresh: stored.last_refresh,
-            hosted: hosted(apex),
-        });
-        held.collect()
-    }
-
-    /// The highest serials of zones that are not held whole any longer.
-    pub(super) fn marks(&self) -> BTreeMap<Name, Serial> {
-        let lost = self.high.iter();
-        let lost = lost.filter(|(apex, _)| !self.zones.contains_key(*apex));
-        lost.map(|(apex, serial)| (apex.clone(), *serial)).collect()
-    }
-
-    /// A disk on which this is held.
-    pub fn of(held: Vec<Held>) -> Self {
-        let mut disk = Self::default();
-        for held in held {
-            let apex = held.zone.apex().clone();
-            let stored = Stored {
-                zone: held.zone,
-                expires_at: held.expires_at,
-                last_refresh: held.last_refresh,
-            };
-            disk.high.insert(apex.clone(), held.high_water);
-            disk.zones.insert(apex, stored);
+        // A disk without a fault of its own has all that the store ever said it had.
+        let has = |apex: &Name, serial| {
+            let has = |held: &&Held| held.zone.apex() == apex && held.zone.serial() == serial;
+            held.iter().any(|held| has(&held))
+        };
+        let had = state.disk.zones.iter();
+        let mut had = had.map(|(apex, stored)| (apex, stored.zone.serial()));
+        let lost = had.find(|(apex, serial)| !has(apex, *serial));
+        let lost = lost.map(|(apex, serial)| format!("{apex} {serial}"));
+        if let (Some(lost), false) = (lost, corrupt) {
+            panic!("{host}: what was durable is lost: {lost}\n{}", self.tail());
         }
-        disk
-    }
-
-    pub(super) fn see(&mut self, apex: &Name, serial: Serial) {
-        let high = self.high.entry(apex.clone()).or_insert(serial);
-        *high = high.later_of(serial);
-    }
-
-    /// All or nothing, by the rules of the store.
-    pub(super) fn commit(
-        &mut self,
-        versions: Vec<NewVersion>,
-        also: Vec<(String, String, Vec<u8>)>,
-    ) -> Result<(), String> {
-        let mut next = self.clone();
-        for NewVersion {
-            zone,
-            diffs,
-            from,
-            base,
-            forced,
-        } in versions
-        {
-            let (apex, serial) = (zone.apex().clone(), zone.serial());
-            let old = next.zones.get(&apex);
-            match (&from, old, next.high.get(&apex)) {
-                (_, _, _) if forced => {}
-                (None, _, Some(high)) if !serial.is_after(*high) => {
-                    return Err(format!("{apex}: {serial} is not above {high}"));
-                }
-                (Some(from), Some(old), _) if !serial.is_after(old.zone.serial()) => {
-                    return Err(format!(
-                        "{apex}: {serial} of {from} is not above {}",
-                        old.zone.serial()
-                    ));
-                }
-                _ => {}
-            }
-            if !diffs.is_empty() {
-                let old = old.ok_or_else(|| format!("{apex}: differences to nothing"))?;
-                let mut made = old.zone.clone();
-                for diff in &diffs {
-                    made = made
-                        .apply(diff)
-                        .map_err(|error| format!("{apex}: {error}"))?;
-                }
-                assert!(
-                    made.same_contents(&zone),
-                    "{apex}: the differences do not lead to the version"
-                );
-                assert!(
-                    diffs.len() == 1 || base.is_some(),
-                    "{apex}: steps without a base"
-                );
-            }
-            let noted = also
-                .iter()
-                .find(|(table, key, _)| table == DOUBTS && *key == doubts_key(&apex));
-            if let Some(doubt) = noted.and_then(|(.., value)| HeldDoubt::parse(value)) {
-                let known = |zone: &&Zone| zone.serial() == doubt.base_serial();
-                let old = old.map(|old| &old.zone);
-                if let Some(base) = old.into_iter().chain([&zone]).find(known) {
-                    next.bases.insert(apex.clone(), base.clone());
-                }
-            }
-            let stored = Stored {
-                zone,
-                expires_at: old.and_then(|old| old.expires_at),
-                last_refresh: old.and_then(|old| old.last_refresh),
-            };
-            if [directory(), catalog()].contains(&apex) {
-                let past = stored.zone.clone();
-                next.past.insert((apex.clone(), serial.into_int()), past);
-            }
-            next.zones.insert(apex.clone(), stored);
-            next.see(&apex, serial);
+        state.disk.replace_zones(&held);
+        for what in damaged {
+            self.note(host, &what);
         }
-        next.table.extend(
-            also.into_iter()
-                .map(|(table, key, value)| ((table, key), value)),
-        );
-        *self = next;
-        Ok(())
+        Ok(held)
     }
 }

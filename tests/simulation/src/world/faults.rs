@@ -29,6 +29,7 @@ impl World {
     /// Cuts the power of machines: nothing answers at their addresses until they are started again.
     pub fn power_cut(&mut self, hosts: &[&str]) {
         for host in hosts {
+            self.lose_power(host);
             self.stop(host, "loses its power");
             self.hung.remove(*host);
             self.host(host).off = true;
@@ -115,6 +116,36 @@ impl World {
         if self.open.remove(&asked.number) {
             self.give_up(asked);
         }
+    }
+}
+
+/// # The end
+impl World {
+    /// Ends all faults but those that only a person can: links and disks work, nobody hangs or is slow, clocks are right.
+    /// Sites that are down stay so.
+    pub fn end_faults(&mut self) {
+        self.net = Net {
+            slowest: 20,
+            ..Net::default()
+        };
+        let names: Vec<String> = self
+            .hosts
+            .keys()
+            .chain(self.foreign.keys())
+            .cloned()
+            .collect();
+        for name in names {
+            self.resume(&name);
+            if self.hosts.contains_key(&name) {
+                self.heal_disk(&name);
+                self.slow(&name, 1);
+                self.host(&name).slow_disk = 3;
+                if self.host(&name).skew != 0 {
+                    self.set_clock_skew(&name, 0);
+                }
+            }
+        }
+        self.queue.drop_links();
     }
 }
 

@@ -1,5 +1,7 @@
 //! A machine: the core of a site, what it keeps, and what it was seen to do.
 
+use zonemesh_keep::Job;
+
 use super::*;
 
 /// One machine.
@@ -10,8 +12,11 @@ pub struct Host {
     pub settings: Settings,
     /// Where it is and which key it shows, whatever the directory says.
     pub site: Site,
-    /// What survives a crash.
+    /// What survives a crash: all that it has made durable. Where the store is real this only says what that has.
     pub disk: Disk,
+    pub(super) real: Option<Real>,
+    /// Whether the disk has lost or changed something by itself.
+    pub(super) corrupt: bool,
     /// How many of the next commits fail.
     pub failing_commits: u32,
     /// How long the disk takes at most, in milliseconds.
@@ -83,6 +88,8 @@ impl Host {
             settings,
             site,
             disk: Disk::default(),
+            real: None,
+            corrupt: false,
             failing_commits: 0,
             slow_disk: 3,
             full: false,
@@ -121,6 +128,9 @@ impl Host {
     pub(super) fn stop(&mut self) {
         self.core = None;
         self.lacked = None;
+        if let Some(real) = &mut self.real {
+            real.close();
+        }
         self.epoch += 1;
         self.served.clear();
         self.journal.clear();
@@ -139,28 +149,30 @@ impl Host {
                 serial: zone.serial(),
             };
         }
-        let journal = self
-            .journal
-            .get(zone.apex())
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let start = journal.iter().position(|diff| {
-            diff.serials()
-                .is_some_and(|(from, _)| from == have.serial())
-        });
-        let Some(start) = start else {
+        let Some(diffs) = self.diffs_since(zone.apex(), have.serial()) else {
             return Got::Full(zone.clone());
         };
         let mut made = have;
-        for diff in &journal[start..] {
+        for diff in &diffs {
             match made.apply(diff) {
                 Ok(next) => made = next,
                 Err(_) => return Got::Full(zone.clone()),
             }
         }
         match made.same_contents(zone) && made.serial() == zone.serial() {
-            true => Got::Diffs(made, journal[start..].to_vec()),
+            true => Got::Diffs(made, diffs),
             false => Got::Full(zone.clone()),
+        }
+    }
+
+    /// The differences since a serial, from memory or from the store.
+    fn diffs_since(&self, apex: &Name, from: Serial) -> Option<Vec<Diff>> {
+        let journal = self.journal.get(apex).map(Vec::as_slice);
+        let journal = journal.unwrap_or_default();
+        let starts = |diff: &Diff| diff.serials().is_some_and(|(start, _)| start == from);
+        match journal.iter().position(starts) {
+            Some(start) => Some(journal[start..].to_vec()),
+            None => self.real.as_ref()?.diffs_since(apex, from),
         }
     }
 }

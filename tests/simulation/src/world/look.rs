@@ -14,6 +14,11 @@ impl World {
         self.hosts[host].served.get(&name(apex))?.0.as_ref()
     }
 
+    /// The highest serial of a zone that a site has published or seen, as its store has it.
+    pub fn high_water(&self, host: &str, apex: &Name) -> Option<Serial> {
+        self.hosts[host].disk.high.get(apex).copied()
+    }
+
     /// Whether the user of a site was told something like that.
     pub fn saw(&self, host: &str, what: impl Fn(&Happening) -> bool) -> bool {
         self.hosts[host]

@@ -1,5 +1,7 @@
 //! What will happen, in the order in which it does: messages that arrive, disks that are done, cores that want to be woken.
 
+use zonemesh_keep::Job;
+
 use super::*;
 
 /// Something that happens at a moment.
@@ -45,5 +47,11 @@ impl Queue {
         let first = self.events.first_entry()?;
         let when = first.key().0;
         (when <= until).then(|| (when, first.remove()))
+    }
+
+    /// Drops what was to happen to links.
+    pub(super) fn drop_links(&mut self) {
+        let is_link = |event: &Event| matches!(event, Event::Link { .. });
+        self.events.retain(|_, event| !is_link(event));
     }
 }

@@ -39,7 +39,7 @@ impl World {
     /// Makes `host` the primary of a zone and lists it, as the command does.
     pub fn add_zone(&mut self, host: &str, zone: Zone) -> Result<Serial, String> {
         let apex = zone.apex().clone();
-        let high_water = self.host(host).disk.high.get(&apex).copied();
+        let high_water = self.high_water(host, &apex);
         let request = self.request(host, |request| Input::Host {
             request,
             zone,

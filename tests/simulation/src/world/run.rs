@@ -1,19 +1,43 @@
 //! The loop: whatever is due next happens, and what the cores want done is done.
 
+use zonemesh_keep::Job;
+
 use super::*;
+
+/// Numbers out of a seed: xorshift.
+pub(super) struct Draws(u64);
+
+impl Draws {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        (self.next() >> 16) % bound
+    }
+}
 
 /// # Running
 impl World {
     pub(super) fn random(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random
+        self.random.next()
+    }
+
+    /// A generator of its own, so that what is drawn from it does not need the world.
+    pub(super) fn fork(&mut self) -> Draws {
+        Draws(self.random() | 1)
     }
 
     /// A number below `bound`, drawn from the seed.
     pub fn below(&mut self, bound: u64) -> u64 {
-        (self.random() >> 16) % bound
+        self.random.below(bound)
     }
 
     pub(super) fn note(&mut self, host: &str, what: &str) {
@@ -274,10 +298,17 @@ impl World {
                     if let Some(served) = self.host(host).served.get_mut(&apex) {
                         served.1 = expires_at;
                     }
-                    self.do_on_disk(host, Job::Keep(apex, expires_at, last_refresh));
+                    self.do_on_disk(
+                        host,
+                        Job::Keep {
+                            apex,
+                            expires_at,
+                            last_refresh,
+                        },
+                    );
                 }
                 Output::HighWater { apex, serial } => {
-                    self.do_on_disk(host, Job::High(apex, serial))
+                    self.do_on_disk(host, Job::HighWater(apex, serial))
                 }
                 Output::Withdraw { apex } => {
                     self.note(host, &format!("withdraws {apex}"));
@@ -286,7 +317,7 @@ impl World {
                     state.served.remove(&apex);
                     state.specs.remove(&apex);
                     state.journal.remove(&apex);
-                    self.do_on_disk(host, Job::Remove(apex));
+                    self.do_on_disk(host, Job::SetAside(apex));
                 }
                 Output::Publish {
                     spec,

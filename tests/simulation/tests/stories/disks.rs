@@ -83,3 +83,103 @@ fn a_secondary_with_an_old_copy_of_its_disk_catches_up() {
     world.settle(60);
     assert_eq!(world.serial("site-c", "alpha.example"), Some(5));
 }
+
+#[test]
+fn the_power_may_go_at_any_write_and_flush_of_a_primary() {
+    let mut went = 0;
+    for operations in 1..40 {
+        let mut world = three(150);
+        world.changed("site-b", put("alpha.example", "www", 1));
+        world.power_cut_on_disk("site-b", operations);
+        let mut acknowledged = 1;
+        for value in 2..6 {
+            let request = world.change("site-b", put("alpha.example", "www", value));
+            world.run_for(1);
+            if world.hosts["site-b"].core.is_none() {
+                went += 1;
+                break;
+            }
+            let replies = &world.hosts["site-b"].replies[&request];
+            assert!(matches!(replies[0], Reply::Done { .. }), "{replies:?}");
+            acknowledged = value;
+        }
+        if world.hosts["site-b"].core.is_none() {
+            assert!(world.start("site-b"), "{operations}: {}", world.tail());
+        }
+        world.settle(120);
+        let served = world.zone("site-c", "alpha.example").unwrap();
+        let either = [acknowledged, acknowledged + 1];
+        let has = either.iter().any(|value| has(served, "www", *value));
+        assert!(
+            has,
+            "{operations}: {acknowledged} was acknowledged\n{}",
+            world.tail()
+        );
+    }
+    assert!(went > 10, "the power went {went} times");
+}
+
+#[test]
+fn the_power_may_go_in_all_sites_while_they_make_themselves_durable() {
+    for seed in 0..10 {
+        let mut world = three(160 + seed);
+        for (number, host) in ["site-a", "site-b", "site-c"].into_iter().enumerate() {
+            let operations = world.below(30) + 1;
+            world.power_cut_on_disk(host, operations);
+            let apex = format!("z{number}.example");
+            world.configure(host, |settings| settings.zones.push(own(&apex, &[])));
+            world.change(host, Change::Replace(zone(&apex, 1, &[])));
+        }
+        world.run_for(20);
+        world.end_faults();
+        for host in ["site-c", "site-b", "site-a"] {
+            if world.hosts[host].core.is_none() {
+                assert!(world.start(host), "{}", world.tail());
+            }
+        }
+        world.run_for(60);
+        for (number, host) in ["site-a", "site-b", "site-c"].into_iter().enumerate() {
+            // What the start imports from its file.
+            let apex = format!("z{number}.example");
+            if world.core(host).head(&name(&apex)).is_none() {
+                world.changed(host, Change::Replace(zone(&apex, 1, &[])));
+            }
+        }
+        world.settle(180);
+    }
+}
+
+#[test]
+fn a_disk_with_a_flipped_bit_is_refused_or_mended_and_never_believed() {
+    let (mut refused, mut damaged) = (0, 0);
+    for seed in 0..60 {
+        let mut world = three(200 + seed);
+        for value in 1..4 {
+            world.changed("site-b", put("alpha.example", "www", value));
+        }
+        world.settle(60);
+        let host = ["site-b", "site-c"][seed as usize % 2];
+        let before = world.zone(host, "alpha.example").unwrap().clone();
+        world.kill(host);
+        for _ in 0..=seed % 5 * 10 {
+            world.corrupt_disk(host);
+        }
+        if !world.start(host) {
+            refused += 1;
+            // As its message says: the operator begins with an empty store.
+            world.empty_disk(host, Key::Kept);
+            assert!(world.start(host));
+        } else if let Some(served) = world.zone(host, "alpha.example") {
+            assert!(served.same_contents(&before), "{}", world.tail());
+        } else {
+            damaged += 1;
+        }
+        world.settle(180);
+        let served = world.zone("site-c", "alpha.example").unwrap();
+        assert!(has(served, "www", 3), "{}", world.tail());
+    }
+    assert!(
+        refused > 0 && damaged + refused < 60,
+        "{refused} refused, {damaged} damaged"
+    );
+}

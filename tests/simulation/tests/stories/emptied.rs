@@ -4,20 +4,15 @@ use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
 use zonemesh_zone::{Serial, SerialExt};
 
-use super::three;
+use super::{three, three_on};
 
 const ZONE: &str = "alpha.example";
 
 /// Empties a site's disk but for its key and the file that says who the others are.
 fn emptied(world: &mut World, host: &str) {
     let others: Vec<_> = world.hosts[host].members.to_vec();
-    world.kill(host);
-    let zones: Vec<_> = world.hosts[host].disk.zones.keys().cloned().collect();
-    for apex in zones {
-        world.forget_published(host, &apex.to_string());
-    }
+    world.empty_disk(host, Key::Kept);
     let state = world.host(host);
-    state.disk = Disk::default();
     state.settings.mesh.as_mut().unwrap().bootstrap = others;
 }
 
@@ -125,7 +120,7 @@ fn a_zone_file_is_not_put_over_what_others_hold_however_the_start_goes() {
 
 #[test]
 fn a_zone_that_nobody_has_any_longer_begins_from_its_file() {
-    let mut world = three(8480);
+    let mut world = three_on(Disks::Model, 8480);
     let high = Serial(world.serial("site-b", ZONE).unwrap());
     emptied(&mut world, "site-b");
     for host in ["site-a", "site-c"] {
@@ -200,7 +195,7 @@ fn two_emptied_sites_come_back_from_the_third() {
 
 #[test]
 fn a_damaged_copy_of_an_own_zone_is_replaced_above_all_that_it_published() {
-    let mut world = three(8540);
+    let mut world = three_on(Disks::Model, 8540);
     // The others miss the last versions.
     world.cut_both("site-b", "site-a");
     world.cut_both("site-b", "site-c");

@@ -132,7 +132,7 @@ fn a_zone_whose_first_version_cannot_be_stored_can_be_added_again() {
     let why = world
         .add_zone("site-b", zone("new.example", 1, &[]))
         .unwrap_err();
-    assert!(why.contains("no space left"), "{why}");
+    assert!(why.contains("No space left"), "{why}");
     assert!(world.core("site-b").zone(&name("new.example")).is_none());
     world
         .add_zone("site-b", zone("new.example", 1, &[]))
@@ -570,7 +570,7 @@ fn a_directory_that_cannot_be_stored_is_taken_back_together_with_the_catalog() {
     let why = world
         .add_zone("site-b", zone("new.example", 1, &[]))
         .unwrap_err();
-    assert!(why.contains("no space left"), "{why}");
+    assert!(why.contains("No space left"), "{why}");
     for apex in [directory(), catalog()] {
         let served = world.hosts["site-a"].served[&apex].0.clone().unwrap();
         let head = world.core("site-a").head(&apex).unwrap();

@@ -95,7 +95,7 @@ fn a_failed_commit_takes_the_head_back_and_the_requester_is_told() {
         world
             .done("site-b", request)
             .unwrap_err()
-            .contains("no space left")
+            .contains("No space left")
     );
     assert!(world.saw("site-b", |what| matches!(
         what,
@@ -128,7 +128,7 @@ fn a_secondary_whose_disk_fails_takes_the_change_when_it_works_again() {
 
 /// F-01: the primary comes back with an older copy and knows no high-water mark.
 fn regressed(seed: u64, serial: u32, old: u32) {
-    let mut world = World::mesh(seed, 3);
+    let mut world = World::mesh_on(Disks::Model, seed, 3);
     world
         .add_zone("site-b", zone("alpha.example", serial, &[]))
         .unwrap();
@@ -166,12 +166,11 @@ fn a_primary_takes_what_its_peers_have_across_the_wrap_of_serials() {
 #[test]
 fn a_secondary_whose_copy_went_back_takes_the_newer_one_again() {
     let mut world = three(20);
+    let backup = world.copy_disk("site-c");
     world.changed("site-b", put("alpha.example", "www", 1));
     world.settle(60);
     world.kill("site-c");
-    let apex = name("alpha.example");
-    world.host("site-c").disk.zones.get_mut(&apex).unwrap().zone = zone("alpha.example", 1, &[]);
-    world.forget_published("site-c", "alpha.example");
+    world.restore_disk("site-c", &backup);
     world.start("site-c");
     world.run_until(5, "it asks at the start", |world| {
         world.serial("site-c", "alpha.example") == Some(2)
@@ -182,7 +181,7 @@ fn a_secondary_whose_copy_went_back_takes_the_newer_one_again() {
 fn a_site_with_an_emptied_disk_answers_nothing_until_it_holds_everything_again() {
     let mut world = three(21);
     world.kill("site-c");
-    world.host("site-c").disk = Disk::default();
+    world.empty_disk("site-c", Key::Kept);
     world.start("site-c");
     assert!(!world.core("site-c").ready());
     world.settle(30);
@@ -193,7 +192,7 @@ fn a_site_with_an_emptied_disk_answers_nothing_until_it_holds_everything_again()
 fn a_primary_with_an_emptied_disk_has_its_zone_back_from_a_peer() {
     let mut world = three(22);
     world.kill("site-b");
-    world.host("site-b").disk = Disk::default();
+    world.empty_disk("site-b", Key::Kept);
     world.start("site-b");
     world.settle(60);
     assert!(
@@ -359,7 +358,7 @@ fn a_site_that_takes_an_old_copy_from_a_peer_is_told_by_the_primary() {
     world.changed("site-b", put("alpha.example", "www", 1));
     world.run_for(20);
     world.kill("site-c");
-    world.host("site-c").disk = Disk::default();
+    world.empty_disk("site-c", Key::Kept);
     world.forget_published("site-c", "alpha.example");
     // It finds the zone at site-a only, which has the old version.
     world.cut_both("site-b", "site-c");

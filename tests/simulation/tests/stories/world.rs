@@ -17,6 +17,12 @@ fn history(seed: u64) -> Vec<String> {
     world.run_for(60);
     world.start("site-b");
     world.run_for(60);
+    world.power_cut_on_disk("site-c", 7);
+    world.run_for(60);
+    world.power_cut(&["site-a", "site-c"]);
+    world.run_for(10);
+    world.start("site-c");
+    world.start("site-a");
     world.net.cut.clear();
     world.settle(600);
     // More than what is logged: how many messages it took.

@@ -1,0 +1,50 @@
+//! The real store under a simulated site, on a simulated disk.
+
+use std::path::Path;
+
+use zonemesh_keep::{Done, Job};
+use zonemesh_store::Store;
+
+use super::platter::Platter;
+use super::*;
+
+/// A store and the disk that it is on.
+#[derive(Default)]
+pub(super) struct Real {
+    pub(super) platter: Platter,
+    /// Open while the site runs.
+    store: Option<Store>,
+}
+
+impl Real {
+    /// Opens the store, as a site does that starts; with what it holds, and what in it is damaged.
+    pub(super) fn open(&mut self, host: &str) -> Result<(Vec<Held>, Vec<String>), String> {
+        self.close();
+        let path = format!("{host}/store.redb");
+        let store = Store::on(self.platter.open(), Path::new(&path), host)
+            .map_err(|error| zonemesh_keep::chain(&error))?;
+        let found = zonemesh_keep::held(&store).map_err(|error| zonemesh_keep::chain(&error))?;
+        let damaged = found.damaged.iter();
+        let damaged = damaged.map(|(_, error)| zonemesh_keep::chain(error));
+        let damaged = damaged.collect();
+        self.store = Some(store);
+        Ok((found.held, damaged))
+    }
+
+    /// Does a job as the product does.
+    pub(super) fn run(&self, job: Job, wall: i64) -> Option<Done> {
+        let at = zonemesh_keep::timestamp(wall);
+        self.store.as_ref().map(|store| job.run(store, at))
+    }
+
+    /// The differences that lead from a serial to what is stored, as IXFR is answered with when memory has none.
+    pub(super) fn diffs_since(&self, apex: &Name, from: Serial) -> Option<Vec<Diff>> {
+        self.store.as_ref()?.diffs_since(apex, from).ok()?
+    }
+
+    /// The process is gone, whatever it was about to do.
+    pub(super) fn close(&mut self) {
+        self.platter.release();
+        self.store = None;
+    }
+}
