@@ -13,7 +13,7 @@ use zonemesh_mesh::core::{Core, PeerId};
 use zonemesh_zone::{Name, Serial, SerialExt};
 
 use crate::prepared::{Prepared, apex};
-use crate::{Backup, Disk, EPOCH, Key, Sent, Traffic, World, put};
+use crate::{Backup, Disk, Disks, EPOCH, Key, Sent, Traffic, World, put};
 
 /// What a mesh went through, and what it cost.
 pub struct Cost {
@@ -98,6 +98,7 @@ impl Measured {
         let mut world = World::new(seed);
         world.quiet = true;
         world.busy = Some(Duration::ZERO);
+        world.disks = Disks::Model;
         for (number, site) in prepared.sites.iter().enumerate() {
             let name = site.name.as_str().to_owned();
             world.put_host(&name, site.clone(), prepared.settings(number));

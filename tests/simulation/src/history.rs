@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::dice::Dice;
 use crate::oracle::{self, Finding, Oracle, SETTLES_WITHIN};
 use crate::record::{Record, SiteRecord, Wanted};
-use crate::{Net, World, host_name};
+use crate::{Disks, Net, World, host_name};
 
 pub use self::acts::Act;
 
@@ -86,6 +86,9 @@ pub fn run(options: &Options) -> Outcome {
     }
 }
 
+/// How many sites have a real store each at most; in larger meshes all have a model of it.
+const MOST_STORES: usize = 50;
+
 /// A history that goes on.
 pub(crate) struct History {
     pub(crate) world: World,
@@ -106,8 +109,12 @@ pub(crate) struct History {
 
 impl History {
     fn new(options: &Options) -> Self {
+        let mut world = World::new(options.seed);
+        if options.sites > MOST_STORES {
+            world.disks = Disks::Model;
+        }
         Self {
-            world: World::new(options.seed),
+            world,
             record: Record::default(),
             oracle: Oracle::default(),
             next_value: 0,

@@ -39,9 +39,9 @@ pub use self::model::{Disk, Stored};
 pub use self::network::Net;
 use self::network::{Ask, Asked};
 use self::queue::{Event, Queue};
-pub use self::traffic::{Sent, Traffic};
 use self::real::Real;
 use self::run::Draws;
+pub use self::traffic::{Sent, Traffic};
 
 /// The wall clock when the simulation starts.
 pub const EPOCH: i64 = 1_700_000_000;
