@@ -215,6 +215,7 @@ impl World {
         let done = real.run(job.clone(), wall)?;
         real.platter.set_full(state.full);
         if self.power_may_go(host) {
+            self.host(host).in_doubt = true;
             return None;
         }
         let state = self.host(host);
@@ -288,9 +289,14 @@ impl World {
             Err(why) => panic!("{host}: a sound disk is refused: {why}\n{}", self.tail()),
         };
         // A disk without a fault of its own has all that the store ever said it had.
-        let has = |apex: &Name, serial| {
-            let has = |held: &&Held| held.zone.apex() == apex && held.zone.serial() == serial;
-            held.iter().any(|held| has(&held))
+        // When the power went in the middle of a job, that job may be done all the same.
+        let doubt = std::mem::take(&mut state.in_doubt);
+        let has = |apex: &Name, serial: Serial| {
+            let held = held.iter().find(|held| held.zone.apex() == apex);
+            let held = held.map(|held| held.zone.serial());
+            held.map_or(doubt, |held| {
+                held == serial || doubt && held.is_after(serial)
+            })
         };
         let had = state.disk.zones.iter();
         let mut had = had.map(|(apex, stored)| (apex, stored.zone.serial()));

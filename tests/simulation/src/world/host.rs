@@ -15,6 +15,8 @@ pub struct Host {
     /// What survives a crash: all that it has made durable. Where the store is real this only says what that has.
     pub disk: Disk,
     pub(super) real: Option<Real>,
+    /// Whether the power went in the middle of what the disk did.
+    pub(super) in_doubt: bool,
     /// Whether the disk has lost or changed something by itself.
     pub(super) corrupt: bool,
     /// How many of the next commits fail.
@@ -89,6 +91,7 @@ impl Host {
             site,
             disk: Disk::default(),
             real: None,
+            in_doubt: false,
             corrupt: false,
             failing_commits: 0,
             slow_disk: 3,

@@ -17,11 +17,16 @@ mod single;
 mod storms;
 mod world;
 
-use zonemesh_simulation::{World, timed_zone};
+use zonemesh_simulation::{Disks, World, timed_zone};
 
 /// Three sites, of which `site-b` is the primary of a zone that may be served for a day.
 fn three(seed: u64) -> World {
-    let mut world = World::mesh(seed, 3);
+    three_on(Disks::Store, seed)
+}
+
+/// The same with other disks.
+fn three_on(disks: Disks, seed: u64) -> World {
+    let mut world = World::mesh_on(disks, seed, 3);
     let times = (60, 20, 86_400);
     world
         .add_zone("site-b", timed_zone("alpha.example", 1, times, &[]))

@@ -5,15 +5,15 @@ use zonemesh_simulation::*;
 use zonemesh_zone::directory::Departure;
 use zonemesh_zone::{Serial, SerialExt};
 
-use super::three;
+use super::{three, three_on};
 
 const ZONE: &str = "alpha.example";
 
 /// Makes a backup of site-b's disk, then changes that the backup does not have; site-b is off at the end.
-fn changed_since_backup(world: &mut World, changes: u8) -> (Disk, Serial) {
+fn changed_since_backup(world: &mut World, changes: u8) -> (Backup, Serial) {
     world.changed("site-b", put(ZONE, "old", 1));
     world.settle(60);
-    let backup = world.host("site-b").disk.clone();
+    let backup = world.copy_disk("site-b");
     for last in 1..=changes {
         world.changed("site-b", put(ZONE, &format!("new{last}"), last));
     }
@@ -24,12 +24,8 @@ fn changed_since_backup(world: &mut World, changes: u8) -> (Disk, Serial) {
 }
 
 /// Starts a site with what a backup has.
-fn restore(world: &mut World, host: &str, backup: &Disk) {
-    world.host(host).disk = backup.clone();
-    let zones: Vec<_> = world.hosts[host].disk.zones.keys().cloned().collect();
-    for apex in zones {
-        world.forget_published(host, &apex.to_string());
-    }
+fn restore(world: &mut World, host: &str, backup: &Backup) {
+    world.restore_disk(host, backup);
     world.start(host);
 }
 
@@ -75,7 +71,7 @@ fn the_later_write_wins_rrset_by_rrset_and_removals_count() {
     let mut world = three(8120);
     world.changed("site-b", put(ZONE, "old", 1));
     world.changed("site-b", put(ZONE, "gone", 1));
-    let backup = world.host("site-b").disk.clone();
+    let backup = world.copy_disk("site-b");
     world.changed("site-b", put(ZONE, "old", 2));
     world.changed("site-b", put(ZONE, "kept", 2));
     let removed = vec![(zone_owner("gone"), None)];
@@ -145,7 +141,7 @@ fn what_only_one_far_site_still_has_is_taken_when_that_site_is_back() {
         let mut world = three(8170 + seed);
         world.changed("site-b", put(ZONE, "old", 1));
         world.settle(60);
-        let backup = world.host("site-b").disk.clone();
+        let backup = world.copy_disk("site-b");
         // Only site-c hears of what comes now.
         world.kill("site-a");
         world.changed("site-b", put(ZONE, "new", 1));
@@ -195,7 +191,7 @@ fn a_restored_catalog_primary_takes_directory_and_catalog_from_the_others() {
     for seed in 0..10 {
         println!("seed {seed}");
         let mut world = three(8240 + seed);
-        let backup = world.host("site-a").disk.clone();
+        let backup = world.copy_disk("site-a");
         world
             .add_zone("site-c", zone("beta.example", 1, &[]))
             .unwrap();
@@ -228,7 +224,7 @@ fn a_restored_catalog_primary_takes_directory_and_catalog_from_the_others() {
 
 #[test]
 fn a_primary_that_is_certain_takes_nothing_from_a_peer_that_is_ahead() {
-    let mut world = three(8260);
+    let mut world = three_on(Disks::Model, 8260);
     world.kill("site-c");
     let apex = name(ZONE);
     let forged = zone(ZONE, 4_000_000, &["forged 60 IN A 192.0.2.66"]);
@@ -250,7 +246,7 @@ fn a_newer_history_that_removes_much_at_once_waits_for_an_operator() {
         world.changed("site-b", put(ZONE, &format!("h{last}"), last));
     }
     world.settle(60);
-    let backup = world.host("site-b").disk.clone();
+    let backup = world.copy_disk("site-b");
     let all = (1..10).map(|last| (zone_owner(&format!("h{last}")), None));
     world.changed("site-b", Change::Delete(name(ZONE), all.collect()));
     world.settle(60);
