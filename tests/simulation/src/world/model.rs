@@ -195,7 +195,8 @@ impl Disk {
         for (apex, stored) in made {
             if [directory(), catalog()].contains(&apex) {
                 let serial = stored.zone.serial().into_int();
-                self.past.insert((apex.clone(), serial), stored.zone.clone());
+                self.past
+                    .insert((apex.clone(), serial), stored.zone.clone());
             }
             self.see(&apex, stored.zone.serial());
             self.zones.insert(apex, stored);
