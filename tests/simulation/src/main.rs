@@ -11,13 +11,16 @@ use zonemesh_simulation::campaign::run_all;
 use zonemesh_simulation::history::{Act, Options, Outcome, STEPS};
 use zonemesh_simulation::{shrink, text};
 
+/// Sites of a history at first, if nothing is said.
+const SITES: usize = 5;
+
 /// Random histories of a whole mesh: whatever happens, the promises hold, and in the end all sites serve the same.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask simulate")]
 struct Arguments {
-    /// Sites at first
-    #[arg(long, default_value_t = 5)]
-    sites: usize,
+    /// Sites at first; 5 if nothing is said
+    #[arg(long)]
+    sites: Option<usize>,
     /// Histories to run, each from another seed
     #[arg(long)]
     seeds: Option<u64>,
@@ -45,15 +48,30 @@ struct Arguments {
     /// Write the whole history of the first failure, or of the last history, to this file
     #[arg(long)]
     log: Option<PathBuf>,
+    /// Measure what healing costs instead: of 50 and of 1,000 sites, or of as many as `--sites` says
+    #[arg(long)]
+    cost: bool,
+    /// With `--cost`: member zones
+    #[arg(long, default_value_t = 1000, requires = "cost")]
+    zones: usize,
     /// Do not look for a shorter history that fails too
     #[arg(long)]
     no_shrink: bool,
 }
 
 fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.cost {
+        let zones = arguments.zones;
+        let sizes = match arguments.sites {
+            Some(sites) => vec![(sites, zones)],
+            None => vec![(50, zones), (1000, zones)],
+        };
+        zonemesh_simulation::cost::print(&sizes, |line| println!("{line}"));
+        return ExitCode::SUCCESS;
+    }
     // What panics in a history is a finding, and told as such.
     std::panic::set_hook(Box::new(|_| {}));
-    let arguments = Arguments::parse();
     let result = match arguments.planted {
         true => planted(&arguments),
         false => histories(&arguments),
@@ -74,7 +92,10 @@ fn options(arguments: &Arguments) -> Result<Options> {
         steps: arguments.steps,
         without: arguments.without.iter().copied().collect(),
         only: only.map_err(anyhow::Error::msg)?,
-        ..Options::new(arguments.sites, arguments.seed.unwrap_or(1))
+        ..Options::new(
+            arguments.sites.unwrap_or(SITES),
+            arguments.seed.unwrap_or(1),
+        )
     })
 }
 
@@ -120,7 +141,7 @@ fn histories(arguments: &Arguments) -> Result<bool> {
     }
     println!(
         "{}",
-        text::summary(&tally, arguments.sites, started.elapsed())
+        text::summary(&tally, arguments.sites.unwrap_or(SITES), started.elapsed())
     );
     Ok(tally.failed.is_empty())
 }
