@@ -2,6 +2,7 @@
 
 mod clocks;
 mod cold;
+mod cost;
 mod disks;
 mod emptied;
 mod faults;

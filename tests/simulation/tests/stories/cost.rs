@@ -1,0 +1,152 @@
+//! What healing costs, counted in messages: it must not grow faster than the mesh (promise 8). Answers count as messages too.
+//!
+//! The figures for large meshes are in `docs/reference/healing-cost.md`.
+
+use zonemesh_simulation::cost::{Cost, Measured};
+
+/// Sites, zones: both grow, then each of them alone.
+const SIZES: [(usize, usize); 5] = [(10, 20), (20, 40), (40, 80), (40, 20), (10, 80)];
+
+/// The most that a figure in proportion to something differs between sizes, beyond which it grows faster.
+const SLACK: f64 = 1.25;
+
+/// Asserts that a figure grows no faster than what it is in proportion to, from the first size to each other.
+fn grows_no_faster(what: &str, figures: &[((usize, usize), f64)], with: impl Fn(f64, f64) -> f64) {
+    let share = |((sites, zones), figure): &((usize, usize), f64)| {
+        figure / with(*sites as f64, *zones as f64)
+    };
+    let first = share(&figures[0]);
+    for figure in figures {
+        assert!(
+            share(figure) <= first * SLACK,
+            "{what} grows faster than it may: {figures:?}"
+        );
+    }
+}
+
+/// Twice the sites and twice the zones: twice the cost, not four times.
+fn as_the_mesh(sites: f64, zones: f64) -> f64 {
+    let (first_sites, first_zones) = SIZES[0];
+    (sites / first_sites as f64).max(zones / first_zones as f64)
+}
+
+fn each_size(of: impl Fn(&mut Measured) -> Cost) -> Vec<((usize, usize), Cost)> {
+    let sizes = SIZES.into_iter();
+    let measured = sizes.map(|(sites, zones)| {
+        let mut mesh = Measured::new(5, sites, zones);
+        ((sites, zones), of(&mut mesh))
+    });
+    measured.collect()
+}
+
+fn figures(
+    costs: &[((usize, usize), Cost)],
+    of: impl Fn(&Cost) -> f64,
+) -> Vec<((usize, usize), f64)> {
+    costs.iter().map(|(size, cost)| (*size, of(cost))).collect()
+}
+
+#[test]
+fn after_a_power_cut_a_site_sends_in_proportion_to_the_zones_and_the_sites() {
+    let costs = each_size(|mesh| mesh.power_comes_back("at once", 0));
+    // Directory and catalog are zones too.
+    let sent = figures(&costs, Cost::each_but_probes);
+    grows_no_faster("what all send", &sent, |_, zones| zones + 2.0);
+    let most = figures(&costs, |cost| cost.most.messages as f64);
+    // The catalog primary has two zones more of its own.
+    grows_no_faster("what the busiest sends", &most, |sites, zones| {
+        2.0 * sites + zones
+    });
+    for (size, cost) in &costs {
+        let healed = cost.healed.unwrap().as_secs_f64();
+        assert!(healed < 5.0, "{size:?}: {healed} s");
+    }
+}
+
+#[test]
+fn when_sites_come_back_one_after_the_other_the_cost_is_of_the_same_kind() {
+    let costs = each_size(|mesh| mesh.power_comes_back("within a minute", 60));
+    let sent = figures(&costs, Cost::each_but_probes);
+    grows_no_faster("what all send", &sent, as_the_mesh);
+    for (size, cost) in &costs {
+        // As soon as the last is there.
+        let healed = cost.healed.unwrap().as_secs_f64();
+        assert!(healed < 75.0, "{size:?}: {healed} s");
+    }
+}
+
+#[test]
+fn at_rest_a_site_sends_in_proportion_to_the_sites_alone() {
+    let costs = each_size(|mesh| {
+        mesh.power_comes_back("at once", 0);
+        mesh.rest(60)
+    });
+    for ((sites, zones), cost) in &costs {
+        // A probe of each other site every five seconds, and the answers to theirs.
+        let probes = 2.0 * 12.0 * (*sites as f64 - 1.0);
+        let seen = cost.each_of("probe");
+        assert!(
+            (seen - probes).abs() <= probes / 10.0,
+            "{sites}, {zones}: {seen}"
+        );
+        assert_eq!(cost.each_but_probes(), 0.0, "{sites}, {zones}");
+    }
+}
+
+#[test]
+fn a_change_costs_its_primary_in_proportion_to_the_sites_and_each_other_the_same() {
+    let costs = each_size(|mesh| {
+        mesh.power_comes_back("at once", 0);
+        mesh.zone_is_changed()
+    });
+    let others = figures(&costs, Cost::each_but_probes);
+    grows_no_faster("what each other sends", &others, |_, _| 1.0);
+    let primary = figures(&costs, |cost| {
+        let probes = cost.concerned.sent.get("probe");
+        let probes = probes.map_or(0, |sent| sent.messages);
+        (cost.concerned.total().messages - probes) as f64
+    });
+    grows_no_faster("what its primary sends", &primary, |sites, _| sites - 1.0);
+}
+
+#[test]
+fn an_emptied_disk_costs_its_site_in_proportion_to_the_zones() {
+    let costs = each_size(|mesh| {
+        mesh.power_comes_back("at once", 0);
+        mesh.disk_is_emptied()
+    });
+    let own = figures(&costs, |cost| cost.concerned.total().messages as f64);
+    grows_no_faster("what it sends", &own, as_the_mesh);
+    let others = figures(&costs, Cost::each_but_probes);
+    // Each is the primary of its share of the zones, and is told of the share of the emptied site.
+    grows_no_faster("what each other sends", &others, |sites, zones| {
+        0.5 + zones / sites
+    });
+}
+
+#[test]
+fn a_primary_that_was_restored_costs_in_proportion_to_its_zones_and_the_sites() {
+    let costs = each_size(|mesh| {
+        mesh.power_comes_back("at once", 0);
+        mesh.primary_is_restored()
+    });
+    let own = figures(&costs, |cost| cost.concerned.total().messages as f64);
+    grows_no_faster("what it sends", &own, as_the_mesh);
+    let others = figures(&costs, Cost::each_but_probes);
+    grows_no_faster("what each other sends", &others, |sites, zones| {
+        0.5 + zones / sites
+    });
+}
+
+#[test]
+fn a_site_that_is_away_costs_the_others_nothing_that_grows_with_the_zones() {
+    let costs = each_size(|mesh| {
+        mesh.power_comes_back("at once", 0);
+        mesh.site_is_away(60)
+    });
+    for ((sites, zones), cost) in &costs {
+        // Its own zones are asked about when their refresh is due, which is not within a minute.
+        let sent = cost.each_but_probes();
+        assert!(sent <= 1.0, "{sites}, {zones}: {sent}");
+    }
+}
