@@ -158,9 +158,17 @@ impl Entry {
 
     /// Who has something else, the newest first.
     fn ahead(&self) -> Vec<PeerId> {
-        let others = self.others().filter(|peer| self.is_unknown(peer));
+        let (Some(doubt), Some(head)) = (&self.doubt, &self.head) else {
+            return Vec::new();
+        };
+        let head = head.serial();
+        let unknown = self
+            .shown
+            .iter()
+            .filter(|(_, shown)| !doubt.knows(**shown, head));
+        let others = unknown.map(|(peer, _)| peer);
         let mut ahead: Vec<PeerId> = others
-            .filter(|peer| self.spec.sources.contains(peer))
+            .filter(|peer| matches!(peer, PeerId::Site(_)) && self.spec.sources.contains(peer))
             .cloned()
             .collect();
         ahead.sort_by(|one, other| {
