@@ -4,6 +4,7 @@
 //!   `named`, `nsd` and `unbound` from it, each in a folder and on an address of its own.
 //! * [`site`] starts our own binary, kills and restarts it.
 //! * [`dig`] asks with the real `dig` and `kdig`; [`query`] asks without either, down to the byte.
+//! * [`disk`] makes small disks that fill up, hang and turn read-only.
 //! * [`netns`] joins network namespaces by a bridge, loses packets and cuts links; [`relay`] does a milder form of
 //!   the same between two sockets, without root.
 //! * [`load`] keeps asking and counts what is lost; [`certificate`] makes keys for foreign servers.
@@ -15,6 +16,7 @@
 pub mod certificate;
 pub mod daemon;
 pub mod dig;
+pub mod disk;
 pub mod load;
 pub mod net;
 pub mod netns;
@@ -29,6 +31,7 @@ pub mod wait;
 
 pub use certificate::Certificate;
 pub use dig::{Answer, Dig};
+pub use disk::Disk;
 pub use load::Load;
 pub use peers::Peers;
 pub use place::Place;

@@ -205,6 +205,22 @@ impl Host {
         self.iptables(&[action, "INPUT", "-s", &source, "-j", "DROP"])
     }
 
+    /// Lets no more arrive at the host than so many kilobits a second, or as much as comes.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has no such queue.
+    pub fn set_rate(&self, kilobits: Option<u32>) -> Result<()> {
+        let enter = ["netns", "exec", &self.hub, "tc", "qdisc"];
+        let Some(kilobits) = kilobits else {
+            return ip(&[&enter[..], &["delete", "dev", &self.port, "root"]].concat());
+        };
+        let rate = format!("{kilobits}kbit");
+        let queue = ["replace", "dev", &self.port, "root", "tbf", "rate", &rate];
+        let bounds = ["burst", "16kb", "latency", "300ms"];
+        ip(&[&enter[..], &queue[..], &bounds[..]].concat())
+    }
+
     fn iptables(&self, words: &[&str]) -> Result<()> {
         let enter = ["netns", "exec", &self.namespace, "iptables", "-w"];
         ip(&[&enter[..], words].concat())

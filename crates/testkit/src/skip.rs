@@ -63,3 +63,13 @@ macro_rules! namespaces_or_skip {
         }
     };
 }
+
+/// Goes on when disks can be made and mounted, or skips the test.
+#[macro_export]
+macro_rules! disks_or_skip {
+    () => {
+        if let Err(missing) = $crate::disk::available() {
+            return $crate::skip::skip(&missing.to_string());
+        }
+    };
+}
