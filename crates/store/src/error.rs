@@ -134,6 +134,13 @@ pub enum ReadError {
     Engine(#[from] EngineError),
 }
 
+impl OpenError {
+    /// Whether the disk is full.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+}
+
 /// Why a batch was not committed. Nothing of it is stored, and other batches are not affected.
 ///
 /// One case is open by nature: when the disk fails while it flushes, the batch may turn out to be stored when the disk

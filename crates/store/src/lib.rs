@@ -21,6 +21,7 @@ mod format;
 mod medium;
 mod place;
 mod plan;
+mod reserve;
 mod store;
 mod tables;
 mod writer;

@@ -17,6 +17,7 @@ use crate::format::Header;
 use crate::medium::{Backend, Beside, Medium};
 use crate::place::{self, Notes};
 use crate::plan::{History, View};
+use crate::reserve;
 use crate::tables::Reading;
 use crate::writer::Writer;
 
@@ -88,12 +89,24 @@ impl Store {
     ///
     /// As [`Store::open`].
     pub fn open_with(dir: &Path, site: &str, history: History) -> Result<Self, OpenError> {
-        let lock = place::take(dir)?;
-        let path = place::make_database(dir)?;
-        let file = path.clone();
-        let opener = Box::new(move || open_database(&file));
-        let lock: Box<dyn Notes> = Box::new(lock);
-        Self::start(opener, dir, path, site, history, Some(lock), Writer::start)
+        let open = || {
+            let lock = place::take(dir)?;
+            let path = place::make_database(dir)?;
+            let file = path.clone();
+            let opener = Box::new(move || open_database(&file));
+            let lock: Box<dyn Notes> = Box::new(lock);
+            Self::start(opener, dir, path, site, history, Some(lock), Writer::start)
+        };
+        let mut opened = open();
+        if opened.as_ref().is_err_and(OpenError::is_full) {
+            // A full disk must not keep a site from starting: what is held back for this moment is enough for it.
+            reserve::spend(dir);
+            opened = open();
+        }
+        if opened.is_ok() {
+            reserve::keep(dir);
+        }
+        opened
     }
 
     /// Opens the store on a medium of any kind, with `path` as its name in messages: a seam for simulated disks. The caller
