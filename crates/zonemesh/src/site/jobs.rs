@@ -12,7 +12,7 @@ use zonemesh_keep::{Disk, Done, Job};
 use zonemesh_mesh::core::{Failure, Got, Happening, Input, Output, PeerId, ZoneSpec};
 use zonemesh_serve::{Access, Members, Served};
 use zonemesh_zone::directory::Site;
-use zonemesh_zone::{Diff, Name, Zone};
+use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
 
 use super::control::convert;
 use super::live::Live;
@@ -88,12 +88,16 @@ impl Jobs {
                 let live = self.live.clone();
                 tokio::spawn(async move {
                     let result = live.pool.notify(&to, &soa).await;
+                    let answered = result.is_ok();
                     live.core.send(Input::Notified {
-                        to,
-                        apex: soa.owner,
+                        to: to.clone(),
+                        apex: soa.owner.clone(),
                         serial,
                         result,
                     });
+                    if answered && matches!(to, PeerId::Foreign(_)) {
+                        look_ahead(&live, to, soa.owner, serial).await;
+                    }
                 });
             }
             Output::Probe { peer } => self.probe(peer),
@@ -327,6 +331,23 @@ impl Jobs {
             }
         }
         self.live.tell(convert::event(happening));
+    }
+}
+
+/// Asks a foreign server that was told of a version which one it has. Sites tell each other; a foreign secondary of a primary
+/// that was set back keeps its greater serial to itself, and takes nothing any more.
+async fn look_ahead(live: &Live, peer: PeerId, apex: Name, told: Serial) {
+    match live.pool.soa(&peer, &apex).await {
+        Ok(answer) if answer.soa.serial.is_after(told) => live.core.send(Input::Notify {
+            apex,
+            serial: Some(answer.soa.serial),
+            from: peer,
+        }),
+        Ok(_) => {}
+        // It need not answer queries of ours; that it takes NOTIFY is all that is asked of it.
+        Err(failure) => {
+            tracing::debug!(zone = %apex, peer = %peer, error = %failure.message, "which serial it has is not known");
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use zonemesh_zone::{Name, Serial, SerialExt};
 
 use self::gather::{Here, Snapshot, There};
 use self::judge::{copy_checks, copy_there};
+use self::sites::server_checks;
 use super::Control;
 use super::convert::name_text;
 
@@ -101,6 +102,7 @@ impl Control {
             .map(|here| self.zone_of(here, &snapshot, &there, &mut checks))
             .collect();
         self.checks_of_this(&snapshot, &mut checks);
+        server_checks(&snapshot, &mut checks);
         Ok(self.status_of(checks, sites, zones))
     }
 
@@ -170,6 +172,17 @@ impl Control {
                 at_primary,
                 (primary.as_deref() == Some(site), here.spec.members_only),
             ));
+        }
+        // Where all are away, they are told of, once for all zones.
+        let answers = |source: &PeerId| !snapshot.lost.contains_key(source);
+        if let Some(error) = &here.error
+            && !here.spec.mesh
+            && !here.expired
+            && here.serial.is_some()
+            && here.spec.sources.iter().any(answers)
+        {
+            let what = format!("{zone} is not refreshed any longer: {error}");
+            checks.push(table::ZONE_NOT_REFRESHED.of(Some(zone.clone()), what));
         }
         for copy in &sites {
             copy_checks(&zone, copy, primary.as_deref(), here.expire, checks);

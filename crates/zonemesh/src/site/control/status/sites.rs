@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use zonemesh_api::types as api;
 use zonemesh_mesh::core::{ClockFault, PeerId};
 use zonemesh_zone::directory::Site;
@@ -85,17 +86,9 @@ impl Control {
                 .map(|answers| answers.zones.values().all(Result::is_ok));
             status.error = failure.map(|failure| failure.message.clone());
             if let Some(failure) = failure {
-                let since =
-                    snapshot
-                        .lost
-                        .get(&PeerId::Site(site.name.clone()))
-                        .map(|(since, _)| {
-                            let ago = snapshot.now.mono.saturating_sub(*since).as_secs() as i64;
-                            convert::after(snapshot.now.wall, -ago)
-                        });
                 let what = format!("{name} does not answer: {}", failure.message);
                 let mut lost = table::SITE_UNREACHABLE.of(Some(name.clone()), what);
-                lost.since = since;
+                lost.since = since(snapshot, &PeerId::Site(site.name.clone()));
                 checks.push(lost);
             }
             sites.push(status);
@@ -121,6 +114,26 @@ impl Control {
         let first = answers.peek()?.as_ref().err()?.message.clone();
         answers.all(|answer| answer.is_err()).then_some(first)
     }
+}
+
+/// Foreign servers that do not answer.
+pub(super) fn server_checks(snapshot: &Snapshot, checks: &mut Vec<api::Check>) {
+    for (peer, (_, why)) in &snapshot.lost {
+        if let PeerId::Foreign(name) = peer {
+            let what = format!("{name} does not answer: {why}");
+            checks.push(api::Check {
+                since: since(snapshot, peer),
+                ..table::SERVER_UNREACHABLE.of(Some(name.clone()), what)
+            });
+        }
+    }
+}
+
+/// Since when a peer has not answered.
+fn since(snapshot: &Snapshot, peer: &PeerId) -> Option<Timestamp> {
+    let (since, _) = snapshot.lost.get(peer)?;
+    let ago = snapshot.now.mono.saturating_sub(*since).as_secs() as i64;
+    Some(convert::after(snapshot.now.wall, -ago))
 }
 
 /// Clocks that are wrong.

@@ -128,6 +128,13 @@ pub(super) const CLOCKS_DIFFER: Kind = warning(
     "look at the clocks of both hosts; TSIG and joins fail between them with BADTIME",
 );
 
+/// # Foreign servers
+pub(super) const SERVER_UNREACHABLE: Kind = warning(
+    "server-unreachable",
+    "a foreign server of the configuration did not answer twice in a row",
+    "what is held of its zones is served until it expires, and changes reach it when it is back; look at the server and the way to it",
+);
+
 /// # Copies of zones
 pub(super) const ZONE_BEHIND: Kind = warning(
     "zone-behind",
@@ -148,6 +155,11 @@ pub(super) const ZONE_EXPIRING: Kind = warning(
     "zone-expiring",
     "a site could not refresh a zone for half of the time that its SOA allows; directory and catalog likewise",
     "mend the source that is named, before the zone is not answered any longer",
+);
+pub(super) const ZONE_NOT_REFRESHED: Kind = warning(
+    "zone-not-refreshed",
+    "no foreign source of a zone gives it any longer, though one at least answers",
+    "what is held is served until it expires; look why the source refuses it, or has an older version",
 );
 pub(super) const ZONE_EXPIRED: Kind = critical(
     "zone-expired",
@@ -173,10 +185,12 @@ const ALL: &[&Kind] = &[
     &CLOCK_WRONG,
     &CLOCK_OF_PEER_WRONG,
     &CLOCKS_DIFFER,
+    &SERVER_UNREACHABLE,
     &ZONE_BEHIND,
     &PEER_AHEAD,
     &ZONE_MISSING,
     &ZONE_EXPIRING,
+    &ZONE_NOT_REFRESHED,
     &ZONE_EXPIRED,
 ];
 
