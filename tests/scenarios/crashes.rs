@@ -46,7 +46,7 @@ fn members_of_catalog(site: &Site) -> Result<BTreeSet<String>> {
 }
 
 /// What a worker has noted so far.
-fn lock<T>(noted: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(noted: &Mutex<T>) -> MutexGuard<'_, T> {
     noted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,13 +1,19 @@
 //! Whole sites under bad conditions: loss, partition, `kill -9`.
 
 mod brake;
+mod cold;
 mod crashes;
+mod disks;
 mod following;
 mod growing;
 mod hanging;
 mod intruders;
 mod leaving;
 mod network;
+mod partitions;
 mod ready;
+mod rest;
+mod serials;
+mod sources;
 mod starting;
 mod zones;
