@@ -64,7 +64,7 @@ impl Stand {
             let named = status
                 .checks
                 .iter()
-                .any(|check| check.name == "store-failing");
+                .any(|check| ["store-failing", "disk-stuck"].contains(&&*check.name));
             named == failing
         })?;
         ensure!(
