@@ -1,6 +1,7 @@
 //! A site is removed: everything of it goes everywhere, and its old disk stays out.
 
 use anyhow::{Context, Result};
+use zonemesh_api::types::{CopyState, ZoneAtSite};
 use zonemesh_testkit::query::{self, qtype};
 use zonemesh_tests::ask::{self, rcode};
 use zonemesh_tests::{Mesh, Site};
@@ -8,7 +9,7 @@ use zonemesh_tests::{Mesh, Site};
 /// What remains of the mesh knows two sites and is content.
 fn assert_gone(rest: &[Site], key: &zonemesh_transfer::tls::SiteKey) -> Result<()> {
     for site in rest {
-        site.wait_healthy(rest.len())?;
+        wait_content(site, rest.len())?;
         for (name, rtype) in [
             ("dns.internal", qtype::SOA),
             ("dns.internal", qtype::AXFR),
@@ -42,9 +43,34 @@ fn assert_kept_out(site: &mut Site, rest: &[Site]) -> Result<()> {
     let (code, text) = site.cli_code(&["status"])?;
     assert_eq!(code, 2, "{text}");
     rest[0].wait_log("is knocking")?;
+    let name = &site.name;
+    rest[0].wait_status("who knocks, and from where", |status| {
+        status.checks.iter().any(|check| {
+            check.name == KNOCKING
+                && check.subject.as_ref() == Some(name)
+                && check.message.contains("from 127.")
+        })
+    })?;
     for site in rest {
-        site.wait_healthy(rest.len())?;
+        wait_content(site, rest.len())?;
     }
+    Ok(())
+}
+
+/// What the status calls a removed site that tries its old key.
+const KNOCKING: &str = "removed-site-knocking";
+
+/// Waits until nothing is wrong with a mesh of so many sites but that a removed one may knock.
+fn wait_content(site: &Site, sites: usize) -> Result<()> {
+    site.wait_status("a content mesh", |status| {
+        let served = |copy: &ZoneAtSite| copy.state == CopyState::Current;
+        status.sites.len() == sites
+            && status.checks.iter().all(|check| check.name == KNOCKING)
+            && status
+                .zones
+                .iter()
+                .all(|zone| zone.sites.iter().all(served))
+    })?;
     Ok(())
 }
 

@@ -61,7 +61,13 @@ impl Control {
                 }
             });
         }
+        let directory = self.live.directory.load();
+        let members = directory.as_ref().as_ref().map(|read| &read.sites);
         for (site, knock) in self.live.knocks().0 {
+            // Whoever was let in again since knocks no longer.
+            if members.is_some_and(|all| all.keys().any(|member| member.as_str() == site)) {
+                continue;
+            }
             let what = format!(
                 "the removed site {site} is knocking with its old key from {}, {} times since the start of this one, the last time at {:.0}",
                 knock.from, knock.count, knock.last
