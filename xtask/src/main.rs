@@ -3,6 +3,8 @@
 //! `test` is the front door: it installs what a fresh Debian machine with Rust lacks, and then does everything that
 //! CI does. The others are parts of it, for the short loop.
 
+#[cfg(test)]
+mod faults;
 mod harness;
 mod host;
 mod peers;
