@@ -1,10 +1,14 @@
 //! A site is removed: everything of it goes everywhere, and its old disk stays out.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use zonemesh_api::types::{CopyState, ZoneAtSite};
+use zonemesh_testkit::namespaces_or_skip;
+use zonemesh_testkit::netns::Net;
 use zonemesh_testkit::query::{self, qtype};
-use zonemesh_tests::ask::{self, rcode};
+use zonemesh_tests::ask::{self, name, rcode};
 use zonemesh_tests::{Mesh, Site};
+use zonemesh_update::request::claim_zone;
+use zonemesh_zone::directory::SiteName;
 
 /// What remains of the mesh knows two sites and is content.
 fn assert_gone(rest: &[Site], key: &zonemesh_transfer::tls::SiteKey) -> Result<()> {
@@ -132,4 +136,73 @@ fn a_site_that_is_removed_while_it_runs_takes_its_zones_along() -> Result<()> {
     })?;
     gone.stop()?;
     assert_kept_out(&mut gone, &mesh.sites)
+}
+
+#[test]
+fn a_stolen_key_of_a_removed_site_is_worth_nothing_from_its_address_and_from_elsewhere()
+-> Result<()> {
+    namespaces_or_skip!();
+    let net = Net::new(4)?;
+    let mut mesh = Mesh::start_in(3, Some(&net))?;
+    let mut gone = mesh.sites.pop().context("the third site")?;
+    let stolen = gone.key()?;
+    gone.stop()?;
+    mesh[0].cli_ok(&[
+        "site",
+        "remove",
+        "site-c",
+        "--zones",
+        "adopt:site-b",
+        "--wait",
+    ])?;
+
+    let claim = claim_zone(
+        &name("dns.internal")?,
+        &name("mine.example")?,
+        &SiteName::new("site-c")?,
+    )?
+    .compose(1)?;
+    let mut notify = query::question("c.example", qtype::SOA);
+    // RFC 1996 §3.7: opcode 4, AA set.
+    notify[2] = 4 << 3 | 1 << 2;
+    let messages = [
+        ("a transfer", query::question("a.example", qtype::AXFR)),
+        (
+            "the directory",
+            query::question("dns.internal", qtype::AXFR),
+        ),
+        ("a NOTIFY", notify),
+        ("an UPDATE of the directory", claim),
+    ];
+    // The address of the removed site, and one that was never a member's.
+    for host in [&net.hosts()[2], &net.hosts()[3]] {
+        for site in &mesh.sites {
+            let pin = site.key()?.pin();
+            for (what, message) in &messages {
+                let reply = host
+                    .enter(|| ask::tls(site.tls(), pin, Some(&stolen), None, message.clone()))??;
+                let code = query::rcode(&reply);
+                ensure!(
+                    [rcode::REFUSED, rcode::NOTAUTH].contains(&code),
+                    "{what} at {} from {}: RCODE {code}",
+                    site.name,
+                    host.address()
+                );
+            }
+        }
+    }
+    // It is told that somebody tries, and the others go on.
+    for site in &mesh.sites {
+        site.wait_status("that the key was tried", |status| {
+            status.checks.iter().any(|check| {
+                check.name == "removed-site-knocking" && check.subject.as_deref() == Some("site-c")
+            })
+        })?;
+    }
+    for site in &mesh.sites {
+        let changed = site.set(&site.zone(), "www", "198.51.100.3", true)?;
+        ensure!(changed.receipt.context("a receipt")?.complete());
+        mesh.wait_address(&format!("www.{}", site.zone()), "198.51.100.3")?;
+    }
+    mesh.wait_address("www.c.example", "192.0.2.1")
 }

@@ -1,10 +1,11 @@
 //! A site that lacks zones of the mesh does not answer in their stead.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use zonemesh_testkit::query::{self, qtype};
+use zonemesh_testkit::{Load, wait};
 use zonemesh_tests::Mesh;
 use zonemesh_tests::ask::{self, name, rcode};
-use zonemesh_tests::site::zone_file;
+use zonemesh_tests::site::{SOON, zone_file};
 use zonemesh_update::request::claim_zone;
 use zonemesh_zone::directory::SiteName;
 
@@ -80,5 +81,29 @@ fn a_site_that_starts_while_all_others_are_down_serves_what_it_holds() -> Result
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("site-a does not answer"), "{text}");
     mesh[0].restart()?;
+    mesh.wait_healthy()
+}
+
+#[test]
+fn a_site_that_was_down_when_a_zone_was_added_never_denies_it_and_has_it_when_it_is_back()
+-> Result<()> {
+    let mut mesh = Mesh::start(3)?;
+    mesh[1].kill9()?;
+    mesh[0].add_zone("new.example", false)?;
+    mesh[2].wait_address("www.new.example", "192.0.2.1")?;
+    // Asked from before it starts until it has the zone: silence, a refusal, or the right answer.
+    let load = Load::start(mesh[1].dns(), "www.new.example", qtype::A, 1000)?;
+    mesh[1].up()?;
+    mesh[1].wait_address("www.new.example", "192.0.2.1")?;
+    let enough = load.answered() + 100;
+    wait::until(SOON, "right answers", || {
+        Ok((load.answered() > enough).then_some(()))
+    })?;
+    let account = load.finish()?;
+    ensure!(account.rcodes.contains_key(&rcode::NOERROR), "{account:?}");
+    ensure!(
+        !account.rcodes.contains_key(&rcode::NXDOMAIN),
+        "{account:?}"
+    );
     mesh.wait_healthy()
 }
