@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::Name;
 use zonemesh_zone::catalog::Catalog;
 use zonemesh_zone::directory::{Directory, KeyPin, Role, Schema, Site, SiteName};
@@ -222,7 +223,7 @@ pub fn desired(
         departed: directory
             .removed
             .keys()
-            .filter(|site| directory.is_removed(site))
+            .filter(|site| directory.is_removed(site) && !planted(Bug::TombstoneIgnored))
             .cloned()
             .collect(),
         catalog_empty: catalog

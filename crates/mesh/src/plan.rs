@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::directory::SiteName;
 use zonemesh_zone::{Name, Serial, SerialExt};
 
@@ -125,6 +126,12 @@ pub struct Plan {
 pub fn plan(desired: &Result<Desired, Hold>, observed: &Observed, approvals: &Approvals) -> Plan {
     let desired = match desired {
         Ok(desired) => desired,
+        Err(Hold::Empty) if planted(Bug::EmptyDirectoryRemoves) => {
+            return Plan {
+                actions: observed.peers.keys().map(forget).collect(),
+                ..Plan::default()
+            };
+        }
         Err(hold) => {
             return Plan {
                 reasons: vec![format!("nothing is changed: {hold}")],
@@ -144,6 +151,7 @@ pub fn plan(desired: &Result<Desired, Hold>, observed: &Observed, approvals: &Ap
         let (site, peer) = (site.clone(), peer.clone());
         match observed.peers.get(&site) {
             None => plan.actions.push(Action::AddPeer { site, peer }),
+            Some(_) if planted(Bug::StaleAddressKept) => {}
             Some(from) if *from != peer => plan.actions.push(Action::ChangePeer {
                 site,
                 from: from.clone(),
@@ -156,6 +164,14 @@ pub fn plan(desired: &Result<Desired, Hold>, observed: &Observed, approvals: &Ap
     remove_zones(desired, observed, approvals, &mut plan);
     remove_peers(desired, observed, approvals, &mut plan);
     plan
+}
+
+/// What forgets a peer.
+fn forget(site: &SiteName) -> Action {
+    Action::RemovePeer {
+        site: site.clone(),
+        departed: false,
+    }
 }
 
 /// A late plan must not move a site backwards.
@@ -195,7 +211,10 @@ fn change_zones(desired: &Desired, observed: &Observed, plan: &mut Plan) {
                 zone: zone.clone(),
                 setup: setup.clone(),
             }),
-            Some(from) if from != setup && !desired.keep.contains_key(zone) => {
+            Some(from)
+                if (from != setup || planted(Bug::PlanNeverEmpty))
+                    && !desired.keep.contains_key(zone) =>
+            {
                 plan.actions.push(Action::ChangeZone {
                     zone: zone.clone(),
                     from: from.clone(),
@@ -216,7 +235,8 @@ fn remove_zones(desired: &Desired, observed: &Observed, approvals: &Approvals, p
     if gone.is_empty() {
         return;
     }
-    if let Some(why) = &desired.keep_all {
+    let keep_all = desired.keep_all.as_ref();
+    if let Some(why) = keep_all.filter(|_| !planted(Bug::BrokenCatalogRemoves)) {
         let text = format!("{} member zone(s) stay as they are: {why}", gone.len());
         plan.reasons.push(text);
         return;
@@ -237,6 +257,7 @@ fn remove_zones(desired: &Desired, observed: &Observed, approvals: &Approvals, p
         .map(|(zone, _)| zone.fmt_with_dot().to_string())
         .collect();
     let bulk = desired.catalog_empty || too_many(names.len(), members);
+    let bulk = bulk && !planted(Bug::BrokenCatalogRemoves);
     if bulk && !approved("zones", names, members, approvals, plan) {
         return;
     }
@@ -266,7 +287,9 @@ fn remove_peers(desired: &Desired, observed: &Observed, approvals: &Approvals, p
             departed,
         }
     };
-    plan.actions.extend(departed.into_iter().map(remove(true)));
+    if !planted(Bug::DepartedKept) {
+        plan.actions.extend(departed.into_iter().map(remove(true)));
+    }
     if lost_go {
         plan.actions.extend(lost.into_iter().map(remove(false)));
     }

@@ -12,20 +12,92 @@ pub const ON: bool = cfg!(feature = "on");
 /// A mistake of a kind that really happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Bug {
-    /// A commit is reported as done before it is on disk: an fsync forgotten.
-    CommitNotDurable,
+    /// A change is acknowledged when its commit is asked for, not when it is on disk.
+    AnswerBeforeCommit,
+    /// A commit that failed is taken for one that succeeded.
+    FailureTakenForSuccess,
+    /// What could not be stored stays the version that the next change is made of.
+    HeadNotTakenBack,
+    /// A difference starts from what is served, not from the version that was decided last.
+    DifferenceFromWrongVersion,
+    /// A file that is edited is published with the serial that its author wrote, whatever was published before.
+    SerialReused,
+    /// A zone that comes back starts with its own serial, not above the highest that was ever published.
+    HighWaterForgotten,
+    /// A secondary takes an older version than it has when a source offers one.
+    OlderVersionTaken,
     /// A NOTIFY that was lost is never sent again.
     NotifyNotRepeated,
+    /// A NOTIFY that was not answered is repeated at once.
+    NotifyWithoutBackoff,
+    /// A secondary does not tell the primary what it serves.
+    ReceiptNotSent,
+    /// A receipt counts a site that serves any version of the zone.
+    ReceiptFromWrongSerial,
+    /// A transfer that failed is tried again at once.
+    RetryWithoutFloor,
+    /// A zone that cannot be refreshed keeps the timers of others from being looked at.
+    ErrorStopsOthers,
+    /// A restart forgets when zones expire.
+    TimerLostOverRestart,
+    /// A zone is served beyond its expiry.
+    ExpiryNotHonoured,
+    /// A secondary takes what another secondary has for as fresh as from the primary (RFC 7314).
+    AgeForgotten,
+    /// A source that lacks a zone makes a secondary remove it.
+    LackTakenForRemoval,
+    /// A site answers as soon as it has the catalog, whatever zones it lacks.
+    ReadyTooEarly,
     /// A directory that lists no site removes all peers.
     EmptyDirectoryRemoves,
+    /// A catalog that cannot be read removes all its members.
+    BrokenCatalogRemoves,
+    /// Whatever is removed at once, nothing is held.
+    BrakeNotConsulted,
+    /// A site that was removed stays trusted.
+    DepartedKept,
+    /// A tombstone is not taken for consent to what leaves with its site.
+    TombstoneIgnored,
+    /// A zone that was removed from the mesh is served on.
+    RemovedZoneKept,
+    /// A site that moved is looked for where it was.
+    StaleAddressKept,
+    /// A plan does again what is done already.
+    PlanNeverEmpty,
+    /// A site that sees nobody takes itself for the catalog primary.
+    SelfPromotion,
 }
 
 impl Bug {
     /// All of them, in the order of the table in the documentation.
     pub const ALL: &'static [Self] = &[
-        Self::CommitNotDurable,
+        Self::AnswerBeforeCommit,
+        Self::FailureTakenForSuccess,
+        Self::HeadNotTakenBack,
+        Self::DifferenceFromWrongVersion,
+        Self::SerialReused,
+        Self::HighWaterForgotten,
+        Self::OlderVersionTaken,
         Self::NotifyNotRepeated,
+        Self::NotifyWithoutBackoff,
+        Self::ReceiptNotSent,
+        Self::ReceiptFromWrongSerial,
+        Self::RetryWithoutFloor,
+        Self::ErrorStopsOthers,
+        Self::TimerLostOverRestart,
+        Self::ExpiryNotHonoured,
+        Self::AgeForgotten,
+        Self::LackTakenForRemoval,
+        Self::ReadyTooEarly,
         Self::EmptyDirectoryRemoves,
+        Self::BrokenCatalogRemoves,
+        Self::BrakeNotConsulted,
+        Self::DepartedKept,
+        Self::TombstoneIgnored,
+        Self::RemovedZoneKept,
+        Self::StaleAddressKept,
+        Self::PlanNeverEmpty,
+        Self::SelfPromotion,
     ];
 }
 

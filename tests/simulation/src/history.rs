@@ -241,7 +241,8 @@ impl History {
             .settle_within(1, "all sites serve the same after faults have stopped");
         // A full pass of planning everywhere, which must find nothing; and every zone asks its sources once more.
         self.pass(130_000)?;
-        oracle::ended(&self.world, &self.record)
+        oracle::ended(&self.world, &self.record)?;
+        self.works()
     }
 
     /// Ends the faults of network, disks and clocks.

@@ -11,6 +11,8 @@ pub mod cost;
 pub mod dice;
 pub mod history;
 pub mod oracle;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod prepared;
 pub mod record;
 pub mod shrink;

@@ -42,6 +42,9 @@ struct Arguments {
     /// Plant each mistake in turn and see whether it is found within its bound
     #[arg(long)]
     planted: bool,
+    /// With `--planted`, only those whose names contain this
+    #[arg(long, requires = "planted")]
+    bug: Option<String>,
     /// Print the whole history of a failure
     #[arg(long)]
     verbose: bool,
@@ -160,6 +163,6 @@ fn planted(_: &Arguments) -> Result<bool> {
 }
 
 #[cfg(feature = "planted")]
-fn planted(_: &Arguments) -> Result<bool> {
-    anyhow::bail!("nothing is planted yet")
+fn planted(arguments: &Arguments) -> Result<bool> {
+    zonemesh_simulation::planted::run_all_planted(arguments.bug.as_deref())
 }

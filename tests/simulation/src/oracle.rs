@@ -46,8 +46,10 @@ pub enum Rule {
     Busy,
     /// A plan at rest is empty.
     Rest,
-    /// A receipt is true.
+    /// A receipt is true, and comes.
     Receipt,
+    /// The core asks the store for nothing that it must refuse.
+    Commits,
     /// Nothing panics.
     Panic,
 }
@@ -68,7 +70,8 @@ impl fmt::Display for Rule {
             Self::Retries => "retries stay within their bounds",
             Self::Busy => "no core is woken again and again",
             Self::Rest => "a plan at rest is empty",
-            Self::Receipt => "a receipt is true",
+            Self::Receipt => "a receipt is true, and comes",
+            Self::Commits => "the store need refuse nothing",
             Self::Panic => "nothing panics",
         })
     }

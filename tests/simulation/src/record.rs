@@ -40,6 +40,8 @@ pub struct ZoneRecord {
     pub wanted: Wanted,
     /// Whether somebody has ever asked for its removal.
     pub removal_asked: bool,
+    /// Whether it went with its site: the site's tombstone is the consent to that.
+    pub with_site: bool,
     /// Whether its primary has it from its configuration.
     pub configured: bool,
     /// Its records, by owner name.
@@ -219,6 +221,7 @@ impl Record {
                 }
                 None => {
                     zone.wanted = Wanted::No;
+                    zone.with_site = true;
                     zone.values.clear();
                 }
             }

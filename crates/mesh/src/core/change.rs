@@ -1,5 +1,6 @@
 //! Changes that are made at this site: a new version of a zone that it is primary of.
 
+use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
 
 use super::replicate::ADOPTION_STEP;
@@ -17,6 +18,13 @@ impl Core {
                     serial: version.zone.serial(),
                     changed: true,
                 };
+                if planted(Bug::AnswerBeforeCommit) {
+                    let Answer {
+                        serial, changed, ..
+                    } = answer;
+                    self.reply(Some(request), Reply::Done { serial, changed });
+                    return self.commit(vec![version], Vec::new(), None);
+                }
                 self.commit(vec![version], Vec::new(), Some(answer));
             }
         }
@@ -109,7 +117,10 @@ impl Core {
             )));
         };
         let same_soa = with_serial(edited, head.serial())?;
-        let floor = entry.floor().unwrap_or(head.serial());
+        let floor = match planted(Bug::SerialReused) {
+            true => edited.serial(),
+            false => entry.floor().unwrap_or(head.serial()),
+        };
         // A file that differs by a greater serial alone is a new version: its author said so.
         if same_soa.same_contents(head) && !edited.serial().is_after(floor) {
             return Ok(None);
@@ -126,7 +137,9 @@ impl Core {
             false => serial,
         };
         let zone = with_serial(edited, serial)?;
-        let diff = head.diff(&zone);
+        let base = entry.served.as_ref();
+        let base = base.filter(|_| planted(Bug::DifferenceFromWrongVersion));
+        let diff = base.unwrap_or(head).diff(&zone);
         // Made from the head, the new version shares with it what did not change, also when `edited` was read from a file.
         let zone = head.apply(&diff).unwrap_or(zone);
         Ok(Some(NewVersion::made(zone, vec![diff])))

@@ -9,6 +9,7 @@ mod reconcile;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::catalog::{self, Catalog};
 use zonemesh_zone::directory::{Directory, Epoch, Role, Site, SiteName};
 use zonemesh_zone::{Name, Zone};
@@ -395,6 +396,12 @@ impl Core {
 
     /// Whether this site writes directory and catalog.
     pub fn is_catalog_primary(&self) -> bool {
+        if planted(Bug::SelfPromotion) && !self.peers.is_empty() {
+            let mut peers = self.peers.values();
+            if peers.all(|peer| peer.lost_since.is_some()) {
+                return true;
+            }
+        }
         self.mesh.as_ref().is_some_and(Mesh::is_catalog_primary)
     }
 }

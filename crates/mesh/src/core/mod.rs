@@ -41,6 +41,7 @@ use self::peers::Peer;
 use self::receipt::Waiting;
 use self::replicate::Entry;
 pub use self::yielded::{Fate, YIELDED, Yield, Yielded};
+use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Name, Serial, Zone};
 
 /// How often things are done that no event asks for.
@@ -247,6 +248,10 @@ impl Core {
             }
             self.attend(&apex, now);
             self.schedule(&apex);
+            let failing = |entry: &Entry| !entry.view().errors.is_empty();
+            if planted(Bug::ErrorStopsOthers) && self.zones.get(&apex).is_some_and(failing) {
+                break;
+            }
         }
         self.probe_peers(now);
         if self
@@ -304,7 +309,7 @@ impl Core {
             .chain(self.zones.iter())
             .filter(|(_, entry)| lacks(entry));
         self.lacking = lacking.next().map(|(apex, _)| apex.clone());
-        self.ready = self.lacking.is_none();
+        self.ready = self.lacking.is_none() || planted(Bug::ReadyTooEarly);
     }
 
     fn happened(&mut self, what: Happening) {

@@ -16,6 +16,7 @@ mod wait;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Soa, Zone};
 
 use self::doubt::Doubt;
@@ -281,7 +282,9 @@ impl Core {
         entry.head = Some(held.zone.clone());
         entry.served = Some(held.zone);
         entry.stored_doubt = held.doubt;
-        entry.refresh.expires_at = held.expires_at;
+        entry.refresh.expires_at = held
+            .expires_at
+            .filter(|_| !planted(Bug::TimerLostOverRestart));
         entry.refresh.last_success = held.last_refresh;
     }
 

@@ -246,7 +246,7 @@ impl History {
                     let key = text.trim_end_matches('.');
                     let zone = self.record.zones.get(key);
                     let site = self.record.sites.get(key);
-                    zone.is_some_and(|zone| zone.wanted == Wanted::No)
+                    zone.is_some_and(|zone| zone.wanted == Wanted::No && !zone.with_site)
                         || site.is_some_and(|site| site.wanted == Wanted::No)
                 };
                 if held.names.iter().all(asked) {

@@ -7,9 +7,9 @@ use zonemesh_zone::{Serial, Zone};
 
 use super::History;
 use crate::dice::Dice;
-use crate::oracle::{Finding, receipt_is_true};
+use crate::oracle::{Finding, Rule, receipt_is_true};
 use crate::record::{About, Wanted, ZoneRecord};
-use crate::{catalog, directory, name, own, put, timed_zone};
+use crate::{catalog, directory, has, name, own, put, timed_zone};
 
 /// Zones that may be there at the same time, beyond one for each site.
 const MORE_ZONES: usize = 8;
@@ -135,6 +135,63 @@ impl History {
         Ok(())
     }
 
+    /// In the end each zone can be changed at its primary; all members serve the change within seconds, and say so. Sites that
+    /// were removed do not get it.
+    pub(super) fn works(&mut self) -> Result<(), Finding> {
+        let zones = self.record.zones.iter();
+        let zones = zones.filter(|(_, zone)| zone.wanted == Wanted::Yes);
+        let zones: Vec<(String, String)> = zones
+            .map(|(apex, zone)| (apex.clone(), zone.primary.clone()))
+            .collect();
+        let mut waits = Vec::new();
+        for (apex, host) in &zones {
+            let value = self.value();
+            let request = self.world.change(host, put(apex, "last", value));
+            waits.push((apex, host, request, value));
+        }
+        self.pass(5_000)?;
+        let mut receipts = Vec::new();
+        for (apex, host, request, value) in waits {
+            let replies = self.world.hosts[host].replies.get(&request);
+            let Some(Reply::Done { serial, .. }) = replies.and_then(|replies| replies.first())
+            else {
+                let message = format!("{host} does not take a change of {apex}: {replies:?}");
+                return Err(Finding::new(Rule::Acknowledged, message));
+            };
+            let (serial, zone) = (*serial, name(apex));
+            let wait = |request| Input::Wait {
+                request,
+                apex: zone,
+                serial,
+            };
+            let request = self.world.request(host, wait);
+            self.record.opened_wait(host, request);
+            receipts.push((apex, host, request, value));
+        }
+        self.pass(30_000)?;
+        for (apex, host, request, value) in receipts {
+            let replies = self.world.hosts[host].replies.get(&request);
+            let complete =
+                |reply: &Reply| matches!(reply, Reply::Receipt(receipt) if receipt.complete);
+            if !replies.is_some_and(|replies| replies.iter().any(complete)) {
+                let message = format!("no complete receipt for {apex} at {host} within 30 s");
+                return Err(Finding::new(Rule::Receipt, message));
+            }
+            let gone = self.record.sites.iter();
+            let mut gone =
+                gone.filter(|(_, site)| site.wanted == Wanted::No && site.removed.is_some());
+            let got = gone.find(|(gone, _)| {
+                let served = self.world.zone(gone, apex);
+                served.is_some_and(|served| has(served, "last", value))
+            });
+            if let Some((gone, _)) = got {
+                let message = format!("{gone} was removed, and still gets {apex}");
+                return Err(Finding::new(Rule::Departed, message));
+            }
+        }
+        Ok(())
+    }
+
     /// A zone that is there before anything goes wrong.
     pub(super) fn first_zone(&mut self, host: &str) {
         let (apex, zone) = self.new_zone(u32::MAX - 3, TIMES[0]);
@@ -164,6 +221,7 @@ impl History {
             primary: host.to_owned(),
             wanted,
             removal_asked: false,
+            with_site: false,
             configured,
             values: Default::default(),
             alive: self.world.now,

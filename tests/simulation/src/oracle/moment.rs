@@ -40,6 +40,11 @@ pub(super) fn removals(
                     return Err(Finding::new(Rule::Removal, message));
                 }
             }
+            // A disk may fail at any time; but the store must not have to refuse what the core wants.
+            Happening::CommitFailed { message, .. } if !is_of_the_disk(message) => {
+                let message = format!("{host} wanted at {at:.3} what the store refuses: {message}");
+                return Err(Finding::new(Rule::Commits, message));
+            }
             _ => {}
         }
     }
@@ -131,7 +136,8 @@ pub(super) fn expiry(world: &World, record: &mut Record) -> Result<(), Finding> 
             continue;
         }
         let age = world.now.saturating_sub(zone.alive);
-        if age.as_secs() <= zone.expire + EXPIRY_SLACK.as_secs() {
+        // What secondaries tell each other of their time left is late by what messages take, each time.
+        if age.as_secs() <= zone.expire + zone.expire / 10 + EXPIRY_SLACK.as_secs() {
             continue;
         }
         let late = world
@@ -176,6 +182,11 @@ pub fn receipt(world: &World, receipt: &zonemesh_mesh::core::Receipt) -> Result<
         }
     }
     Ok(())
+}
+
+/// Whether a commit failed because of the disk, not because of what was to be stored.
+fn is_of_the_disk(message: &str) -> bool {
+    message.contains("no space left")
 }
 
 /// How zones are called in the record.

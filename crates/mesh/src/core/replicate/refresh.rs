@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
 
 use super::{Round, Standing};
@@ -203,6 +204,9 @@ impl Core {
             }
             // Whether the peer is back comes last: that asks again whatever it could not give before.
             Some((_, rest)) => match result {
+                Err(failure) if failure.lacks && planted(Bug::LackTakenForRemoval) => {
+                    self.drop_zone(apex);
+                }
                 Err(failure) => {
                     entry.refresh.unsure += u32::from(!failure.lacks);
                     self.try_next(apex, from.clone(), rest, failure.message.clone(), now);
@@ -280,6 +284,7 @@ impl Core {
                 }
                 // Sites never go back: the primary hears that it is behind, and goes above. A catalog of another's may want it.
                 forced = whole && (theirs == ours || !entry.spec.mesh);
+                forced |= planted(Bug::OlderVersionTaken);
                 if !theirs.is_after(ours) && !forced {
                     return self.behind(apex, from, rest, theirs, ours, now);
                 }
@@ -352,6 +357,7 @@ impl Core {
         // outlive that, or secondaries would keep each other's copies alive for ever; nor does it shorten what a better
         // source has granted for the same version.
         let told = entry.refresh.told_expire.take();
+        let told = told.filter(|_| !planted(Bug::AgeForgotten));
         let granted = now.wall + told.map_or(expire, |told| expire.min(i64::from(told)));
         let before = entry
             .refresh
@@ -431,6 +437,10 @@ impl Core {
         let pace = &self.settings.pace;
         let backoff = pace.floor * 2u32.pow(entry.refresh.failures.min(10));
         let wait = backoff.min(retry).clamp(pace.floor, pace.cap.max(retry));
+        let wait = match planted(Bug::RetryWithoutFloor) {
+            true => Duration::from_millis(10),
+            false => wait,
+        };
         entry.refresh.failures += 1;
         // Whoever was asked first is the one that should have had it; the others are a substitute.
         let (from, message) = entry.refresh.failed_first.take().unwrap_or((from, message));
@@ -467,6 +477,7 @@ impl Core {
         let half = entry.times().2 / 2;
         entry.refresh.look = None;
         let held = !entry.spec.primary && entry.served.is_some() && !entry.refresh.expired;
+        let held = held && !planted(Bug::ExpiryNotHonoured);
         let Some(at) = entry.refresh.expires_at.filter(|_| held) else {
             return;
         };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Name, Serial, Zone};
 
 use super::Tell;
@@ -26,7 +27,7 @@ impl Core {
         let Some(entry) = self.zones.get(apex) else {
             return;
         };
-        if !entry.spec.mesh || entry.spec.primary {
+        if !entry.spec.mesh || entry.spec.primary || planted(Bug::ReceiptNotSent) {
             return;
         }
         if let Some(primary) = entry.spec.sources.first().cloned() {
@@ -142,8 +143,10 @@ impl Core {
         if tell.serial != serial {
             // Something newer is owed by now.
             tell.due = now.mono;
-        } else if result.is_ok() {
+        } else if result.is_ok() || planted(Bug::NotifyNotRepeated) {
             entry.tell.remove(to);
+        } else if planted(Bug::NotifyWithoutBackoff) {
+            tell.due = now.mono;
         } else {
             let wait =
                 (pace.floor * 2u32.pow(tell.attempts.saturating_sub(1).min(9))).min(pace.cap);
