@@ -80,8 +80,11 @@ struct Refresh {
     last_source: Option<PeerId>,
     last_success: Option<i64>,
     expires_at: Option<i64>,
-    /// For how many seconds the source that answered last may still serve the zone, if it said so.
-    told_expire: Option<u32>,
+    /// When the sources were last begun to be asked.
+    began: Duration,
+    /// Until when the source that answered last may serve the zone, if it said so. It counts from when it was asked: what
+    /// messages take must not be added each time that sites tell each other of the same copy.
+    told_until: Option<Duration>,
     /// Whether what is held is newer than what `expires_at` was granted for.
     renewed: bool,
     expired: bool,
@@ -91,7 +94,7 @@ struct Refresh {
     /// When to look whether it has expired.
     look: Option<Duration>,
     /// A source other than the primary that had nothing newer, while others were still to be asked; and what it told of expiry.
-    confirmed: Option<(PeerId, Option<u32>)>,
+    confirmed: Option<(PeerId, Option<Duration>)>,
     /// What takes the place of what was written here, while the store looks for the last version in common.
     offer: Option<Offer>,
     /// Whether the whole zone is wanted, whatever is held.

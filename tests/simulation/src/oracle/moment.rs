@@ -136,8 +136,7 @@ pub(super) fn expiry(world: &World, record: &mut Record) -> Result<(), Finding> 
             continue;
         }
         let age = world.now.saturating_sub(zone.alive);
-        // What secondaries tell each other of their time left is late by what messages take, each time.
-        if age.as_secs() <= zone.expire + zone.expire / 10 + EXPIRY_SLACK.as_secs() {
+        if age.as_secs() <= zone.expire + EXPIRY_SLACK.as_secs() {
             continue;
         }
         let late = world
@@ -186,7 +185,16 @@ pub fn receipt(world: &World, receipt: &zonemesh_mesh::core::Receipt) -> Result<
 
 /// Whether a commit failed because of the disk, not because of what was to be stored.
 fn is_of_the_disk(message: &str) -> bool {
-    message.contains("no space left")
+    let refusals = [
+        "cannot be published",
+        "which is not greater",
+        "difference starts from",
+        "does not lead to the version",
+        "is not in the store",
+        "is not above",
+        "to nothing",
+    ];
+    !refusals.iter().any(|refusal| message.contains(refusal))
 }
 
 /// How zones are called in the record.

@@ -87,6 +87,7 @@ impl Core {
         entry.refresh.unsure = 0;
         entry.refresh.again = None;
         entry.refresh.confirmed = None;
+        entry.refresh.began = now.mono;
         entry.refresh.failed_first = None;
         entry.refresh.begin(self.settings.pace.floor, now);
         entry.refresh.best = None;
@@ -217,7 +218,8 @@ impl Core {
                     }
                 }
                 Ok(got) => {
-                    entry.refresh.told_expire = expire;
+                    let left = expire.map(|left| Duration::from_secs(left.into()));
+                    entry.refresh.told_until = left.map(|left| entry.refresh.began + left);
                     self.take_transfer(apex, from.clone(), rest, got, now);
                     self.peer_answered(&from, now);
                 }
@@ -335,8 +337,8 @@ impl Core {
         if entry.spec.sources.first() == Some(&from) {
             return self.refreshed(apex, from, now);
         }
-        let told = entry.refresh.told_expire.take();
-        let better = |(_, before): &(PeerId, Option<u32>)| *before < told;
+        let told = entry.refresh.told_until.take();
+        let better = |(_, before): &(PeerId, Option<Duration>)| *before < told;
         if entry.refresh.confirmed.as_ref().is_none_or(better) {
             entry.refresh.confirmed = Some((from.clone(), told));
         }
@@ -356,9 +358,10 @@ impl Core {
         // RFC 7314 §4: a source that is a secondary itself says how long it may still serve the zone. What is held must not
         // outlive that, or secondaries would keep each other's copies alive for ever; nor does it shorten what a better
         // source has granted for the same version.
-        let told = entry.refresh.told_expire.take();
+        let told = entry.refresh.told_until.take();
         let told = told.filter(|_| !planted(Bug::AgeForgotten));
-        let granted = now.wall + told.map_or(expire, |told| expire.min(i64::from(told)));
+        let left = told.map(|until| until.saturating_sub(now.mono).as_secs() as i64);
+        let granted = now.wall + left.map_or(expire, |left| expire.min(left));
         let before = entry
             .refresh
             .expires_at
@@ -430,7 +433,7 @@ impl Core {
         // That others have nothing newer is not enough when one has shown that it has.
         let confirmed = entry.refresh.confirmed.take();
         if let Some((peer, told)) = confirmed.filter(|_| !entry.knows_newer()) {
-            entry.refresh.told_expire = told;
+            entry.refresh.told_until = told;
             return self.refreshed(apex, peer, now);
         }
         let (_, retry, _) = entry.times();
