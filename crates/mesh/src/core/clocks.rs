@@ -16,6 +16,9 @@ pub const FUDGE_MS: i64 = 300_000;
 /// Below this a clock that was wrong is right again, so that one at the limit is not told of at every probe.
 const RIGHT_AGAIN_MS: i64 = 240_000;
 
+/// As far as a clock can be off, some thirty thousand years: a peer can say anything.
+const MOST_MS: i64 = 1_000_000_000_000_000;
+
 /// How long what a peer's clock showed counts.
 const COUNTS_FOR: Duration = Duration::from_secs(600);
 
@@ -148,6 +151,7 @@ fn judge(shown: &BTreeMap<PeerId, i64>, before: &[ClockFault]) -> Vec<ClockFault
 impl Core {
     /// A peer has shown its clock.
     pub(super) fn clock_shown(&mut self, peer: &PeerId, ahead_ms: i64, now: Now) {
+        let ahead_ms = ahead_ms.clamp(-MOST_MS, MOST_MS);
         let shown = Shown {
             at: now.mono,
             ahead_ms,
@@ -188,12 +192,13 @@ impl Core {
             return;
         };
         let by = base.saturating_sub(before);
-        if by.abs() < JUMP_SECS {
+        if by.saturating_abs() < JUMP_SECS {
             return;
         }
         self.clocks.set = Some((now.mono, by));
         for shown in self.clocks.shown.values_mut() {
-            shown.ahead_ms = shown.ahead_ms.saturating_sub(by.saturating_mul(1000));
+            let ahead_ms = shown.ahead_ms.saturating_sub(by.saturating_mul(1000));
+            shown.ahead_ms = ahead_ms.clamp(-MOST_MS, MOST_MS);
         }
         self.happened(Happening::ClockSet { by_secs: by });
         self.keep_ages(by, now);

@@ -312,8 +312,11 @@ impl Core {
             // After a restart nobody knows what was missed: ask at once.
             entry.refresh.at = Some(now.mono);
             let held = entry.served.is_some();
-            entry.refresh.expired =
-                held && entry.refresh.expires_at.is_some_and(|at| at <= now.wall);
+            let expired = held && entry.refresh.expires_at.is_some_and(|at| at <= now.wall);
+            entry.refresh.expired = expired;
+            if expired {
+                self.happened(Happening::Expired(apex.clone()));
+            }
         }
         self.publish(apex, Vec::new());
         self.check_expiry(apex, now);

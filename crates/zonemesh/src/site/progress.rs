@@ -330,3 +330,67 @@ fn write(path: &Path) -> std::io::Result<()> {
     writeln!(file, "{}", Timestamp::now())?;
     file.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A step that began so long ago.
+    fn began(step: &Step, progress: &mut Progress, ago: Duration) {
+        let start = progress.start.checked_sub(ago).unwrap();
+        step.begin(Duration::ZERO);
+        progress.start = start;
+    }
+
+    #[test]
+    fn a_commit_that_takes_ten_seconds_is_stuck_and_refuses_changes_until_it_is_over() {
+        let mut progress = Progress::new();
+        progress.to_store(true);
+        progress.store_begins();
+        assert_eq!(
+            (progress.stuck(), progress.refuses_changes()),
+            (vec![], None)
+        );
+        let store = Step::default();
+        began(&store, &mut progress, Duration::from_secs(12));
+        progress.store = store;
+        let stuck = progress.stuck();
+        assert_eq!(stuck.len(), 1);
+        assert_eq!(
+            stuck[0].to_string(),
+            "the disk has not answered a commit for 12 s"
+        );
+        assert_eq!(
+            progress.refuses_changes().unwrap(),
+            "the disk has not answered a commit for 12 s: 1 changes wait for it, and no more are taken; this one was not made"
+        );
+        progress.store_ends(true);
+        assert_eq!(
+            (progress.stuck(), progress.refuses_changes()),
+            (vec![], None)
+        );
+    }
+
+    #[test]
+    fn changes_are_refused_when_too_many_wait_and_notes_are_left_out_when_far_too_much_does() {
+        let progress = Progress::new();
+        for _ in 0..MOST_WAITING {
+            assert_eq!(progress.refuses_changes(), None);
+            progress.to_store(true);
+        }
+        let why = progress.refuses_changes().unwrap();
+        assert!(
+            why.starts_with("the disk does not keep up: 256 changes wait"),
+            "{why}"
+        );
+        for _ in MOST_WAITING..MOST_QUEUED {
+            assert!(progress.may_note());
+            progress.to_store(false);
+        }
+        assert!(!progress.may_note());
+        assert_eq!(progress.backlog(), (MOST_WAITING, 1));
+        progress.store_begins();
+        progress.store_ends(true);
+        assert!(progress.may_note() && progress.refuses_changes().is_none());
+    }
+}

@@ -125,3 +125,83 @@ fn zones_that_expired_by_a_wrong_clock_are_good_again_when_it_is_set_right() {
         world.tail()
     );
 }
+
+#[test]
+fn a_peer_that_says_anything_of_its_clock_is_the_one_that_is_named() {
+    for ahead_ms in [i64::MAX, i64::MIN, i64::MIN + 1] {
+        let mut world = three(905);
+        for stuck in [std::time::Duration::MAX, std::time::Duration::ZERO] {
+            let beat = Some(Beat { ahead_ms, stuck });
+            let (peer, result) = (peer("site-a"), Ok(None));
+            world.input("site-c", Input::Probed { peer, result, beat });
+        }
+        let faults = told(&world, "site-c");
+        assert_eq!(faults.len(), 1);
+        assert_eq!(faults[0].peer(), Some(&peer("site-a")));
+        world.jump_clock("site-c", i64::MAX / 2 - EPOCH);
+        world.run_for(1);
+        world.set_clock_skew("site-c", 0);
+        world.settle(60);
+    }
+}
+
+#[test]
+fn directory_and_catalog_warn_from_half_of_their_expiry_on_and_then_stop() {
+    let mut world = three(906);
+    world.cut_both("site-c", "site-a");
+    world.cut_both("site-c", "site-b");
+    world.run_for(60);
+    world.kill("site-c");
+    let expire = world.zone("site-b", "dns.internal").unwrap().soa().expire;
+    // Three weeks in a drawer.
+    world.set_clock_skew("site-c", i64::from(expire) / 2 + 60);
+    world.start("site-c");
+    world.run_for(60);
+    for apex in [directory(), catalog()] {
+        let half = Happening::HalfExpired(apex.clone());
+        assert!(world.saw("site-c", |what| *what == half), "{apex}");
+        let view = world.core("site-c").zone(&apex).unwrap();
+        assert!(view.half_expired && !view.expired && view.zone.is_some());
+    }
+    world.kill("site-c");
+    world.set_clock_skew("site-c", i64::from(expire) + 60);
+    world.start("site-c");
+    world.run_for(60);
+    for apex in [directory(), catalog()] {
+        let over = Happening::Expired(apex.clone());
+        assert!(world.saw("site-c", |what| *what == over), "{apex}");
+    }
+    // Whom to trust it still knows, and so it heals by itself.
+    world.set_clock_skew("site-c", 0);
+    world.heal_links();
+    world.settle(120);
+    let core = world.core("site-c");
+    assert!(core.zones().all(|view| !view.half_expired && !view.expired));
+}
+
+#[test]
+fn planning_that_does_not_succeed_for_three_cycles_is_told_and_not_before() {
+    let mut world = three(907);
+    let now = world.clock_of("site-c");
+    assert_eq!(world.core("site-c").reconcile_late(now), None);
+    // A disk that lost everything, and nobody to get it from: directory and catalog are not known.
+    world.isolate("site-c");
+    world.kill("site-c");
+    world.empty_disk("site-c", Key::Kept);
+    world.start("site-c");
+    for _ in 0..17 {
+        world.run_for(10);
+        let now = world.clock_of("site-c");
+        assert_eq!(world.core("site-c").reconcile_late(now), None);
+    }
+    world.run_for(20);
+    let now = world.clock_of("site-c");
+    let late = world.core("site-c").reconcile_late(now);
+    assert!(late.is_some_and(|late| late.as_secs() >= 180), "{late:?}");
+    assert_eq!(world.core("site-c").reconciled(), None);
+    world.heal_links();
+    world.settle(120);
+    let now = world.clock_of("site-c");
+    assert_eq!(world.core("site-c").reconcile_late(now), None);
+    assert!(world.core("site-c").reconciled().is_some());
+}

@@ -150,3 +150,56 @@ pub(super) fn site_status(
         this: false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The checks of a copy that expires after so many seconds, of a zone that may be served for a day.
+    fn of(state: api::CopyState, left: Option<u64>) -> Vec<api::Check> {
+        let copy = api::ZoneAtSite {
+            site: "site-b".to_owned(),
+            state,
+            serial: Some(1),
+            age_secs: None,
+            next_refresh_secs: None,
+            expires_in_secs: left,
+            transport: None,
+            from: None,
+            last_error: Some("site-a: no answer".to_owned()),
+        };
+        let mut checks = Vec::new();
+        copy_checks("a.example.", &copy, Some("site-a"), 86_400, &mut checks);
+        checks
+    }
+
+    fn names(checks: &[api::Check]) -> Vec<&str> {
+        checks.iter().map(|check| check.name.as_str()).collect()
+    }
+
+    #[test]
+    fn a_copy_warns_from_half_of_its_expiry_on_with_the_time_left_and_the_error() {
+        use api::CopyState::{Behind, Current, Expired};
+        assert!(of(Current, Some(43_201)).is_empty());
+        assert!(of(Current, None).is_empty());
+        let half = of(Current, Some(43_200));
+        assert_eq!(names(&half), ["zone-expiring"]);
+        assert_eq!(half[0].state, api::CheckState::Warning);
+        assert_eq!(
+            half[0].message,
+            "a.example. at site-b expires in 12 h 0 min: for half of its expire time no source has confirmed it: site-a: no answer"
+        );
+        assert!(
+            of(Current, Some(65))[0]
+                .message
+                .contains("expires in 1 min 5 s")
+        );
+        assert_eq!(
+            names(&of(Behind, Some(60))),
+            ["zone-expiring", "zone-behind"]
+        );
+        let over = of(Expired, Some(0));
+        assert_eq!(names(&over), ["zone-expired"]);
+        assert_eq!(over[0].state, api::CheckState::Critical);
+    }
+}

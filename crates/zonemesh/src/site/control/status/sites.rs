@@ -148,3 +148,51 @@ pub(super) fn clock_checks(me: &str, faults: &[ClockFault], checks: &mut Vec<api
         checks.push(kind.of(Some(subject), fault.to_string()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_clock_is_critical_where_it_is_and_a_warning_elsewhere() {
+        let peer = || PeerId::Foreign("site-b".to_owned());
+        let mut checks = Vec::new();
+        let faults = [
+            ClockFault::Ours { ahead_ms: 412_900 },
+            ClockFault::Theirs {
+                peer: peer(),
+                ahead_ms: -301_000,
+            },
+            ClockFault::Differ {
+                peer: peer(),
+                ahead_ms: -900_000,
+            },
+        ];
+        clock_checks("site-a", &faults, &mut checks);
+        let found = checks.iter().map(|check| {
+            let subject = check.subject.as_deref().unwrap_or_default();
+            (check.name.as_str(), subject, check.state)
+        });
+        let expected = [
+            ("clock-wrong", "site-a", api::CheckState::Critical),
+            ("clock-of-peer-wrong", "site-b", api::CheckState::Warning),
+            ("clocks-differ", "site-b", api::CheckState::Warning),
+        ];
+        assert_eq!(found.collect::<Vec<_>>(), expected);
+        assert!(
+            checks[0].message.contains("wrong by +412 s"),
+            "{}",
+            checks[0].message
+        );
+        assert!(
+            checks[1].message.contains("wrong by -301 s"),
+            "{}",
+            checks[1].message
+        );
+        assert!(
+            checks[2].message.contains("differ by 900 s"),
+            "{}",
+            checks[2].message
+        );
+    }
+}
