@@ -21,6 +21,7 @@ use zonemesh_mesh::core::*;
 mod disk;
 mod faults;
 mod host;
+mod hostile;
 mod look;
 mod made;
 mod model;
@@ -31,6 +32,7 @@ mod real;
 mod requests;
 mod run;
 mod traffic;
+mod wire;
 
 pub use self::disk::{Backup, Disks, Key};
 pub use self::host::{Foreign, Host, Members};
@@ -65,6 +67,8 @@ pub struct World {
     /// What is under the machines that are added from now on.
     pub disks: Disks,
     queue: Queue,
+    /// Who was broken into.
+    hostile: BTreeSet<String>,
     /// Who hangs, and what waits for them meanwhile.
     hung: BTreeMap<String, Vec<Event>>,
     /// Requests that wait at somebody who hangs, and that who asked has not given up.
@@ -99,6 +103,7 @@ impl World {
             busy: None,
             disks: Disks::default(),
             queue: Queue::default(),
+            hostile: BTreeSet::new(),
             hung: BTreeMap::new(),
             open: BTreeSet::new(),
             places: HashMap::new(),

@@ -16,6 +16,7 @@ mod catalogs;
 mod change;
 mod clocks;
 mod event;
+mod far;
 mod membership;
 mod peer_list;
 mod peers;
@@ -164,6 +165,7 @@ impl Core {
 
     /// Takes one event and returns what is to be done.
     pub fn handle(&mut self, input: Input, now: Now) -> Vec<Output> {
+        let input = self.believed(input);
         self.look_at_clock(now);
         match input {
             Input::Tick => {}

@@ -89,7 +89,7 @@ impl World {
         let host = match &event {
             Event::Input { host, .. } | Event::Disk { host, .. } | Event::Wake { host } => host,
             Event::Request(asked) => &asked.to,
-            Event::Link { .. } | Event::GiveUp(_) => return Some(event),
+            Event::Link { .. } | Event::GiveUp(_) | Event::Mischief { .. } => return Some(event),
         };
         let Some(waiting) = self.hung.get_mut(host) else {
             return Some(event);
@@ -136,6 +136,7 @@ impl World {
             .collect();
         for name in names {
             self.resume(&name);
+            self.make_honest(&name);
             if self.hosts.contains_key(&name) {
                 self.heal_disk(&name);
                 self.slow(&name, 1);

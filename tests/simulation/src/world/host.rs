@@ -2,6 +2,7 @@
 
 use zonemesh_keep::Job;
 
+use super::network::{Answer, refused};
 use super::*;
 
 /// One machine.
@@ -140,6 +141,27 @@ impl Host {
         self.disk_free = Duration::ZERO;
         self.stuck = self.stuck.take().map(|_| Vec::new());
         self.wake = None;
+    }
+
+    /// What the transfer of a zone comes to: in messages, as the product has it; straight where the store is a model, because a
+    /// thousand sites must share what they hold.
+    pub(super) fn transfer_out(
+        &self,
+        zone: &Zone,
+        have: Option<Zone>,
+        expire: Option<u32>,
+    ) -> Result<Answer, Failure> {
+        if self.real.is_none() {
+            return Ok(Answer::Zone(self.differences(zone, have), expire));
+        }
+        let apex = zone.apex();
+        let moved = wire::transfer(apex, have, |request| {
+            wire::answer(request, zone, expire, |from| self.diffs_since(apex, from))
+        });
+        match moved {
+            Ok((got, told)) => Ok(Answer::Zone(got, told)),
+            Err(error) => Err(refused(&error.to_string(), false)),
+        }
     }
 
     /// What an IXFR of a zone is answered with.

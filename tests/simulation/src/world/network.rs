@@ -121,7 +121,7 @@ pub(super) fn unreachable(message: &str) -> Failure {
 }
 
 /// Why nothing came back: somebody refused.
-fn refused(message: &str, lacks: bool) -> Failure {
+pub(super) fn refused(message: &str, lacks: bool) -> Failure {
     Failure {
         message: message.to_owned(),
         unreachable: false,
@@ -346,6 +346,12 @@ impl World {
         if let Some(host) = self.hosts.get_mut(&asked.to) {
             host.traffic.handles(now);
         }
+        if self.foreign.contains_key(&asked.to) && self.is_hostile(&asked.to) {
+            if let Some(result) = self.serve_falsely(&asked) {
+                self.answer(asked, result);
+            }
+            return;
+        }
         if let Some(foreign) = self.foreign.get_mut(&asked.to) {
             if let Some(result) = foreign.serve(&asked.ask) {
                 self.answer(asked, result);
@@ -378,6 +384,9 @@ impl World {
     /// What a site answers a member of its mesh.
     fn serve_member(&mut self, asked: &Asked, asker: SiteName) -> Option<Result<Answer, Failure>> {
         let to = asked.to.as_str();
+        if self.is_hostile(to) {
+            return self.serve_falsely(asked);
+        }
         if let Some(serial) = self.held_back(to, &asker, &asked.ask) {
             return Some(Ok(Answer::Zone(Got::UpToDate { serial }, None)));
         }
@@ -391,7 +400,7 @@ impl World {
                 let zone = served.and_then(|(zone, _)| zone.clone());
                 Some(match zone {
                     None => Err(refused("SERVFAIL: not held", true)),
-                    Some(zone) => Ok(Answer::Zone(state.differences(&zone, have), expire)),
+                    Some(zone) => state.transfer_out(&zone, have, expire),
                 })
             }
             Ask::Notify { apex, serial } => {

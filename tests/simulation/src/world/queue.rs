@@ -22,6 +22,8 @@ pub(super) enum Event {
         other: String,
         up: bool,
     },
+    /// A hostile machine does something.
+    Mischief { host: String },
     /// A disk has done a job; void when the site has stopped meanwhile.
     Disk { host: String, epoch: u64, job: Job },
     /// A core wants to be woken, unless it is woken earlier or has stopped.

@@ -235,6 +235,7 @@ impl World {
                 }
             }
             Event::Request(asked) => self.serve(asked),
+            Event::Mischief { host } => self.mischief(host),
             Event::GiveUp(asked) => self.given_up(asked),
             Event::Link { one, other, up } => self.link(one, other, up),
             Event::Disk { host, epoch, job } => {

@@ -7,6 +7,7 @@ mod disks;
 mod emptied;
 mod faults;
 mod founding;
+mod hostile;
 mod links;
 mod machines;
 mod membership;

@@ -1,0 +1,236 @@
+//! A machine that was broken into: it sends what it should not, as itself.
+//!
+//! It cannot do what cryptography prevents, such as to speak for another site. Everything else it may say: what it answers a
+//! transfer with is made as messages and taken in by the product's own code, garbage as well as what is well formed and false.
+
+use zonemesh_transfer::outbound::{Content, Response};
+use zonemesh_transfer::query::{Question, Request};
+
+use super::network::{Answer, refused};
+use super::*;
+
+/// # Hostile machines
+impl World {
+    /// Lets a site, or a foreign server, be broken into: from now on it tells everybody wild serials, answers transfers with
+    /// garbage and with forged zones, and asks for changes of what is others'. Its own core hears nothing of that.
+    pub fn make_hostile(&mut self, host: &str) {
+        if self.hostile.insert(host.to_owned()) {
+            self.note(host, "is broken into");
+            let host = host.to_owned();
+            self.at(self.now, Event::Mischief { host });
+        }
+    }
+
+    /// Ends that.
+    pub fn make_honest(&mut self, host: &str) {
+        if self.hostile.remove(host) {
+            self.note(host, "is honest again");
+        }
+    }
+
+    /// Whether a machine was broken into.
+    pub fn is_hostile(&self, host: &str) -> bool {
+        self.hostile.contains(host)
+    }
+
+    /// Tells somebody something, and soon again.
+    pub(super) fn mischief(&mut self, host: String) {
+        if !self.hostile.contains(&host) {
+            return;
+        }
+        let up = |machine: &Host| machine.core.is_some();
+        let others = self.hosts.iter();
+        let others = others.filter(|(name, machine)| **name != host && up(machine));
+        let others: Vec<String> = others.map(|(name, _)| name.clone()).collect();
+        if !others.is_empty() && self.hosts.get(&host).is_some_and(up) {
+            let to = others[self.below(others.len() as u64) as usize].clone();
+            let ask = self.false_news(&host, &to);
+            let asked = Asked {
+                epoch: self.hosts[&host].epoch,
+                as_peer: PeerId::Site(self.hosts[&to].site.name.clone()),
+                from: host.clone(),
+                to,
+                ask,
+                at: self.now,
+                number: 0,
+                // Its own core has not asked.
+                given_up: true,
+            };
+            let at = self.now + Duration::from_millis(5);
+            self.at(at, Event::Request(asked));
+        }
+        let at = self.now + Duration::from_millis(100 + self.below(900));
+        self.at(at, Event::Mischief { host });
+    }
+
+    /// A NOTIFY of a serial that nobody has, or an update of what is not its own.
+    fn false_news(&mut self, host: &str, to: &str) -> Ask {
+        let me = self.hosts[host].site.clone();
+        let other = self.hosts[to].site.clone();
+        let zones: Vec<Name> = self.hosts[to].served.keys().cloned().collect();
+        let apex = match zones.len() {
+            0 => name("nobodys.example"),
+            many => zones[self.below(many as u64) as usize].clone(),
+        };
+        let update = match self.below(10) {
+            // Another site with its own key.
+            0 => {
+                let site = Site {
+                    pins: me.pins,
+                    ..other.clone()
+                };
+                request::publish(&directory(), &site, Some(&other))
+            }
+            // Itself with another role.
+            1 => {
+                let site = Site {
+                    role: Role::CatalogPrimary,
+                    ..me.clone()
+                };
+                request::publish(&directory(), &site, Some(&me))
+            }
+            // Somebody else's zone, taken or removed.
+            2 if !zones.is_empty() => request::claim_zone(&directory(), &apex, &me.name),
+            3 => request::release_zone(&directory(), &apex),
+            _ => {
+                let serial = self.wild_serial(&apex, to);
+                return Ask::Notify { apex, serial };
+            }
+        };
+        Ask::Update(update.expect("the names are short"))
+    }
+
+    /// Any serial: near what somebody has, or anywhere.
+    fn wild_serial(&mut self, apex: &Name, at: &str) -> Serial {
+        let served = self.hosts[at].served.get(apex);
+        let serial = served.and_then(|(zone, _)| zone.as_ref());
+        let serial = serial.map_or(0, |zone| zone.serial().into_int());
+        Serial(match self.below(4) {
+            0 => serial.wrapping_add(1 + self.below(1000) as u32),
+            1 => serial.wrapping_add(0x7FFF_FFFF),
+            2 => serial.wrapping_sub(self.below(1000) as u32),
+            _ => self.below(1 << 32) as u32,
+        })
+    }
+
+    /// What a hostile machine answers.
+    pub(super) fn serve_falsely(&mut self, asked: &Asked) -> Option<Result<Answer, Failure>> {
+        match &asked.ask {
+            Ask::Transfer { apex, have } => {
+                let (apex, have) = (apex.clone(), have.clone());
+                let expire = [0, 1, u32::MAX][self.below(3) as usize];
+                let mut draws = self.fork();
+                let result = wire::transfer(&apex, have.clone(), |request| {
+                    false_answer(request, have.as_ref(), expire, &mut draws)
+                });
+                Some(match result {
+                    Ok((got, expire)) => Ok(Answer::Zone(got, expire)),
+                    Err(error) => Err(refused(&error.to_string(), false)),
+                })
+            }
+            // Lies that it has heard.
+            Ask::Notify { .. } => Some(Ok(Answer::Heard)),
+            Ask::Probe => {
+                let serial = self.wild_serial(&directory(), &asked.from);
+                let beat = Beat {
+                    ahead_ms: [0, i64::MAX, i64::MIN, 86_400_000][self.below(4) as usize],
+                    stuck: Duration::from_secs(self.below(1 << 32)),
+                };
+                Some(Ok(Answer::Serial(Some(serial), beat)))
+            }
+            Ask::Update(_) => None,
+        }
+    }
+}
+
+/// The messages of a lie.
+fn false_answer(
+    request: &Request,
+    have: Option<&Zone>,
+    expire: u32,
+    draws: &mut Draws,
+) -> Vec<Vec<u8>> {
+    let apex = request.zone.to_string();
+    let base = have.map_or(7, |have| have.serial().into_int());
+    let forged = |serial: u32, records: usize| {
+        let lines: Vec<String> = (0..records.max(1))
+            .map(|number| format!("forged{number} 60 IN A 192.0.2.66"))
+            .collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        zone(&apex, serial, &lines)
+    };
+    let whole = |zone: Zone| {
+        let response = Response::with_content(request, zone, Content::Axfr);
+        response.with_expire(expire).messages().collect()
+    };
+    let steps = |zone: Zone, diffs: Vec<Diff>| {
+        let response = Response::with_content(request, zone, Content::Ixfr(diffs));
+        let messages: Vec<Vec<u8>> = response.with_expire(expire).messages().collect();
+        messages
+    };
+    match draws.below(11) {
+        // Octets of no meaning.
+        0 => (0..=draws.below(3))
+            .map(|_| {
+                let length = draws.below(600);
+                (0..length).map(|_| draws.below(256) as u8).collect()
+            })
+            .collect(),
+        // A message with some bits turned over.
+        1 => {
+            let mut messages: Vec<Vec<u8>> = whole(forged(base.wrapping_add(1), 20));
+            for message in &mut messages {
+                for _ in 0..=draws.below(8) {
+                    let at = draws.below(message.len() as u64) as usize;
+                    message[at] ^= 1 << draws.below(8);
+                }
+            }
+            messages
+        }
+        // A transfer without its end.
+        2 => {
+            let mut messages: Vec<Vec<u8>> = whole(forged(base.wrapping_add(1), 3000));
+            messages.pop();
+            messages
+        }
+        // An older version, another of the same serial, one far ahead, one as far ahead as can be.
+        3 => whole(forged(base.wrapping_sub(1 + draws.below(1000) as u32), 1)),
+        4 => whole(forged(base, 2)),
+        5 => whole(forged(base.wrapping_add(1000), 3)),
+        6 => whole(forged(base.wrapping_add(0x7FFF_FFFF), 3)),
+        // Another zone.
+        7 => {
+            let other = zone("other.example", base.wrapping_add(1), &[]);
+            let request = Request::new(request.id, name("other.example"), Question::Axfr);
+            let response = Response::with_content(&request, other, Content::Axfr);
+            response.messages().collect()
+        }
+        // Differences between versions that nobody has.
+        8 => {
+            let (old, new) = (forged(base, 5), forged(base.wrapping_add(1), 1));
+            let diff = old.diff(&new);
+            steps(new, vec![diff])
+        }
+        // Hundreds of steps.
+        9 => {
+            let first = have.cloned().unwrap_or_else(|| forged(base, 1));
+            let (mut diffs, mut last) = (Vec::new(), first);
+            for _ in 0..300 {
+                let mut editor = last.edit();
+                editor.set_serial(last.serial().next());
+                let Ok(next) = editor.finish() else {
+                    break;
+                };
+                diffs.push(last.diff(&next));
+                last = next;
+            }
+            steps(last, diffs)
+        }
+        // That there is nothing new since some serial.
+        _ => {
+            let serial = base.wrapping_sub(draws.below(3) as u32);
+            let response = Response::with_content(request, forged(serial, 1), Content::Soa);
+            response.messages().collect()
+        }
+    }
+}

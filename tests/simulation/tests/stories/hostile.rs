@@ -1,0 +1,117 @@
+//! Machines that were broken into, and send what they should not.
+
+use zonemesh_mesh::core::*;
+use zonemesh_simulation::*;
+use zonemesh_zone::directory::{Departure, Directory};
+
+/// Four sites, each the primary of a zone, and what is acknowledged at the three honest ones.
+fn four(seed: u64) -> World {
+    let mut world = World::mesh(seed, 4);
+    for number in 0..4 {
+        let apex = format!("z{number}.example");
+        let times = (60, 20, 86_400);
+        world
+            .add_zone(&host_name(number), timed_zone(&apex, 100, times, &[]))
+            .unwrap();
+    }
+    world.settle(60);
+    world
+}
+
+/// The sites that a site believes in, with their keys and zones. What `site-d` does with its own zones is its own affair.
+fn believed(world: &World, host: &str) -> String {
+    let mut read = Directory::read(world.zone(host, "dns.internal").unwrap());
+    read.owners.retain(|_, site| site.as_str() != "site-d");
+    format!("{:?} {:?}", read.sites, read.owners)
+}
+
+#[test]
+fn a_member_that_was_broken_into_changes_nobody_s_directory_and_is_got_rid_of() {
+    for seed in 0..8 {
+        println!("seed {seed}");
+        let mut world = four(300 + seed);
+        let before = believed(&world, "site-a");
+        world.make_hostile("site-d");
+        for value in 1..=60 {
+            let number = world.below(3) as usize;
+            let apex = format!("z{number}.example");
+            world.changed(&host_name(number), put(&apex, "www", value));
+            world.run_for(5);
+            for host in ["site-a", "site-b", "site-c"] {
+                assert_eq!(believed(&world, host), before, "{}", world.tail());
+            }
+        }
+        for number in 0..3 {
+            let apex = format!("z{number}.example");
+            world.changed(&host_name(number), put(&apex, "www", 99));
+        }
+        remove_site(&mut world, "site-d", Departure::Remove);
+        world.settle(300);
+        for host in ["site-a", "site-b", "site-c"] {
+            for number in 0..3 {
+                let served = world.zone(host, &format!("z{number}.example")).unwrap();
+                assert!(has(served, "www", 99), "{host} z{number}");
+                assert!(!has(served, "forged0", 66), "{host} z{number}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hostile_member_costs_a_bounded_number_of_transfers() {
+    let mut world = four(320);
+    world.make_hostile("site-d");
+    let before = world.hosts["site-b"].transfers.len();
+    world.run_for(600);
+    let asked = world.hosts["site-b"].transfers.len() - before;
+    // It hears about 360 lies in ten minutes; refreshes are 10 for each of three zones.
+    assert!(asked < 1500, "{asked} transfers in ten minutes");
+}
+
+#[test]
+fn a_machine_that_is_no_member_is_heard_by_nobody() {
+    let mut world = four(330);
+    world.add_host("stranger", Vec::new());
+    world.start("stranger");
+    world.make_hostile("stranger");
+    let before: Vec<usize> = ["site-a", "site-b", "site-c", "site-d"]
+        .map(|host| world.hosts[host].transfers.len())
+        .to_vec();
+    let directory = believed(&world, "site-a");
+    world.run_for(50);
+    for (host, before) in ["site-a", "site-b", "site-c", "site-d"]
+        .into_iter()
+        .zip(before)
+    {
+        let asked = world.hosts[host].transfers.len() - before;
+        assert!(asked <= 12, "{host} asked {asked} times");
+        assert_eq!(believed(&world, host), directory);
+    }
+    world.settle(60);
+}
+
+#[test]
+fn a_foreign_server_that_was_broken_into_forges_its_own_zones_and_no_others() {
+    let mut world = four(340);
+    let foreign = Foreign {
+        zones: [(name("foreign.example"), zone("foreign.example", 5, &[]))].into(),
+        notified: Vec::new(),
+    };
+    world.foreign.insert("off-site".to_owned(), foreign);
+    let spec = ZoneSpec {
+        sources: vec![PeerId::Foreign("off-site".to_owned())].into(),
+        primary: false,
+        mesh: false,
+        ..own("foreign.example", &[])
+    };
+    world.configure("site-b", |settings| settings.zones.push(spec));
+    world.run_for(10);
+    assert_eq!(world.serial("site-b", "foreign.example"), Some(5));
+    world.make_hostile("off-site");
+    world.run_for(3000);
+    world.make_honest("off-site");
+    world.settle(60);
+    for host in ["site-a", "site-b", "site-c", "site-d"] {
+        assert_eq!(world.serial(host, "z1.example"), Some(100));
+    }
+}
