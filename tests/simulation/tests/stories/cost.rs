@@ -5,6 +5,7 @@
 use std::sync::OnceLock;
 
 use zonemesh_simulation::cost::{Cost, Measured};
+use zonemesh_simulation::put;
 
 /// Sites, zones: both grow, then each of them alone.
 const SIZES: [(usize, usize); 5] = [(10, 10), (20, 20), (40, 40), (40, 10), (10, 40)];
@@ -176,4 +177,23 @@ fn a_site_that_is_away_costs_the_others_a_few_messages_for_each_of_its_zones() {
         let sent = cost.each_but_probes();
         assert!(sent <= 1.0 + few, "{sites}, {zones}: {sent}");
     }
+}
+
+#[test]
+fn what_one_of_forty_sites_has_of_a_lost_primary_reaches_all_though_each_asks_and_tells_a_few() {
+    let mut mesh = Measured::new(6, 40, 10);
+    mesh.power_comes_back("at once", 0);
+    let world = &mut mesh.world;
+    let hosts: Vec<String> = world.hosts.keys().cloned().collect();
+    let (primary, only) = ("site-0004", "site-0017");
+    for host in hosts.iter().filter(|host| *host != only) {
+        world.cut_both(primary, host);
+    }
+    let serial = world.changed(primary, put("zone-0004.example", "last", 9));
+    world.run_for(2);
+    world.kill(primary);
+    world.run_until(60, "all have its last change", |world| {
+        let mut others = hosts.iter().filter(|host| *host != primary);
+        others.all(|host| world.serial(host, "zone-0004.example") == Some(serial.into_int()))
+    });
 }

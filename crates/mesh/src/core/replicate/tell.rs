@@ -18,8 +18,9 @@ impl Core {
             .map(|entry| entry.spec.notify.clone())
             .unwrap_or_default();
         for peer in targets.iter() {
-            self.tell(apex, peer.clone(), now);
+            self.owe(apex, peer.clone(), now);
         }
+        self.schedule(apex);
     }
 
     /// Tells the zone's primary what is served here now: its receipt.
@@ -37,6 +38,12 @@ impl Core {
 
     /// Owes a NOTIFY to one peer; one that is owed already is replaced.
     pub(in crate::core) fn tell(&mut self, apex: &Name, peer: PeerId, now: Now) {
+        self.owe(apex, peer, now);
+        self.schedule(apex);
+    }
+
+    /// The same without a look at what is due next, which is in proportion to what is owed.
+    fn owe(&mut self, apex: &Name, peer: PeerId, now: Now) {
         let lost = self.is_lost_site(&peer);
         let due = match lost {
             true => now.mono + self.settings.pace.cap,
@@ -71,7 +78,6 @@ impl Core {
         if !lost && entry.tell.get(&peer).is_some_and(|tell| !tell.under_way) {
             self.send_notify(apex, &peer, now);
         }
-        self.schedule(apex);
     }
 
     /// Owes a NOTIFY to a peer to which none is owed, and sends it then.
