@@ -12,6 +12,7 @@ mod leaving;
 mod network;
 mod partitions;
 mod ready;
+mod recovering;
 mod rest;
 mod serials;
 mod sources;

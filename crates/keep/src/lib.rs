@@ -4,6 +4,7 @@
 //! site and a simulated one do the same: [`Job`] is what the core asks for, one after the other, and [`held`] what it starts
 //! with. Calls block as those of the store do; threads, clocks and logs are the caller's.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 
 use jiff::Timestamp;
@@ -207,6 +208,8 @@ pub struct Found {
     pub held: Vec<Held>,
     /// Zones that are damaged. They are left out, and come again from a peer.
     pub damaged: Vec<(Name, ReadError)>,
+    /// The highest serials of those.
+    pub marks: BTreeMap<Name, Serial>,
 }
 
 /// Why a site cannot start with its store.
@@ -228,6 +231,19 @@ pub enum FindError {
 /// When the store cannot be read, or nothing in it is whole: a site that began anew with an empty store would take what it
 /// has forgotten for what does not exist.
 pub fn held(store: &Store) -> Result<Found, FindError> {
+    let found = held_of_what_others_have(store)?;
+    if found.held.is_empty() && !found.damaged.is_empty() {
+        return Err(FindError::NothingWhole);
+    }
+    Ok(found)
+}
+
+/// The same at a site that knows others who have all that it has forgotten.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn held_of_what_others_have(store: &Store) -> Result<Found, ReadError> {
     let mut found = Found::default();
     for apex in store.zones()? {
         let hosted = store.get(HOSTED, &hosted_key(&apex))?;
@@ -241,11 +257,13 @@ pub fn held(store: &Store) -> Result<Found, FindError> {
                 last_refresh: stored.state.last_refresh.map(|at| at.as_second()),
             }),
             Ok(None) => {}
-            Err(error) => found.damaged.push((apex, error)),
+            Err(error) => {
+                if let Some(mark) = store.high_water(&apex)? {
+                    found.marks.insert(apex.clone(), mark);
+                }
+                found.damaged.push((apex, error));
+            }
         }
-    }
-    if found.held.is_empty() && !found.damaged.is_empty() {
-        return Err(FindError::NothingWhole);
     }
     Ok(found)
 }

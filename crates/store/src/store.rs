@@ -109,6 +109,16 @@ impl Store {
         opened
     }
 
+    /// Forgets that the store in this directory has lost something, so that it opens as it is: for a site of which others have what
+    /// it lacks.
+    ///
+    /// # Errors
+    ///
+    /// When somebody else has the directory.
+    pub fn accept_loss(dir: &Path) -> Result<(), OpenError> {
+        place::take(dir).map(|lock| lock.acknowledge(0))
+    }
+
     /// Opens the store on a medium of any kind, with `path` as its name in messages: a seam for simulated disks. The caller
     /// sees to it that nobody else has the medium, and its own thread writes.
     ///

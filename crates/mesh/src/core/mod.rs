@@ -388,4 +388,23 @@ pub struct ZoneView<'a> {
     pub expired: bool,
     /// Whether a transfer is under way.
     pub transferring: bool,
+    /// How a primary stands with what the others hold; none at a secondary.
+    pub recovery: Option<RecoveryView<'a>>,
+}
+
+/// How a primary stands with what the others hold of its zone.
+#[derive(Clone, Debug)]
+pub struct RecoveryView<'a> {
+    /// Whether it has no copy and waits for one.
+    pub lost: bool,
+    /// Who has not shown yet, since the start, that it has nothing that is unknown here.
+    pub unheard: Vec<&'a PeerId>,
+    /// Until when changes wait for them at the latest.
+    pub until: Option<Duration>,
+    /// From whom a newer history is being taken.
+    pub taking: Option<&'a PeerId>,
+    /// How many changes wait.
+    pub waiting: usize,
+    /// What has been taken since the start, the last of it: from whom, and which serial.
+    pub taken: Option<&'a (PeerId, Serial)>,
 }

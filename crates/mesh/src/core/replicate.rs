@@ -56,6 +56,8 @@ pub(super) struct Entry {
     stored_doubt: Option<HeldDoubt>,
     /// Changes that wait for that.
     waiting: Vec<Waits>,
+    /// What was taken from a peer since the start, the last of it.
+    taken: Option<(PeerId, Serial)>,
 }
 
 /// Asking the sources.
@@ -137,6 +139,7 @@ impl Entry {
             doubt: None,
             stored_doubt: None,
             waiting: Vec::new(),
+            taken: None,
         }
     }
 
@@ -155,6 +158,7 @@ impl Entry {
             expired: self.refresh.expired,
             half_expired: self.refresh.half_told && !self.spec.primary,
             transferring: self.refresh.asking.is_some(),
+            recovery: self.spec.primary.then(|| self.recovery()),
         }
     }
 

@@ -37,15 +37,6 @@ pub(crate) fn key(
     }
 }
 
-/// Whether there is a key but nothing in the store that it was used with: the store was lost.
-///
-/// # Errors
-///
-/// When the store cannot be read.
-pub(crate) fn had_store(data_dir: &Path, store: &Store) -> anyhow::Result<bool> {
-    Ok(data_dir.join(KEY).exists() && store.zones()?.is_empty())
-}
-
 /// The mesh has the key: it is the site's from now on.
 ///
 /// # Errors

@@ -2,12 +2,15 @@
 //! made meanwhile.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use zonemesh_mesh::core::{Change, Founding, Input, Reply};
 use zonemesh_store::Batch;
 use zonemesh_zone::catalog::{Broken, Catalog};
-use zonemesh_zone::{Diff, Name, Serial, Zone, check, file};
+use zonemesh_zone::{Diff, Name, Rcode, Serial, Zone, check, file};
 
 use super::live::Live;
 use super::pool::chain;
@@ -23,29 +26,76 @@ struct Import {
     digest: String,
     /// The serial of the version that it became.
     serial: u32,
+    /// Whether it became none: the zone was there already, from other sites, and the file is no more than its seed.
+    #[serde(default)]
+    passed_over: bool,
 }
 
-/// Imports all zone files that have changed. Returns what was done, and what could not be, a sentence each.
-pub(crate) async fn all(live: &Arc<Live>, config: &Config) -> (Vec<String>, Vec<String>) {
-    let (mut done, mut failed) = (Vec::new(), Vec::new());
-    for zone in config
+/// What became of the zone files of a configuration.
+#[derive(Default)]
+pub(crate) struct Imported {
+    /// What was done, a sentence each.
+    pub(crate) done: Vec<String>,
+    /// What could not be, and will not be by itself.
+    pub(crate) failed: Vec<String>,
+    /// What cannot be yet: zones, and why.
+    pub(crate) later: Vec<(Name, String)>,
+}
+
+/// Why a file was not imported.
+enum Failed {
+    No(String),
+    /// It is not known yet what the zone should be made of, or the disk is full.
+    NotYet(String),
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Self {
+        Self::No(why)
+    }
+}
+
+/// Between two tries to import what could not be imported yet.
+pub(crate) const PAUSE: Duration = Duration::from_secs(5);
+
+/// Zone files that are imported at the same time: each may wait a few seconds for other sites.
+const AT_ONCE: usize = 64;
+
+/// Imports all zone files that have changed.
+pub(crate) async fn all(live: &Arc<Live>, config: &Config) -> Imported {
+    some(live, config, |_| true).await
+}
+
+/// Imports the files of some zones, where they have changed.
+pub(crate) async fn some(
+    live: &Arc<Live>,
+    config: &Config,
+    wanted: impl Fn(&Name) -> bool,
+) -> Imported {
+    let zones: Vec<&ZoneConfig> = config
         .zones
         .iter()
-        .filter(|zone| zone.primaries.is_empty() && zone.file.is_some())
-    {
-        match one(live, zone).await {
-            Ok(Some(what)) => done.push(what),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::error!(zone = %zone.name, error, "the zone file was not imported; the last good version stays");
-                failed.push(error);
+        .filter(|zone| zone.primaries.is_empty() && zone.file.is_some() && wanted(&zone.name))
+        .collect();
+    let mut imported = Imported::default();
+    for zones in zones.chunks(AT_ONCE) {
+        let outcomes = join_all(zones.iter().map(|zone| one(live, zone))).await;
+        for (zone, outcome) in zones.iter().zip(outcomes) {
+            match outcome {
+                Ok(Some(what)) => imported.done.push(what),
+                Ok(None) => {}
+                Err(Failed::NotYet(why)) => imported.later.push((zone.name.clone(), why)),
+                Err(Failed::No(error)) => {
+                    tracing::error!(zone = %zone.name, error, "the zone file was not imported; the last good version stays");
+                    imported.failed.push(error);
+                }
             }
         }
     }
-    (done, failed)
+    imported
 }
 
-async fn one(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, String> {
+async fn one(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, Failed> {
     let Some(path) = config.file.clone() else {
         return Ok(None);
     };
@@ -53,16 +103,32 @@ async fn one(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, St
     let read = tokio::task::spawn_blocking(move || read(&store, &apex, &path))
         .await
         .map_err(|error| error.to_string())??;
-    let Some(Read { zone, digest, base }) = read else {
+    let Some(Read {
+        zone,
+        digest,
+        base,
+        first,
+    }) = read
+    else {
         return Ok(None);
     };
     let (apex, dynamic) = (config.name.clone(), config.dynamic);
+    let passed_over = Arc::new(AtomicBool::new(false));
+    let over = passed_over.clone();
     let reply = live
         .core
         .request(move |core, request| {
             let merged = match (core.head(&apex), &base) {
                 // Also where updates over the network are not allowed: commands change records too.
                 (Some(head), Some(base)) => merge(head, &base.diff(&zone)),
+                (Some(head), None) if dynamic && first => {
+                    over.store(true, Ordering::Relaxed);
+                    let serial = head.serial();
+                    return Err(Reply::Done {
+                        serial,
+                        changed: false,
+                    });
+                }
                 (Some(_), None) if dynamic => {
                     return Err(Reply::Refused {
                         rcode: zonemesh_zone::Rcode::REFUSED,
@@ -90,14 +156,27 @@ async fn one(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, St
         .map_err(|stopped| stopped.to_string())?;
     let (serial, changed) = match reply {
         Reply::Done { serial, changed } => (serial, changed),
-        Reply::Refused { reason, .. } => return Err(reason),
+        Reply::Refused {
+            rcode: Rcode::SERVFAIL,
+            reason,
+        } => return Err(Failed::NotYet(reason)),
+        Reply::Refused { reason, .. } => return Err(Failed::No(reason)),
         Reply::Receipt(_) => {
-            return Err("a receipt where the outcome of an import was expected".to_owned());
+            let why = "a receipt where the outcome of an import was expected";
+            return Err(Failed::No(why.to_owned()));
         }
     };
+    let passed_over = passed_over.load(Ordering::Relaxed);
+    if passed_over {
+        tracing::warn!(
+            zone = %config.name, serial = serial.into_int(),
+            "the zone is held already, and takes updates: its file is not imported; `zonemesh zone import` replaces everything"
+        );
+    }
     let import = Import {
         digest,
         serial: serial.into_int(),
+        passed_over,
     };
     let value = serde_json::to_vec(&import).map_err(|error| error.to_string())?;
     let (store, key) = (
@@ -118,6 +197,8 @@ struct Read {
     digest: String,
     /// What was imported the last time.
     base: Option<Zone>,
+    /// Whether nothing ever was.
+    first: bool,
 }
 
 fn read(
@@ -157,13 +238,19 @@ fn read(
     for warning in &findings {
         tracing::warn!(zone = %apex, "{warning}");
     }
-    let base = match last {
+    let first = last.is_none();
+    let base = match last.filter(|last| !last.passed_over) {
         Some(last) => store
             .version_at(apex, Serial(last.serial))
             .map_err(|error| chain(&error))?,
         None => None,
     };
-    Ok(Some(Read { zone, digest, base }))
+    Ok(Some(Read {
+        zone,
+        digest,
+        base,
+        first,
+    }))
 }
 
 /// Makes the changes that were made to the file in a zone that has changed otherwise since.

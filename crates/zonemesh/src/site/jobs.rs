@@ -17,6 +17,7 @@ use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
 use super::control::convert;
 use super::live::Live;
 use super::membership;
+use super::peers::Peers;
 
 /// Transfers in that may run at the same time: a cold start must not stampede a primary.
 const TRANSFERS: usize = 16;
@@ -115,6 +116,7 @@ impl Jobs {
 
     /// Opens or closes the data plane.
     pub(crate) fn set_ready(&self, ready: bool) {
+        self.live.started.store(true, Ordering::Release);
         if self.was_ready.swap(ready, Ordering::Relaxed) != ready {
             self.live.shared.ready.store(ready, Ordering::Release);
             if ready {
@@ -318,6 +320,10 @@ impl Jobs {
                     .extend(sites.iter().map(|site| (site.name.clone(), site.clone())));
                 read
             });
+            if read.is_some() {
+                // Nobody need listen: a site that stops keeps what it has written.
+                live.peers.send_replace(Some(Peers::new(directory, sites)));
+            }
             live.directory.store(Arc::new(read));
         }
     }

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast, watch};
 use zonemesh_api::types::{Event, What};
 use zonemesh_mesh::core::MemberOf;
 use zonemesh_serve::{CookieSecrets, Shared};
@@ -19,6 +19,7 @@ use zonemesh_zone::{Diff, Name, Serial};
 
 use super::driver::CoreHandle;
 use super::listeners::Listeners;
+use super::peers::Peers;
 use super::pool::Pool;
 use super::progress::Progress;
 use crate::config::Config;
@@ -61,6 +62,10 @@ pub(crate) struct Live {
     pub(crate) refused_busy: AtomicU64,
     /// Transfers out that run at the same time; the others wait their turn.
     pub(crate) transfers_out: Arc<Semaphore>,
+    /// Whether the core has said which zones there are: before that nothing is known to be missing.
+    pub(crate) started: AtomicBool,
+    /// The sites of the mesh as they are to be kept beside the key.
+    pub(crate) peers: watch::Sender<Option<Peers>>,
     events: broadcast::Sender<Event>,
     /// Lines about strangers, by kind: the minute, and how many.
     lines: Mutex<HashMap<&'static str, (i64, u32)>>,
@@ -117,6 +122,8 @@ impl Live {
             joins: tokio::sync::Mutex::new(()),
             refused_busy: AtomicU64::new(0),
             transfers_out: Arc::new(Semaphore::new(TRANSFERS_OUT)),
+            started: AtomicBool::new(false),
+            peers: watch::Sender::new(None),
             events,
             lines: Mutex::new(HashMap::new()),
             knocks: Mutex::new(HashMap::new()),

@@ -15,6 +15,7 @@ mod listeners;
 mod live;
 mod membership;
 mod metrics;
+mod peers;
 mod pool;
 mod progress;
 mod random;
@@ -26,9 +27,9 @@ mod settings;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use zonemesh_mesh::core::{CATALOG_MEMBERS, Core, Held};
+use zonemesh_mesh::core::{CATALOG_MEMBERS, Core};
 use zonemesh_store::Store;
 
 use self::clock::Clock;
@@ -60,16 +61,8 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let data_dir = &config.site.data_dir;
-    let store = Store::open(data_dir, &config.site.name)?;
-    let founds = config.mesh.is_some() && config.site.role == crate::config::Role::CatalogPrimary;
-    if founds && options.join.is_none() && identity::had_store(data_dir, &store)? {
-        bail!(
-            "{} has the key of a catalog primary and an empty store: starting would found a second mesh beside the one that \
-             it was part of; restore the store from a backup, or remove {} as well if that mesh is gone",
-            data_dir.display(),
-            membership::KEY
-        );
-    }
+    let store = peers::open_store(&config)?;
+    let mut bootstrap = peers::look_before_start(&config, &store, options.join.is_some())?;
     let key = identity::key(data_dir, &config.site.name, options.join.as_deref(), &store)?;
     let key = Arc::new(key);
     let mut keys = settings::keys(&config)?;
@@ -107,17 +100,21 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
         let site = settings::this_site(&config, &key)?;
         join::join(packet, &site, &key, &store).await?;
         identity::joined(data_dir, &key)?;
+        bootstrap = join::bootstrap(&store)?;
     }
-    let mut settings = settings::core(&config, &key, join::bootstrap(&store)?)?;
+    let others = !bootstrap.is_empty();
+    let mut settings = settings::core(&config, &key, bootstrap)?;
     settings.catalogs.remembered = store.list(CATALOG_MEMBERS)?;
     settings.founding = import::founding(&config, &store)?;
-    let held = tokio::task::spawn_blocking(move || held(&store)).await??;
+    let found = tokio::task::spawn_blocking(move || found(&store, others)).await??;
+    settings.marks = found.marks;
     let seed = u64::from_le_bytes(random::bytes());
-    let (core, first) = Core::new(settings, held, seed, clock.now());
+    let (core, first) = Core::new(settings, found.held, seed, clock.now());
     let driver = tokio::spawn(Driver::new(core, clock, jobs, handle, commands).run(first));
     // Not waited for: a zone file on a file system that hangs must not keep the site from being stopped.
-    let imports = tokio::spawn(start_up(live.clone(), config));
+    let imports = tokio::spawn(start_up(live.clone(), config.clone()));
     let keeper = tokio::spawn(housekeeping(live.clone()));
+    let sites = tokio::spawn(peers::keep(config.clone(), live.peers.subscribe()));
     let watch = progress::Watch::start(&live)?;
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
@@ -127,6 +124,7 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
     drop(watch);
     imports.abort();
     keeper.abort();
+    sites.abort();
     server.stop();
     live.listeners.close().await;
     driver.abort();
@@ -135,25 +133,37 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
 
 /// Reads the zone files that have changed, and tells the service manager that the site answers.
 async fn start_up(live: Arc<Live>, config: Arc<Config>) {
-    let (_, failed) = import::all(&live, &config).await;
-    let status = match failed.is_empty() {
-        true => format!("{} answers", config.site.name),
-        false => format!(
-            "{} answers; {} zone files could not be imported",
-            config.site.name,
-            failed.len()
+    let mut imported = import::all(&live, &config).await;
+    let missing = imported.failed.len() + imported.later.len();
+    let status = match missing {
+        0 => format!("{} answers", config.site.name),
+        _ => format!(
+            "{} answers; {missing} zone files could not be imported",
+            config.site.name
         ),
     };
     systemd::ready(&status);
+    for (zone, why) in &imported.later {
+        tracing::warn!(%zone, why, "the zone file is not imported yet");
+    }
+    while !imported.later.is_empty() {
+        tokio::time::sleep(import::PAUSE).await;
+        let (config, later) = (live.config.load_full(), imported.later);
+        let wanted = |zone: &zonemesh_zone::Name| later.iter().any(|(name, _)| name == zone);
+        imported = import::some(&live, &config, wanted).await;
+    }
 }
 
 /// All zones of the store. One that is damaged is left out, told of, and comes again from a peer.
-fn held(store: &Store) -> anyhow::Result<Vec<Held>> {
-    let found = zonemesh_keep::held(store)?;
+fn found(store: &Store, others: bool) -> anyhow::Result<zonemesh_keep::Found> {
+    let found = match others {
+        true => zonemesh_keep::held_of_what_others_have(store)?,
+        false => zonemesh_keep::held(store)?,
+    };
     for (apex, error) in &found.damaged {
         tracing::error!(zone = %apex, error = pool::chain(error), "the stored zone cannot be read; it is transferred anew");
     }
-    Ok(found.held)
+    Ok(found)
 }
 
 /// What is done now and then: removed zones and used invitations go for good after 30 days. By a clock that is in doubt

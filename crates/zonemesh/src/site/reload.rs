@@ -61,8 +61,11 @@ pub(crate) async fn reload(live: &Arc<Live>) -> Result<api::Reloaded, ApiError> 
         .configure(core)
         .await
         .map_err(|stopped| ApiError::unavailable(stopped.to_string()))?;
-    let (done, failed) = import::all(live, &new).await;
-    reloaded.changes.extend(done);
+    let imported = import::all(live, &new).await;
+    reloaded.changes.extend(imported.done);
+    let not_yet = imported.later.into_iter();
+    let not_yet = not_yet.map(|(zone, why)| format!("{zone}: {why}; reload again"));
+    let failed: Vec<String> = imported.failed.into_iter().chain(not_yet).collect();
     if let Err(error) = config::keep(path, &live.data_dir) {
         tracing::warn!(%error, "the last good configuration could not be kept");
     }

@@ -205,6 +205,12 @@ async fn notify(live: &Live, mut asked: Asked, zone: &Name, serial: Option<Seria
 async fn transfer_out(live: &Arc<Live>, mut asked: Asked, request: query::Request) {
     let served: Option<Served> = live.shared.zones.load().get(&request.zone).cloned();
     let Some(served) = served else {
+        if !live.started.load(Ordering::Acquire) {
+            // Whoever asks must not conclude that the zone is nowhere.
+            return asked
+                .refuse(Rcode::REFUSED, NOT_READY, "this site is starting")
+                .await;
+        }
         return asked
             .refuse(Rcode::NOTAUTH, OTHER, "not a zone of this server")
             .await;

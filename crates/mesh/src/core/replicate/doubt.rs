@@ -19,7 +19,7 @@ use zonemesh_zone::{Name, Serial, SerialExt, Zone};
 use super::Entry;
 use super::round::Round;
 use crate::brake::{Approvals, Fingerprint};
-use crate::core::{Core, DOUBTS, HeldDoubt, Now, PeerId, doubts_key};
+use crate::core::{Core, DOUBTS, HeldDoubt, Now, PeerId, RecoveryView, doubts_key};
 
 /// How long changes wait for the others to show what they have. A site that cannot be reached fails a NOTIFY within four seconds,
 /// and one that can has answered long before.
@@ -183,6 +183,21 @@ impl Entry {
         let doubt = self.doubt.as_ref();
         let under_way = |doubt: &Doubt| doubt.taking.is_some() || doubt.again.is_some();
         self.refresh.asking.is_some() || doubt.is_some_and(under_way)
+    }
+
+    /// How this primary stands with what the others hold.
+    pub(super) fn recovery(&self) -> RecoveryView<'_> {
+        let doubt = self.doubt.as_ref();
+        let taking = doubt.and_then(|doubt| doubt.taking.as_ref());
+        let asking = self.refresh.asking.as_ref().map(|(peer, _)| peer);
+        RecoveryView {
+            lost: self.served.is_none(),
+            unheard: doubt.map_or(Vec::new(), |_| self.unheard().collect()),
+            until: doubt.map(|doubt| doubt.until),
+            taking: taking.map(|taking| &taking.from).or(asking),
+            waiting: self.waiting.len(),
+            taken: self.taken.as_ref(),
+        }
     }
 
     /// Why changes are refused, if something is held by the brake.

@@ -161,6 +161,7 @@ impl Core {
         };
         doubt.known = Some(taking.zone.serial());
         doubt.failures = 0;
+        entry.taken = Some((taking.from.clone(), taking.zone.serial()));
         let happening = Happening::Recovered {
             apex: apex.clone(),
             from: taking.from,

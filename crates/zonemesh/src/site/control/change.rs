@@ -143,7 +143,8 @@ pub(super) fn parse_import(
 /// A zone whose first contents have yet to come.
 pub(super) fn nothing_held(apex: &Name) -> ApiError {
     ApiError::unavailable(format!("nothing is held of {apex} yet")).hint(format!(
-        "`zonemesh zone import {apex} FILE` gives it its first contents"
+        "it comes by itself where another site has it (`zonemesh status`); a new zone gets its first contents by \
+         `zonemesh zone import {apex} FILE`"
     ))
 }
 

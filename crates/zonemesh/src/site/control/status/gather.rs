@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use zonemesh_api::ApiError;
-use zonemesh_mesh::core::{ClockFault, Core, Failure, Now, PeerId, ZoneSpec, ZoneView};
+use zonemesh_mesh::core::{
+    ClockFault, Core, Failure, Now, PeerId, RecoveryView, ZoneSpec, ZoneView,
+};
 use zonemesh_transfer::query::SoaAnswer;
 use zonemesh_zone::directory::Directory;
 use zonemesh_zone::{Name, Serial};
@@ -31,6 +33,19 @@ pub(super) struct Here {
     pub(super) expired: bool,
     pub(super) groups: Vec<String>,
     pub(super) dynamic: bool,
+    pub(super) recovery: Option<Recovery>,
+}
+
+/// How a primary stands with what the others hold, where there is something to say.
+pub(super) enum Recovery {
+    /// It has no copy.
+    Lost,
+    /// It takes a newer history, and from whom; so many changes wait.
+    Taking(PeerId, usize),
+    /// It does not know what these have.
+    Unheard(Vec<PeerId>),
+    /// It has taken a serial from a peer.
+    Taken(PeerId, Serial),
 }
 
 /// What the core knows, at one moment.
@@ -132,6 +147,10 @@ pub(super) fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -
                 .map(|member| member.groups.clone())
                 .unwrap_or_default(),
             dynamic: dynamic(&view.spec.apex),
+            recovery: view
+                .recovery
+                .as_ref()
+                .and_then(|view| recovery_of(view, now)),
         })
         .collect();
     let lost = core
@@ -158,6 +177,23 @@ pub(super) fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -
             .collect(),
         reconcile_late: core.reconcile_late(now),
     }
+}
+
+fn recovery_of(view: &RecoveryView<'_>, now: Now) -> Option<Recovery> {
+    if view.lost {
+        return Some(Recovery::Lost);
+    }
+    if let Some(from) = view.taking {
+        return Some(Recovery::Taking(from.clone(), view.waiting));
+    }
+    // In the first seconds nobody can have been heard.
+    let late = view.until.is_some_and(|until| until <= now.mono);
+    if late && !view.unheard.is_empty() {
+        let unheard = view.unheard.iter().map(|peer| (*peer).clone());
+        return Some(Recovery::Unheard(unheard.collect()));
+    }
+    let (from, serial) = view.taken?;
+    Some(Recovery::Taken(from.clone(), *serial))
 }
 
 /// Of the last round without success what the first source said; else what any has said since it last succeeded.

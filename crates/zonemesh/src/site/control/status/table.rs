@@ -49,6 +49,15 @@ const fn warning(name: &'static str, when: &'static str, hint: &'static str) -> 
     }
 }
 
+const fn fine(name: &'static str, when: &'static str, hint: &'static str) -> Kind {
+    Kind {
+        name,
+        state: CheckState::Ok,
+        when,
+        hint,
+    }
+}
+
 /// # This site
 pub(super) const NOT_A_MEMBER: Kind = critical(
     "not-a-member",
@@ -151,6 +160,26 @@ pub(super) const ZONE_MISSING: Kind = critical(
     "a site does not hold a zone of the mesh",
     "a zone that was just added is seconds away; one that stays missing is not",
 );
+pub(super) const COPY_LOST: Kind = critical(
+    "copy-lost",
+    "this site is a zone's primary, holds nothing of it, and waits for another site that does, or for all to say that they do not",
+    "start the sites that are down; `zonemesh site remove` takes out those that will not come back",
+);
+pub(super) const HISTORY_TAKEN: Kind = warning(
+    "history-taken",
+    "this site is a zone's primary with an old copy, and takes a newer history from another site; changes wait meanwhile",
+    "it goes on by itself; look why the copy was an old one",
+);
+pub(super) const OTHERS_UNHEARD: Kind = warning(
+    "others-unheard",
+    "sites have not shown since this one started that they have nothing newer of its own zones",
+    "start them: should this copy be an old one, what they have is taken; `zonemesh site remove` takes out those that will not come back",
+);
+pub(super) const RECOVERED: Kind = fine(
+    "recovered",
+    "this site, a zone's primary, has taken from another site since its start what it had forgotten or lost",
+    "`zonemesh zone history` shows what came; look why the copy was an old one",
+);
 pub(super) const ZONE_EXPIRING: Kind = warning(
     "zone-expiring",
     "a site could not refresh a zone for half of the time that its SOA allows; directory and catalog likewise",
@@ -189,6 +218,10 @@ const ALL: &[&Kind] = &[
     &ZONE_BEHIND,
     &PEER_AHEAD,
     &ZONE_MISSING,
+    &COPY_LOST,
+    &HISTORY_TAKEN,
+    &OTHERS_UNHEARD,
+    &RECOVERED,
     &ZONE_EXPIRING,
     &ZONE_NOT_REFRESHED,
     &ZONE_EXPIRED,

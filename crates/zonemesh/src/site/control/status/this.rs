@@ -1,12 +1,48 @@
 //! What is wrong with this site itself: its disk, its configuration, its plan, its clock.
 
+use std::collections::BTreeMap;
+
 use zonemesh_api::types as api;
 
-use super::gather::Snapshot;
+use super::gather::{Here, Recovery, Snapshot};
 use super::sites::clock_checks;
 use super::table;
 use crate::site::control::Control;
+use crate::site::control::convert::name_text;
 use crate::site::progress::Part;
+
+/// What is said of the zones of this site and what others hold of them; of those with the same open question in one sentence.
+fn recovery_checks(zones: &[Here], checks: &mut Vec<api::Check>) {
+    let mut unheard: BTreeMap<String, usize> = BTreeMap::new();
+    for here in zones {
+        let zone = || Some(name_text(&here.spec.apex));
+        match &here.recovery {
+            None => {}
+            Some(Recovery::Lost) => checks.push(table::COPY_LOST.of(
+                zone(),
+                format!(
+                    "this site is the primary of {} and holds nothing of it",
+                    here.spec.apex
+                ),
+            )),
+            Some(Recovery::Taking(from, waiting)) => checks.push(table::HISTORY_TAKEN.of(
+                zone(),
+                format!("{from} has a newer history, which is being taken; {waiting} changes wait"),
+            )),
+            Some(Recovery::Unheard(peers)) => {
+                let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
+                *unheard.entry(peers.join(", ")).or_default() += 1;
+            }
+            Some(Recovery::Taken(from, serial)) => checks.push(
+                table::RECOVERED.of(zone(), format!("serial {serial} was taken from {from}")),
+            ),
+        }
+    }
+    for (peers, count) in unheard {
+        let what = format!("{peers} may have something newer of {count} zones of this site");
+        checks.push(table::OTHERS_UNHEARD.of(Some(peers), what));
+    }
+}
 
 impl Control {
     /// What is wrong with this site itself.
@@ -37,6 +73,7 @@ impl Control {
                 ..table::HELD_BY_BRAKE.of(None, reason)
             });
         }
+        recovery_checks(&snapshot.zones, checks);
         clock_checks(&self.live.name, &snapshot.clock_faults, checks);
     }
 

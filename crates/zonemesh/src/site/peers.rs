@@ -1,0 +1,308 @@
+//! The sites of the mesh in a file beside the key: with both a site whose store is lost finds its way back.
+//!
+//! The file has nothing secret in it: names, addresses and pins, as the directory publishes them to all members.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use zonemesh_store::{OpenError, Store};
+use zonemesh_zone::Name;
+use zonemesh_zone::directory::{KeyPin, Role, Site, SiteName};
+
+use super::join;
+use super::membership::KEY;
+use super::pool::chain;
+use crate::config::{self, Config};
+
+/// The file's name in the data directory.
+const PEERS: &str = "peers.json";
+/// The version of its format.
+const VERSION: u32 = 1;
+
+/// What the file says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Peers {
+    version: u32,
+    directory: String,
+    sites: Vec<Peer>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Peer {
+    name: SiteName,
+    addresses: Vec<IpAddr>,
+    dns: Option<u16>,
+    dot: Option<u16>,
+    doq: Option<u16>,
+    pins: Vec<KeyPin>,
+    role: Role,
+}
+
+impl Peers {
+    /// The other sites of a mesh.
+    pub(crate) fn new(directory: &Name, sites: &[Site]) -> Self {
+        let peer = |site: &Site| Peer {
+            name: site.name.clone(),
+            addresses: site.addresses.clone(),
+            dns: site.dns,
+            dot: site.dot,
+            doq: site.doq,
+            pins: site.pins.clone(),
+            role: site.role,
+        };
+        Self {
+            version: VERSION,
+            directory: text(directory),
+            sites: sites.iter().map(peer).collect(),
+        }
+    }
+
+    /// As they are to be met.
+    pub(crate) fn sites(&self) -> Vec<Site> {
+        let site = |peer: &Peer| Site {
+            name: peer.name.clone(),
+            addresses: peer.addresses.clone(),
+            dot: peer.dot,
+            doq: peer.doq,
+            dns: peer.dns,
+            pins: peer.pins.clone(),
+            role: peer.role,
+            engine: String::new(),
+            failure_domain: None,
+        };
+        self.sites.iter().map(site).collect()
+    }
+}
+
+fn text(name: &Name) -> String {
+    name.fmt_with_dot().to_string().to_ascii_lowercase()
+}
+
+/// Reads the file; nothing where there is none, or where the site belongs to no mesh.
+///
+/// # Errors
+///
+/// When it cannot be used.
+pub(crate) fn read(config: &Config) -> anyhow::Result<Option<Peers>> {
+    let Some(mesh) = &config.mesh else {
+        return Ok(None);
+    };
+    let path = config.site.data_dir.join(PEERS);
+    let octets = match std::fs::read(&path) {
+        Ok(octets) => octets,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let peers: Peers = serde_json::from_slice(&octets).with_context(|| {
+        format!(
+            "{} is not a list of sites; it is written anew by a site that runs: remove it if the store is whole",
+            path.display()
+        )
+    })?;
+    if peers.version > VERSION {
+        bail!(
+            "{} has format {}, and this version of zonemesh knows up to {VERSION}: start a newer one",
+            path.display(),
+            peers.version
+        );
+    }
+    if peers.directory != text(&mesh.directory) {
+        bail!(
+            "{} is of the mesh of {}, and the configuration names {}: remove it if the site is to change its mesh",
+            path.display(),
+            peers.directory,
+            text(&mesh.directory)
+        );
+    }
+    Ok(Some(peers))
+}
+
+/// Opens the store. One that has lost what was acknowledged is refused, unless there are other sites that have it.
+///
+/// # Errors
+///
+/// When the store cannot be used.
+pub(crate) fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let dir = &config.site.data_dir;
+    let error = match Store::open(dir, &config.site.name) {
+        Ok(store) => return Ok(store),
+        Err(error) => error,
+    };
+    let known = read(config)?.is_some_and(|peers| !peers.sites.is_empty());
+    if !known || !matches!(error, OpenError::Lost { .. }) {
+        return Err(error.into());
+    }
+    tracing::error!(
+        error = %error,
+        "going on with what the store has: it is compared with what the other sites hold, and what they have beyond it is taken from them"
+    );
+    Store::accept_loss(dir)?;
+    Ok(Store::open(dir, &config.site.name)?)
+}
+
+/// Whom to ask before the directory is known, where the store has nothing of it. Looks whether the site may start at all: one that
+/// was part of a mesh must not found another, nor take itself for somebody new.
+///
+/// # Errors
+///
+/// When it may not.
+pub(crate) fn look_before_start(
+    config: &Config,
+    store: &Store,
+    joins: bool,
+) -> anyhow::Result<Vec<Site>> {
+    let Some(mesh) = &config.mesh else {
+        return Ok(Vec::new());
+    };
+    let whole = |apex: &Name| matches!(store.load(apex), Ok(Some(_)));
+    if joins || whole(&mesh.directory) {
+        return join::bootstrap(store);
+    }
+    let founds = config.site.role == config::Role::CatalogPrimary;
+    let dir = config.site.data_dir.display();
+    let peers = read(config)?;
+    let has_key = config.site.data_dir.join(KEY).exists();
+    let known = peers.as_ref().is_some_and(|peers| !peers.sites.is_empty());
+    match (has_key, known) {
+        (true, true) => {
+            let sites = peers.map_or(Vec::new(), |peers| peers.sites());
+            tracing::warn!(
+                sites = sites.len(),
+                "the store of {dir} has no directory: everything is taken from the other sites, by {PEERS}"
+            );
+            Ok(sites)
+        }
+        // It has joined, and was stopped before it had the directory.
+        (true, false) if !join::bootstrap(store)?.is_empty() => join::bootstrap(store),
+        (true, false) if founds => bail!(
+            "{dir} has the key of a catalog primary and nothing else of its mesh: starting would found a second mesh beside the one that \
+             it was part of; bring the store or {PEERS} back from a backup; or run `zonemesh site promote` at a catalog secondary, and \
+             join this site with a welcome packet from there; or remove {KEY} (and {PEERS}) as well if that mesh is gone"
+        ),
+        (true, false) => {
+            tracing::warn!(
+                "{dir} has a key and nothing of a mesh: if {} has been a site, have a welcome packet made (`zonemesh invite {}` at the \
+                 catalog primary) and start with `zonemesh join`",
+                config.site.name,
+                config.site.name
+            );
+            Ok(Vec::new())
+        }
+        (false, _) if peers.is_some() => bail!(
+            "{dir} has {PEERS}, so it was a site's, and has lost {KEY} and the store: have a welcome packet made (`zonemesh invite {}` at \
+             the catalog primary; for a catalog primary itself, after `zonemesh site promote` at a catalog secondary) and start with \
+             `zonemesh join`; or remove {PEERS} if that mesh is gone",
+            config.site.name
+        ),
+        (false, _) => Ok(Vec::new()),
+    }
+}
+
+/// Writes the file whenever the sites have become others, until the sender is gone.
+pub(crate) async fn keep(config: Arc<Config>, mut peers: watch::Receiver<Option<Peers>>) {
+    let path = config.site.data_dir.join(PEERS);
+    let mut written = read(&config).ok().flatten();
+    while peers.changed().await.is_ok() {
+        let now = peers.borrow_and_update().clone();
+        if now.is_none() || now == written {
+            continue;
+        }
+        let path = path.clone();
+        let wanted = now.clone();
+        let done = tokio::task::spawn_blocking(move || write(&path, &wanted)).await;
+        match done {
+            Ok(Ok(())) => written = now,
+            // The members are said again with the next full pass.
+            Ok(Err(error)) => tracing::warn!(
+                error = chain(error.as_ref()),
+                "the sites of the mesh could not be written beside the key"
+            ),
+            Err(error) => tracing::error!(%error, "the file of the sites was not written"),
+        }
+    }
+}
+
+fn write(path: &Path, peers: &Option<Peers>) -> anyhow::Result<()> {
+    let text = serde_json::to_vec_pretty(peers)?;
+    // Public in the mesh, and nobody else's business.
+    Ok(zonemesh_store::file::write(path, &text, 0o600)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(name: &str) -> Site {
+        Site {
+            name: SiteName::new(name).unwrap(),
+            addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+            dot: Some(853),
+            doq: Some(8853),
+            dns: Some(5300),
+            pins: vec![KeyPin([7; 32])],
+            role: Role::CatalogSecondary,
+            engine: String::new(),
+            failure_domain: None,
+        }
+    }
+
+    fn config(dir: &Path, role: &str, directory: &str) -> Config {
+        let text = format!(
+            "[site]\nname = \"site-a\"\nrole = \"{role}\"\naddresses = [\"192.0.2.1\"]\ndata-dir = {:?}\n[directory]\nname = \"{directory}\"\n[catalog]\nname = \"catalog.{directory}\"\n",
+            dir.display().to_string()
+        );
+        config::parse(&text, dir).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_of_another_mesh_it_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = config(dir.path(), "standard", "dns.internal");
+        assert_eq!(read(&here).unwrap(), None);
+        let directory = zonemesh_zone::record::parse_name("dns.internal").unwrap();
+        let sites = [site("site-b"), site("site-c")];
+        let peers = Peers::new(&directory, &sites);
+        write(&dir.path().join(PEERS), &Some(peers.clone())).unwrap();
+        assert_eq!(read(&here).unwrap(), Some(peers.clone()));
+        assert_eq!(peers.sites(), sites);
+        let other = config(dir.path(), "standard", "dns.example");
+        assert!(read(&other).is_err());
+        std::fs::write(dir.path().join(PEERS), b"{\"version\":1").unwrap();
+        assert!(read(&here).is_err());
+    }
+
+    #[test]
+    fn a_site_that_has_lost_its_store_starts_only_with_what_leads_it_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let primary = config(dir.path(), "catalog-primary", "dns.internal");
+        let standard = config(dir.path(), "standard", "dns.internal");
+        let store = Store::open(dir.path(), "site-a").unwrap();
+        let look = |config: &Config, joins| look_before_start(config, &store, joins);
+        // Nothing at all: somebody new.
+        assert_eq!(look(&primary, false).unwrap(), []);
+        // A key alone.
+        std::fs::write(dir.path().join(KEY), b"key").unwrap();
+        let why = look(&primary, false).unwrap_err().to_string();
+        assert!(why.contains("second mesh"), "{why}");
+        assert_eq!(look(&standard, false).unwrap(), []);
+        // Both.
+        let directory = zonemesh_zone::record::parse_name("dns.internal").unwrap();
+        let peers = Peers::new(&directory, &[site("site-b")]);
+        write(&dir.path().join(PEERS), &Some(peers)).unwrap();
+        assert_eq!(look(&primary, false).unwrap(), [site("site-b")]);
+        assert_eq!(look(&standard, false).unwrap(), [site("site-b")]);
+        // The key is lost.
+        std::fs::remove_file(dir.path().join(KEY)).unwrap();
+        for config in [&primary, &standard] {
+            let why = look(config, false).unwrap_err().to_string();
+            assert!(why.contains("welcome packet"), "{why}");
+            assert_eq!(look(config, true).unwrap(), []);
+        }
+    }
+}
