@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use rustix::process::Signal;
 use zonemesh_api::types::{CheckState, Status};
-use zonemesh_testkit::wait;
+use zonemesh_testkit::{Disk, disks_or_skip, wait};
 use zonemesh_tests::{Mesh, Site};
 
 /// Within this a peer that hangs is noticed (F-28).
@@ -92,5 +92,53 @@ fn a_catalog_primary_that_hangs_keeps_no_status_waiting_and_no_change_from_the_o
     if mesh[1].log().contains("warning: this host's clock") {
         bail!("a site that was stopped is not one whose clock was set");
     }
+    Ok(())
+}
+
+#[test]
+fn a_site_whose_disk_hangs_answers_and_refuses_changes_and_the_others_are_told() -> Result<()> {
+    disks_or_skip!();
+    let mut mesh = Mesh::start(1)?;
+    let packet = mesh[0].cli_ok(&["invite", "site-b"])?;
+    let mut second = Site::new("site-b", "standard", None)?;
+    let mut disk = Disk::mount(&second.data_dir(), 24)?;
+    second.join(&packet)?;
+    second.wait_running()?;
+    mesh.sites.push(second);
+    mesh.wait_healthy()?;
+    disk.set_frozen(true)?;
+    // Nothing is written at rest: it is the site's own writes that find it out.
+    wait::until(Duration::from_secs(60), "the disk that hangs", || {
+        let status = mesh[1].status()?;
+        let found = status.checks.iter().any(|check| {
+            check.name == "store-failing" && check.message.contains("the disk has not answered")
+        });
+        ensure!(found, "{:?}", status.checks);
+        Ok(Some(()))
+    })?;
+    mesh[0].wait_status("the site that is stuck", |status| {
+        status
+            .checks
+            .iter()
+            .any(|check| check.name == "site-stuck" && check.subject.as_deref() == Some("site-b"))
+    })?;
+    // The first change waits for the disk, and so do those that come while nobody knows yet; then they are refused.
+    let refusal = wait::until(Duration::from_secs(60), "a change to be refused", || {
+        let (code, text) =
+            mesh[1].cli_code(&["record", "set", "b.example", "x", "A", "192.0.2.7"])?;
+        ensure!(code != 0, "{code}: {text}");
+        Ok(text.contains("was not made").then_some(text))
+    })?;
+    ensure!(
+        refusal.contains("the disk has not answered a commit for"),
+        "{refusal}"
+    );
+    mesh[1].wait_address("www.b.example", "192.0.2.1")?;
+    disk.set_frozen(false)?;
+    mesh.wait_healthy()?;
+    mesh[1].set("b.example", "www", "198.51.100.9", false)?;
+    mesh.wait_address("www.b.example", "198.51.100.9")?;
+    mesh.sites.pop();
+    drop(disk);
     Ok(())
 }

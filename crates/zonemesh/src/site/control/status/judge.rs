@@ -202,4 +202,25 @@ mod tests {
         assert_eq!(names(&over), ["zone-expired"]);
         assert_eq!(over[0].state, api::CheckState::Critical);
     }
+
+    #[test]
+    fn a_copy_that_is_not_as_it_should_be_is_named_for_what_it_is() {
+        use api::CopyState::{Ahead, Behind, Current, Missing, Unknown};
+        for (state, expected) in [
+            (Current, None),
+            (Unknown, None),
+            (Behind, Some(("zone-behind", api::CheckState::Warning))),
+            (
+                Ahead,
+                Some(("peer-ahead-of-primary", api::CheckState::Critical)),
+            ),
+            (Missing, Some(("zone-missing", api::CheckState::Critical))),
+        ] {
+            let checks = of(state, Some(86_000));
+            let found = checks
+                .first()
+                .map(|check| (check.name.as_str(), check.state));
+            assert_eq!((found, checks.len()), (expected, expected.iter().len()));
+        }
+    }
 }

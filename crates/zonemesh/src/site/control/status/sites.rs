@@ -1,6 +1,7 @@
 //! The sites: who answers, who is ready, and whose clock is wrong.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use zonemesh_api::types as api;
@@ -93,13 +94,7 @@ impl Control {
             }
             sites.push(status);
         }
-        for (peer, since) in &snapshot.stuck {
-            let what = format!(
-                "{peer} answers, but its disk or its core has made no progress for {} s",
-                since.as_secs()
-            );
-            checks.push(table::SITE_STUCK.of(Some(peer.to_string()), what));
-        }
+        stuck_checks(&snapshot.stuck, checks);
         sites
     }
 
@@ -134,6 +129,17 @@ fn since(snapshot: &Snapshot, peer: &PeerId) -> Option<Timestamp> {
     let (since, _) = snapshot.lost.get(peer)?;
     let ago = snapshot.now.mono.saturating_sub(*since).as_secs() as i64;
     Some(convert::after(snapshot.now.wall, -ago))
+}
+
+/// Sites that answer and do not get on.
+pub(super) fn stuck_checks(stuck: &[(PeerId, Duration)], checks: &mut Vec<api::Check>) {
+    for (peer, since) in stuck {
+        let what = format!(
+            "{peer} answers, but its disk or its core has made no progress for {} s",
+            since.as_secs()
+        );
+        checks.push(table::SITE_STUCK.of(Some(peer.to_string()), what));
+    }
 }
 
 /// Clocks that are wrong.

@@ -48,22 +48,9 @@ impl Control {
     /// What is wrong with this site itself.
     pub(super) fn checks_of_this(&self, snapshot: &Snapshot, checks: &mut Vec<api::Check>) {
         self.checks_without_core(checks);
-        if let Some(since) = snapshot.reconcile_late {
-            let what = format!(
-                "no pass of planning has succeeded for {} s",
-                since.as_secs()
-            );
-            checks.push(table::RECONCILE_LATE.of(Some(self.live.name.clone()), what));
-        }
+        planning_checks(&self.live.name, snapshot, checks);
         if let Some(loud) = self.live.loud.load().as_ref() {
             checks.push(table::CONFIGURATION_BROKEN.of(None, loud));
-        }
-        if let Some(blocked) = &snapshot.blocked {
-            let what = format!("the plan is not carried out: {blocked}");
-            checks.push(table::PLAN_BLOCKED.of(None, what));
-        }
-        for reason in &snapshot.catalogs {
-            checks.push(table::CATALOG_NOT_FOLLOWED.of(None, reason));
         }
         let asked = self.held.list();
         let asked = asked.into_iter().map(|held| (held.id, held.reason));
@@ -111,5 +98,142 @@ impl Control {
             );
             checks.push(table::REMOVED_SITE_KNOCKING.of(Some(site), what));
         }
+    }
+}
+
+/// Whether planning succeeds, and follows what it should.
+fn planning_checks(me: &str, snapshot: &Snapshot, checks: &mut Vec<api::Check>) {
+    if let Some(since) = snapshot.reconcile_late {
+        let what = format!(
+            "no pass of planning has succeeded for {} s",
+            since.as_secs()
+        );
+        checks.push(table::RECONCILE_LATE.of(Some(me.to_owned()), what));
+    }
+    if let Some(blocked) = &snapshot.blocked {
+        let what = format!("the plan is not carried out: {blocked}");
+        checks.push(table::PLAN_BLOCKED.of(None, what));
+    }
+    for reason in &snapshot.catalogs {
+        checks.push(table::CATALOG_NOT_FOLLOWED.of(None, reason));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use zonemesh_mesh::core::{Core, Now, PeerId, Settings};
+    use zonemesh_store::Store;
+    use zonemesh_transfer::tls::SiteKey;
+    use zonemesh_transfer::tsig::Keys;
+
+    use super::*;
+    use crate::config;
+    use crate::site::control::status::{gather, sites};
+    use crate::site::driver::CoreHandle;
+    use crate::site::live::{Live, Parts};
+
+    fn names(checks: &[api::Check]) -> Vec<&str> {
+        checks.iter().map(|check| check.name.as_str()).collect()
+    }
+
+    fn snapshot() -> Snapshot {
+        let now = Now {
+            mono: Duration::from_secs(1),
+            wall: 1_700_000_000,
+        };
+        let (core, _) = Core::new(Settings::default(), Vec::new(), 1, now);
+        gather::snapshot(&core, now, &|_| false)
+    }
+
+    /// A site whose core nobody runs, as one that hangs.
+    fn without_core() -> (tempfile::TempDir, Control, impl Sized) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("zonemesh.toml");
+        let text = format!(
+            "[site]\nname = \"site-a\"\naddresses = [\"127.0.0.1\"]\ndata-dir = {:?}\n",
+            folder.path().join("data")
+        );
+        let config = config::parse(&text, &path).unwrap();
+        let store = Store::open(&config.site.data_dir, "site-a").unwrap();
+        let (core, commands) = CoreHandle::new();
+        let live = Live::new(Parts {
+            config: Arc::new(config),
+            config_path: None,
+            core,
+            store,
+            key: Arc::new(SiteKey::generate("site-a").unwrap()),
+            keys: Keys::new(),
+            mesh: None,
+            loud: None,
+        });
+        (folder, Control::new(live), commands)
+    }
+
+    #[tokio::test]
+    async fn the_status_answers_although_the_core_does_not_and_says_so() {
+        let (_folder, control, _commands) = without_core();
+        let status = control.whole_status().await.unwrap();
+        assert_eq!(names(&status.checks), ["core-stuck"]);
+        assert_eq!(status.verdict.exit_code(), 2);
+        assert!(
+            status.checks[0].message.contains("no answer within 3s"),
+            "{:?}",
+            status.checks
+        );
+    }
+
+    #[tokio::test]
+    async fn a_removed_site_that_knocks_is_shown_with_where_it_comes_from_and_how_often() {
+        let (_folder, control, _commands) = without_core();
+        let mut checks = Vec::new();
+        control.checks_without_core(&mut checks);
+        assert_eq!(names(&checks), [""; 0]);
+        for last in [1, 2] {
+            control.live.knocked("site-z", [192, 0, 2, last].into());
+        }
+        control.checks_without_core(&mut checks);
+        assert_eq!(names(&checks), ["removed-site-knocking"]);
+        let message = &checks[0].message;
+        assert!(message.contains("site-z is knocking"), "{message}");
+        assert!(message.contains("from 192.0.2.2, 2 times"), "{message}");
+    }
+
+    #[test]
+    fn planning_that_does_not_succeed_or_is_stopped_is_critical() {
+        let mut checks = Vec::new();
+        planning_checks("site-a", &snapshot(), &mut checks);
+        assert_eq!(names(&checks), [""; 0]);
+        let troubled = Snapshot {
+            reconcile_late: Some(Duration::from_secs(181)),
+            blocked: Some("it repeats itself".to_owned()),
+            ..snapshot()
+        };
+        planning_checks("site-a", &troubled, &mut checks);
+        assert_eq!(names(&checks), ["reconcile-late", "plan-blocked"]);
+        assert!(
+            checks
+                .iter()
+                .all(|check| check.state == api::CheckState::Critical)
+        );
+    }
+
+    #[test]
+    fn a_site_that_answers_and_does_not_get_on_is_named() {
+        let mut checks = Vec::new();
+        let stuck = vec![(
+            PeerId::Foreign("site-b".to_owned()),
+            Duration::from_secs(12),
+        )];
+        sites::stuck_checks(&stuck, &mut checks);
+        assert_eq!(names(&checks), ["site-stuck"]);
+        assert_eq!(checks[0].subject.as_deref(), Some("site-b"));
+        assert!(
+            checks[0].message.contains("for 12 s"),
+            "{}",
+            checks[0].message
+        );
     }
 }
