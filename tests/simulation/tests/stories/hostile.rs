@@ -115,3 +115,29 @@ fn a_foreign_server_that_was_broken_into_forges_its_own_zones_and_no_others() {
         assert_eq!(world.serial(host, "z1.example"), Some(100));
     }
 }
+
+#[test]
+fn primaries_that_start_beside_a_hostile_member_take_changes_and_keep_their_directory() {
+    for seed in 0..10 {
+        println!("seed {seed}");
+        let mut world = four(400 + seed);
+        let before = believed(&world, "site-a");
+        world.make_hostile("site-d");
+        for value in 1..=40 {
+            let number = world.below(3) as usize;
+            let apex = format!("z{number}.example");
+            let request = world.change(&host_name(number), put(&apex, "www", value));
+            // A forged history that removes much is held by the brake, and changes with it.
+            let _held = world.done(&host_name(number), request);
+            world.run_for(5);
+            if value % 10 == 0 {
+                let host = host_name(world.below(3) as usize);
+                world.restart(&host);
+                world.run_for(5);
+            }
+            for host in ["site-a", "site-b", "site-c"] {
+                assert_eq!(believed(&world, host), before, "{}", world.tail());
+            }
+        }
+    }
+}

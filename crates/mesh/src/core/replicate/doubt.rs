@@ -325,7 +325,12 @@ impl Core {
         if let (Some(doubt), true) = (&entry.doubt, entry.head.is_some()) {
             let due = doubt.again.is_none_or(|again| again <= now.mono);
             let idle = entry.refresh.asking.is_none() && doubt.taking.is_none();
-            if idle && due && entry.held().is_none() {
+            let held = entry.held().is_some();
+            if due && let Some(doubt) = self.doubt_of(apex) {
+                // Its moment has come, whatever becomes of it: what is still to be done says so anew.
+                doubt.again = None;
+            }
+            if idle && due && !held {
                 self.take_what_is_ahead(apex, now);
             }
         }
@@ -380,6 +385,10 @@ impl Core {
         }
     }
 
+    fn doubt_of(&mut self, apex: &Name) -> Option<&mut Doubt> {
+        self.zones.get_mut(apex)?.doubt.as_mut()
+    }
+
     /// Asks for the newest of what others have and this copy lacks.
     fn take_what_is_ahead(&mut self, apex: &Name, now: Now) {
         let Some(entry) = self.zones.get(apex) else {
@@ -390,15 +399,15 @@ impl Core {
             return;
         }
         match self.is_believed(apex, &ahead, now) {
-            None => {}
+            None => {
+                // The others have until then to say something.
+                if let Some(doubt) = self.doubt_of(apex) {
+                    doubt.again = Some(doubt.until);
+                }
+            }
             Some(true) => {
                 let first = ahead.remove(0);
-                if let Some(doubt) = self
-                    .zones
-                    .get_mut(apex)
-                    .and_then(|entry| entry.doubt.as_mut())
-                {
-                    doubt.again = None;
+                if let Some(doubt) = self.doubt_of(apex) {
                     if doubt.failures == 0 {
                         doubt.until = doubt.until.max(now.mono + LONGEST_WAIT);
                     }
