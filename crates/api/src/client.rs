@@ -173,6 +173,34 @@ impl Client {
             .await
     }
 
+    /// See [`crate::Site::promote_site`].
+    pub async fn promote_site(&self, request: &Promote) -> Outcome<Promotion> {
+        self.post("/v1/sites/promote", request, request.wait.wait_ms)
+            .await
+    }
+
+    /// See [`crate::Site::set_role`].
+    pub async fn set_role(&self, request: &SetRole) -> Outcome<Changed> {
+        self.post("/v1/sites/role", request, request.wait.wait_ms)
+            .await
+    }
+
+    /// See [`crate::Site::yielded`].
+    pub async fn yielded(&self) -> Outcome<Vec<Yielded>> {
+        self.get("/v1/yielded").await
+    }
+
+    /// See [`crate::Site::replay`].
+    pub async fn replay(&self, request: &Replay) -> Outcome<Replayed> {
+        self.post("/v1/yielded/replay", request, request.wait.wait_ms)
+            .await
+    }
+
+    /// See [`crate::Site::discard`].
+    pub async fn discard(&self, request: &Discard) -> Outcome<Vec<Yielded>> {
+        self.post("/v1/yielded/discard", request, None).await
+    }
+
     /// See [`crate::Site::add_zone`].
     pub async fn add_zone(&self, request: &AddZone) -> Outcome<Changed> {
         self.post("/v1/zones/add", request, request.wait.wait_ms)

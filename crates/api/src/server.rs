@@ -155,6 +155,11 @@ pub fn control_router(site: Arc<dyn Site>) -> Router {
         .route("/v1/sites", get(sites))
         .route("/v1/sites/invite", post(invite))
         .route("/v1/sites/remove", post(remove_site))
+        .route("/v1/sites/promote", post(promote_site))
+        .route("/v1/sites/role", post(set_role))
+        .route("/v1/yielded", get(yielded))
+        .route("/v1/yielded/replay", post(replay).layer(large))
+        .route("/v1/yielded/discard", post(discard))
         .route("/v1/zones", get(zones))
         .route("/v1/zones/removed", get(removed_zones))
         .route("/v1/zones/show", get(zone))
@@ -226,6 +231,26 @@ async fn invite(State(site): Context, body: Bytes) -> Response {
 
 async fn remove_site(State(site): Context, body: Bytes) -> Response {
     with_body(&body, |request| site.remove_site(request)).await
+}
+
+async fn promote_site(State(site): Context, body: Bytes) -> Response {
+    with_body(&body, |request| site.promote_site(request)).await
+}
+
+async fn set_role(State(site): Context, body: Bytes) -> Response {
+    with_body(&body, |request| site.set_role(request)).await
+}
+
+async fn yielded(State(site): Context) -> Response {
+    reply(site.yielded()).await
+}
+
+async fn replay(State(site): Context, body: Bytes) -> Response {
+    with_body(&body, |request| site.replay(request)).await
+}
+
+async fn discard(State(site): Context, body: Bytes) -> Response {
+    with_body(&body, |request| site.discard(request)).await
 }
 
 // # Zones

@@ -37,6 +37,17 @@ pub trait Site: Send + Sync + 'static {
     /// Takes a site out of the mesh. Only on the catalog primary.
     fn remove_site(&self, request: RemoveSite) -> Reply<'_, Changed>;
 
+    /// Makes a site the writer of directory and catalog: this one, or, where this one is it, another.
+    fn promote_site(&self, request: Promote) -> Reply<'_, Promotion>;
+    /// Gives a site another role. Only on the catalog primary.
+    fn set_role(&self, request: SetRole) -> Reply<'_, Changed>;
+    /// What was written here and is not in what other writers published, oldest first.
+    fn yielded(&self) -> Reply<'_, Vec<Yielded>>;
+    /// Makes that again.
+    fn replay(&self, request: Replay) -> Reply<'_, Replayed>;
+    /// Throws it away.
+    fn discard(&self, request: Discard) -> Reply<'_, Vec<Yielded>>;
+
     /// All zones, with this site's view of each.
     fn zones(&self) -> Reply<'_, Vec<ZoneSummary>>;
     /// One zone in detail, with what each site serves of it.

@@ -81,6 +81,28 @@ impl Site for Fake {
             ApiError::held("3 of 4 zones would go").hint("approve 17")
         ))
     }
+    fn promote_site(&self, request: Promote) -> Reply<'_, Promotion> {
+        self.note(&request);
+        done(Err(ApiError::refused("site-a answers")))
+    }
+    fn set_role(&self, request: SetRole) -> Reply<'_, Changed> {
+        self.note(&request);
+        done(Ok(Changed::default()))
+    }
+    fn yielded(&self) -> Reply<'_, Vec<Yielded>> {
+        done(Ok(vec![Yielded {
+            changes: vec![YieldedChange::default()],
+            ..Yielded::default()
+        }]))
+    }
+    fn replay(&self, request: Replay) -> Reply<'_, Replayed> {
+        self.note(&request);
+        done(Ok(Replayed::default()))
+    }
+    fn discard(&self, request: Discard) -> Reply<'_, Vec<Yielded>> {
+        self.note(&request);
+        done(Ok(Vec::new()))
+    }
     fn zones(&self) -> Reply<'_, Vec<ZoneSummary>> {
         done(Ok(Vec::new()))
     }

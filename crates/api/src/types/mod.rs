@@ -8,11 +8,13 @@
 mod change;
 mod event;
 mod status;
+mod writer;
 mod zone;
 
 pub use self::change::*;
 pub use self::event::*;
 pub use self::status::*;
+pub use self::writer::*;
 pub use self::zone::*;
 
 /// Version of the JSON schema.

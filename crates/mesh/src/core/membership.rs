@@ -76,6 +76,8 @@ pub(super) struct Mesh {
     pub(super) highest_epoch: u32,
     /// The site that was seen to be the writer after this one, until its versions are held here.
     pub(super) outranked: Option<SiteName>,
+    /// Zones of this site that only the directory of a writer who yields lists.
+    pub(super) own_of_loser: BTreeSet<Name>,
     /// Who was seen to have versions by other writers.
     pub(super) other_writers: BTreeSet<(Name, PeerId)>,
     /// Whether a pass has been carried out since the start: what was there before is no news.
@@ -124,6 +126,7 @@ impl Mesh {
             started: now.mono,
             highest_epoch: 0,
             outranked: None,
+            own_of_loser: BTreeSet::new(),
             other_writers: BTreeSet::new(),
             passed: false,
         }
@@ -330,6 +333,13 @@ impl Core {
         }
         mesh.outranked = None;
         mesh.other_writers.clear();
+        // Its own zones each site lists by itself, whoever the writer is.
+        for zone in std::mem::take(&mut mesh.own_of_loser) {
+            if !now.owners.contains_key(&zone) {
+                mesh.unlisted.insert(zone.clone());
+                mesh.hosted.insert(zone);
+            }
+        }
         if let Some(writer) = now.epoch.writer.clone() {
             let epoch = now.epoch.number;
             self.happened(Happening::WriterChanged { writer, epoch });

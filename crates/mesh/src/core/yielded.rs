@@ -7,12 +7,14 @@
 //! Where the last common version is not known any longer, only what differs is; then nothing is said about how an RRset
 //! was before, and what this site lacks may be what it removed or what the other one added.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use zonemesh_update::Update;
 use zonemesh_zone::directory::{Directory, Role, SiteName};
 use zonemesh_zone::{Name, Record, Rrset, Rtype, Zone, txt};
 
-/// The table of the store in which it is kept, by [`Yielded::id`]; an empty value where it was made again or discarded.
+/// The table of the store in which it is kept, by [`Yielded::id`].
 pub const YIELDED: &str = "yielded";
 
 /// What was set aside of one zone at one time.
@@ -53,6 +55,17 @@ pub struct Yield {
     pub after: Vec<String>,
 }
 
+/// Which zone something was set aside of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The directory.
+    Directory,
+    /// The catalog.
+    Catalog,
+    /// Any other.
+    Other,
+}
+
 /// What becomes of a change when it is made again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -66,21 +79,21 @@ pub enum Fate {
 
 /// # Setting aside
 impl Yielded {
-    /// What `mine` has that the history of `theirs` does not. Of the directory, who writes it and which site has which role
-    /// are not among the changes: that is decided by promotion alone.
-    pub fn between(base: Option<&Zone>, mine: &Zone, theirs: &Zone, directory: bool) -> Self {
+    /// What `mine` has that the history of `theirs` does not. Who writes directory and catalog is not among the changes: that
+    /// is decided by promotion alone.
+    pub fn between(base: Option<&Zone>, mine: &Zone, theirs: &Zone, kind: Kind) -> Self {
         let start = base.unwrap_or(theirs);
         let diff = start.diff(mine);
         let mut touched: Vec<(Name, Rtype)> = diff
             .removed
             .iter()
             .chain(&diff.added)
-            .filter(|record| record.rtype != Rtype::SOA && !is_about_writers(record, mine.apex()))
+            .filter(|record| !kind.leaves_out(record, mine.apex()))
             .map(|record| (record.owner.clone(), record.rtype))
             .collect();
         touched.sort();
         touched.dedup();
-        let roles = directory.then(|| Directory::read(theirs));
+        let roles = (kind == Kind::Directory).then(|| Roles::of(base, mine, theirs));
         let text = |zone: &Zone, owner: &Name, rtype| match zone.rrset(owner, rtype) {
             Some(set) => lines(owner, set, roles.as_ref()),
             None => Vec::new(),
@@ -169,7 +182,10 @@ impl Yielded {
         let mut update = Update::new(self.zone.clone());
         let mut any = false;
         for (change, fate) in self.changes.iter().zip(self.fates(zone)?) {
-            if fate == Fate::There || (fate == Fate::Conflicts && !force) {
+            let now = zone.rrset(&change.owner, change.rtype()?);
+            // Who is the writer now is decided by promotion alone.
+            let stays = fate == Fate::Conflicts && (!force || names_writer(now));
+            if fate == Fate::There || stays {
                 continue;
             }
             any = true;
@@ -194,35 +210,68 @@ impl Yield {
     }
 }
 
-/// Who writes directory and catalog is none of the writer's changes.
-fn is_about_writers(record: &Record, apex: &Name) -> bool {
-    let below = record
-        .owner
-        .label_count()
-        .saturating_sub(apex.label_count());
-    let first = record.owner.first().as_slice().to_ascii_lowercase();
-    record.rtype == Rtype::TXT
-        && match below {
-            1 => first == b"_schema",
-            2 => {
-                first == b"zonemesh"
-                    && record
-                        .owner
-                        .iter()
-                        .nth(1)
-                        .is_some_and(|label| label.as_slice().eq_ignore_ascii_case(b"ext"))
-            }
+impl Kind {
+    /// Whether an RRset is none of the writer's changes: it says who the writer is, or which zones are members of the catalog,
+    /// which follows from the directory.
+    fn leaves_out(self, record: &Record, apex: &Name) -> bool {
+        let below = record
+            .owner
+            .label_count()
+            .saturating_sub(apex.label_count());
+        let labels = record.owner.iter().take(below);
+        let labels: Vec<Vec<u8>> = labels
+            .map(|label| label.as_slice().to_ascii_lowercase())
+            .collect();
+        let labels: Vec<&[u8]> = labels.iter().map(Vec::as_slice).collect();
+        match (self, &labels[..], record.rtype) {
+            (_, [], Rtype::SOA) => true,
+            (Self::Directory, [b"_schema"], Rtype::TXT) => true,
+            (Self::Catalog, [b"zonemesh", b"ext"], Rtype::TXT) => true,
+            (Self::Catalog, [_, b"zones"], Rtype::PTR) => true,
             _ => false,
         }
+    }
 }
 
-/// The records of an RRset, with the roles that sites have in the directory that goes before.
-fn lines(owner: &Name, set: &Rrset, roles: Option<&Directory>) -> Vec<String> {
-    let site = roles.and_then(|directory| about(owner, directory));
+/// What is said of a site's role in the records of it that are set aside.
+struct Roles {
+    theirs: Directory,
+    /// Sites that were given a role other than that of the writer.
+    given: BTreeSet<SiteName>,
+}
+
+impl Roles {
+    fn of(base: Option<&Zone>, mine: &Zone, theirs: &Zone) -> Self {
+        let (mine, theirs) = (Directory::read(mine), Directory::read(theirs));
+        let base = base.map(Directory::read);
+        let role = |directory: &Directory, site: &SiteName| {
+            let site = directory.sites.get(site)?;
+            Some(site.role).filter(|role| *role != Role::CatalogPrimary)
+        };
+        let is_given = |site: &&SiteName| {
+            let before = base.as_ref().and_then(|base| role(base, site));
+            let given = role(&mine, site);
+            before.is_some() && given.is_some() && before != given && role(&theirs, site).is_some()
+        };
+        let given = mine.sites.keys().filter(is_given).cloned().collect();
+        Self { theirs, given }
+    }
+
+    /// The role that is said of the site of which an owner name tells, in place of what its record says; none of a site that
+    /// the other writer does not have. `None` where the record is left as it is.
+    fn instead(&self, owner: &Name) -> Option<Option<Role>> {
+        let site = site_of(owner, &self.theirs.apex).filter(|site| !self.given.contains(site))?;
+        Some(self.theirs.sites.get(&site).map(|site| site.role))
+    }
+}
+
+/// The records of an RRset as they are set aside.
+fn lines(owner: &Name, set: &Rrset, roles: Option<&Roles>) -> Vec<String> {
+    let instead = roles.and_then(|roles| roles.instead(owner));
     let mut lines: Vec<String> = set
         .iter()
         .map(|rdata| {
-            let rdata = match (&site, txt::parse(rdata)) {
+            let rdata = match (&instead, txt::parse(rdata)) {
                 (Some(role), Some(strings)) if set.rtype() == Rtype::TXT => {
                     with_role(&strings, *role)
                 }
@@ -235,18 +284,24 @@ fn lines(owner: &Name, set: &Rrset, roles: Option<&Directory>) -> Vec<String> {
     lines
 }
 
-/// The role of the site of which an owner name tells, where it is one; none of a site that the directory does not have.
-fn about(owner: &Name, directory: &Directory) -> Option<Option<Role>> {
-    let depth = owner
-        .label_count()
-        .checked_sub(directory.apex.label_count())?;
+/// The site of which a name `_site.<site>` of a directory tells.
+fn site_of(owner: &Name, directory: &Name) -> Option<SiteName> {
+    let depth = owner.label_count().checked_sub(directory.label_count())?;
     let mut labels = owner.iter();
     let first = labels.next()?.as_slice().to_ascii_lowercase();
     if depth != 2 || first != b"_site" {
         return None;
     }
-    let site = SiteName::new(std::str::from_utf8(labels.next()?.as_slice()).ok()?).ok()?;
-    Some(directory.sites.get(&site).map(|site| site.role))
+    SiteName::new(std::str::from_utf8(labels.next()?.as_slice()).ok()?).ok()
+}
+
+/// Whether an RRset says who the writer is.
+fn names_writer(set: Option<&Rrset>) -> bool {
+    let says = |rdata| {
+        let strings = txt::parse(rdata).unwrap_or_default();
+        strings.contains(&&b"role=catalog-primary"[..])
+    };
+    set.is_some_and(|set| set.rtype() == Rtype::TXT && set.iter().any(says))
 }
 
 fn with_role(strings: &[&[u8]], role: Option<Role>) -> zonemesh_zone::Bytes {
@@ -280,3 +335,6 @@ fn rrset(rtype: Rtype, records: &[Record]) -> Option<Rrset> {
         records.iter().map(|record| &record.rdata),
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,7 +62,7 @@ pub enum Command {
                             zonemesh join @site-d.packet --config /etc/zonemesh/zonemesh.toml"
     )]
     Join(Join),
-    /// Look at the sites of the mesh, or remove one
+    /// Look at the sites of the mesh, promote or remove one
     #[command(subcommand)]
     Site(Site),
     /// Look at zones, add, change and remove them
@@ -212,6 +212,30 @@ pub enum Site {
         #[arg(long)]
         json: bool,
     },
+    /// Make a catalog secondary the writer of directory and catalog
+    ///
+    /// Asked of the catalog primary, it hands over in order. Asked of the catalog secondary itself, that takes over from a
+    /// primary that is gone; it is refused while that answers.
+    #[command(
+        after_help = "Examples:\n  zonemesh site promote site-b            on the catalog primary: hand over\n  \
+                            zonemesh site promote --dry-run         on site-b, when the primary is lost: what would happen\n  \
+                            zonemesh site promote                   and do it"
+    )]
+    Promote(Promote),
+    /// Give a site the role of a catalog secondary, which can be promoted, or take it (on the catalog primary)
+    #[command(after_help = "Example:\n  zonemesh site role site-b catalog-secondary")]
+    Role {
+        /// Its name
+        name: String,
+        /// `catalog-secondary` or `standard`
+        role: zonemesh_api::types::InvitedRole,
+        /// How to wait and print.
+        #[command(flatten)]
+        change: Change,
+    },
+    /// What this site wrote while another one was the writer: show it, make it again
+    #[command(subcommand)]
+    Yielded(Yielded),
     /// Remove a site: its pins, peers, ACLs and NOTIFY targets go everywhere
     #[command(
         after_help = "Examples:\n  zonemesh site remove site-c --zones adopt:site-a\n  zonemesh site remove site-c --zones remove"
@@ -225,6 +249,63 @@ pub enum Site {
         /// How to wait and print.
         #[command(flatten)]
         change: Change,
+    },
+}
+
+/// `site promote`.
+#[derive(Debug, Args)]
+pub struct Promote {
+    /// The site; without a name the one that is asked
+    pub name: Option<String>,
+    /// Do it although something speaks against it
+    #[arg(long)]
+    pub force: bool,
+    /// Only show what would happen, and what cannot be known
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to wait and print.
+    #[command(flatten)]
+    pub change: Change,
+}
+
+/// `site yielded`.
+#[derive(Debug, Subcommand)]
+pub enum Yielded {
+    /// List what is kept
+    List(Listing),
+    /// Show the changes of one, and what would become of each now
+    Show {
+        /// What it is called
+        id: String,
+        /// Print JSON, which `replay -` takes at another site
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the changes again that do not conflict, at the primary of the zone
+    #[command(
+        after_help = "Examples:\n  zonemesh site yielded replay dns.internal-47-1760000000 --dry-run\n  \
+                            zonemesh site yielded replay - < yielded.json"
+    )]
+    Replay {
+        /// What it is called; `-` reads the output of `show --json` from standard input
+        id: String,
+        /// Make those too that conflict with what the zone says by now
+        #[arg(long)]
+        force: bool,
+        /// Only show what would become of each change
+        #[arg(long)]
+        dry_run: bool,
+        /// How to wait and print.
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Throw one away
+    Discard {
+        /// What it is called
+        id: String,
+        /// Print JSON: what is left
+        #[arg(long)]
+        json: bool,
     },
 }
 

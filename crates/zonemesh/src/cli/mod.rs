@@ -23,6 +23,7 @@ mod sites;
 mod status;
 #[cfg(test)]
 mod tests;
+mod writer;
 mod zone;
 
 use self::args::{Cli, Command, Target};

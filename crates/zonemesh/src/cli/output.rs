@@ -255,7 +255,7 @@ pub(super) fn changed(changed: &Changed, as_json: bool, done: &str) -> Outcome {
     Ok(changed_code(changed))
 }
 
-fn changed_code(changed: &Changed) -> u8 {
+pub(super) fn changed_code(changed: &Changed) -> u8 {
     if changed.held.is_some() {
         exit::HELD
     } else if changed

@@ -23,6 +23,9 @@ pub(super) async fn site(client: &Client, command: Site) -> Outcome {
             Ok(exit::DONE)
         }
         Site::Show { name, json } => show(client, &name, json).await,
+        Site::Promote(args) => super::writer::promote(client, args).await,
+        Site::Role { name, role, change } => super::writer::role(client, name, role, change).await,
+        Site::Yielded(command) => super::writer::yielded(client, command).await,
         Site::Remove {
             name,
             zones,

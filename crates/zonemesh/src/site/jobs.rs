@@ -329,6 +329,9 @@ impl Jobs {
     }
 
     fn happened(&self, happening: &Happening) {
+        if let Happening::SetAside { apex, id, .. } = happening {
+            self.live.has_yielded(id.clone(), apex.clone());
+        }
         if let Happening::PeerLost { peer, .. } = happening {
             // Nothing is left half done where this lock is held.
             let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);

@@ -47,6 +47,8 @@ pub(crate) struct Live {
     pub(crate) loud: ArcSwap<Option<String>>,
     /// Why the last change could not be stored, until one can.
     pub(crate) store_error: ArcSwap<Option<String>>,
+    /// What was written here and is kept because another site is the writer: what it is called, and of which zone.
+    pub(crate) yielded: ArcSwap<BTreeMap<String, Name>>,
     /// Whether core and disk get on.
     pub(crate) progress: Progress,
     pub(crate) key: ArcSwap<SiteKey>,
@@ -110,6 +112,7 @@ impl Live {
             keys: ArcSwap::from_pointee(parts.keys),
             loud: ArcSwap::from_pointee(parts.loud),
             store_error: ArcSwap::from_pointee(None),
+            yielded: ArcSwap::from_pointee(BTreeMap::new()),
             progress: Progress::new(),
             key: ArcSwap::new(parts.key),
             journal: Journal::default(),
@@ -156,6 +159,24 @@ impl Live {
             );
             Vec::new()
         })
+    }
+
+    /// Something that was written here was set aside.
+    pub(crate) fn has_yielded(&self, id: String, apex: Name) {
+        self.yielded.rcu(|all| {
+            let mut all = BTreeMap::clone(all);
+            all.insert(id.clone(), apex.clone());
+            all
+        });
+    }
+
+    /// It was made again, or thrown away.
+    pub(crate) fn yields_no_longer(&self, id: &str) {
+        self.yielded.rcu(|all| {
+            let mut all = BTreeMap::clone(all);
+            all.remove(id);
+            all
+        });
     }
 
     /// Adds the key of an invitation.

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use zonemesh_mesh::core::{CATALOG_MEMBERS, Core};
+use zonemesh_mesh::core::{CATALOG_MEMBERS, Core, YIELDED, Yielded};
 use zonemesh_store::Store;
 
 use self::clock::Clock;
@@ -84,6 +84,12 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
             .map(|mesh| (mesh.directory.clone(), mesh.catalog.clone())),
         loud: options.loud,
     });
+    for (id, value) in store.list(YIELDED)? {
+        match Yielded::decode(&value) {
+            Ok(kept) => live.has_yielded(id, kept.zone),
+            Err(why) => tracing::error!(id, why, "what was set aside cannot be read"),
+        }
+    }
     live.pool.set_foreign(&settings::foreign(&config)?, &key);
     live.shared
         .settings

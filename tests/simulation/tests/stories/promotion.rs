@@ -7,6 +7,7 @@ use zonemesh_simulation::*;
 use zonemesh_update::request::claim_zone;
 use zonemesh_update::{Everything, Update, apply};
 use zonemesh_zone::Serial;
+use zonemesh_zone::directory::remove_site as remove;
 use zonemesh_zone::directory::{Departure, Directory, Role, SiteName, set_role};
 
 fn site(text: &str) -> SiteName {
@@ -146,12 +147,20 @@ fn a_lost_writer_is_replaced_by_command_and_follows_when_it_comes_back() {
 #[test]
 fn both_sides_of_a_split_write_for_an_hour_and_nothing_is_lost_when_it_heals() {
     // F-32.
-    let mut world = mesh_with(702, 5, &["site-b"]);
+    let mut world = mesh_with(702, 6, &["site-b"]);
+    world.kill("site-f");
     let (here, there) = (["site-a", "site-d"], ["site-b", "site-c", "site-e"]);
     cut_in_two(&mut world, &here, &there);
     world.run_for(60);
     promote(&mut world, "site-b", "site-b", false).unwrap();
     assert_eq!(writers(&world), ["site-a", "site-b"], "each side has one");
+    let gone = site("site-f");
+    world
+        .edit_directory(|editor, read| {
+            remove(editor, read, &gone, &Departure::Remove, EPOCH).unwrap();
+            set_role(editor, &site("site-d"), Role::CatalogSecondary).unwrap();
+        })
+        .unwrap();
     for hour in 0..12 {
         world.run_for(300);
         world
@@ -159,6 +168,12 @@ fn both_sides_of_a_split_write_for_an_hour_and_nothing_is_lost_when_it_heals() {
             .unwrap();
         let there = name(&format!("there-{hour}.example"));
         let claim = claim_zone(&directory(), &there, &site("site-e")).unwrap();
+        let hosted = world.request("site-e", |request| Input::Host {
+            request,
+            zone: zone(&format!("there-{hour}.example"), 1, &[]),
+            high_water: None,
+        });
+        world.done("site-e", hosted).unwrap();
         write(&mut world, "site-b", &claim);
     }
     world.net.cut.clear();
@@ -172,35 +187,98 @@ fn both_sides_of_a_split_write_for_an_hour_and_nothing_is_lost_when_it_heals() {
             )
     });
     assert!(world.now - healed < Duration::from_secs(60));
-    // What the loser and those with it had written is kept at each of them, and made again once.
+    // What the loser and those with it had written is kept at each of them.
     for host in here {
         let kept = set_aside(&world, host, "dns.internal");
         assert_eq!(kept.len(), 1, "{host}");
-        assert_eq!(kept[0].changes.len(), 12, "{host}: {kept:?}");
+        // A site that was removed with four names of its own, one that can be promoted, and of twelve zones those that were
+        // not listed again by the time that this site yielded.
+        let zones = kept[0]
+            .changes
+            .iter()
+            .filter(|change| change.rtype == "PTR");
+        let others = kept[0].changes.len() - zones.count();
+        assert_eq!(others, 1 + 4 + 1, "{host}: {kept:?}");
         assert!(kept[0].common.is_some(), "{host}");
     }
     for host in there {
         assert_eq!(set_aside(&world, host, "dns.internal"), [], "{host}");
     }
+    // Each site lists its own zones again; all else waits for a command.
+    world.run_for(60);
     let kept = set_aside(&world, "site-a", "dns.internal").remove(0);
+    let fates = |world: &mut World| {
+        let head = world.core("site-b").head(&directory()).unwrap().clone();
+        kept.fates(&head).unwrap()
+    };
+    let open = fates(&mut world)
+        .iter()
+        .filter(|fate| **fate == Fate::Fits)
+        .count();
+    assert_eq!(open, 1 + 4 + 1);
+    let sites = |world: &mut World| world.core("site-b").directory().unwrap().sites.clone();
+    assert!(sites(&mut world).contains_key(&site("site-f")));
     replay(&mut world, &kept);
-    world.run_for(120);
+    world.settle(120);
+    assert!(fates(&mut world).iter().all(|fate| *fate == Fate::There));
+    assert!(!sites(&mut world).contains_key(&site("site-f")));
+    assert_eq!(
+        sites(&mut world)[&site("site-d")].role,
+        Role::CatalogSecondary
+    );
+    assert_eq!(writers(&world), ["site-b"]);
     for hour in 0..12 {
         for host in ["site-a", "site-c"] {
-            assert!(
-                world.zone(host, &format!("here-{hour}.example")).is_some(),
-                "{host}, {hour}"
-            );
+            for side in ["here", "there"] {
+                let zone = name(&format!("{side}-{hour}.example"));
+                let listed = world
+                    .core(host)
+                    .directory()
+                    .unwrap()
+                    .owners
+                    .contains_key(&zone);
+                assert!(listed, "{zone} at {host}");
+            }
         }
     }
-    let head = world.core("site-b").head(&directory()).unwrap().clone();
-    let fates = set_aside(&world, "site-d", "dns.internal")[0]
-        .fates(&head)
-        .unwrap();
-    assert!(
-        fates.iter().all(|fate| *fate == Fate::There),
-        "the other one has nothing left to do"
+}
+
+#[test]
+fn a_zone_that_was_added_at_the_losers_side_is_served_on_and_listed_again_by_its_primary() {
+    let mut world = mesh_with(705, 5, &["site-b"]);
+    cut_in_two(
+        &mut world,
+        &["site-a", "site-d"],
+        &["site-b", "site-c", "site-e"],
     );
+    world.run_for(60);
+    promote(&mut world, "site-b", "site-b", false).unwrap();
+    world
+        .add_zone(
+            "site-d",
+            zone("late.example", 1, &["www 60 IN A 192.0.2.9"]),
+        )
+        .unwrap();
+    // What the other writer removes stays removed.
+    let release = zonemesh_update::request::release_zone(&directory(), &name("shop.example"));
+    write(&mut world, "site-b", &release.unwrap());
+    world.run_for(30);
+    world.net.cut.clear();
+    for _ in 0..600 {
+        world.run_millis(100);
+        assert!(
+            world.zone("site-d", "late.example").is_some(),
+            "at any time"
+        );
+    }
+    world.settle(60);
+    for host in ["site-a", "site-b", "site-e"] {
+        assert!(
+            has(world.zone(host, "late.example").unwrap(), "www", 9),
+            "{host}"
+        );
+        assert!(world.zone(host, "shop.example").is_none(), "{host}");
+    }
 }
 
 #[test]

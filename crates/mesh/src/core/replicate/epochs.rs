@@ -15,14 +15,15 @@
 
 use std::cmp::Ordering;
 
-use zonemesh_zone::directory::Epoch;
+use zonemesh_zone::directory::{Directory, Epoch};
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
 
 use super::Round;
 use crate::core::change::with_serial;
-use crate::core::yielded::{self, Yielded};
+use crate::core::yielded::{self, Kind, Yielded};
 use crate::core::{
-    Core, Failure, Got, Happening, Mesh, NewVersion, Now, Output, PeerId, PeerList, SharedPeers,
+    Core, Failure, Got, HOSTED, Happening, Mesh, NewVersion, Now, Output, PeerId, PeerList,
+    SharedPeers, hosted_key,
 };
 
 /// How far a new writer, and one that meets another's serial, goes above what was shown. No writer publishes as many
@@ -175,10 +176,11 @@ impl Core {
     }
 
     fn set_aside(&mut self, apex: &Name, base: Option<Zone>, now: Now) {
-        let directory = self
-            .mesh
-            .as_ref()
-            .map(|mesh| mesh.settings.directory.clone());
+        let kind = match &self.mesh {
+            Some(mesh) if mesh.settings.directory == *apex => Kind::Directory,
+            Some(mesh) if mesh.settings.catalog == *apex => Kind::Catalog,
+            _ => Kind::Other,
+        };
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
@@ -197,15 +199,22 @@ impl Core {
         let kept = Yielded {
             why: offer.why,
             at: now.wall,
-            ..Yielded::between(
-                base.as_ref(),
-                &head,
-                &offer.zone,
-                directory.as_ref() == Some(apex),
-            )
+            ..Yielded::between(base.as_ref(), &head, &offer.zone, kind)
         };
         entry.refresh.last_source = Some(offer.from.clone());
         let mut also = Vec::new();
+        if let (Some(base), Some(mesh)) = (&base, &mut self.mesh)
+            && *apex == mesh.settings.directory
+        {
+            let me = &mesh.settings.me.name;
+            let [base, mine, theirs] = [base, &head, &offer.zone].map(Directory::read);
+            let mut own = mine.zones_of(me);
+            // What the other writer took out of the mesh stays out.
+            own.retain(|zone| !base.owners.contains_key(zone) && !theirs.owners.contains_key(zone));
+            let keep = |zone: &Name| (HOSTED.to_owned(), hosted_key(zone), b"1".to_vec());
+            also.extend(own.iter().map(keep));
+            mesh.own_of_loser = own;
+        }
         if !kept.changes.is_empty() {
             let id = kept.id();
             also.extend(

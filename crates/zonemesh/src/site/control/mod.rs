@@ -8,6 +8,8 @@ mod records;
 mod sites;
 mod status;
 mod versions;
+mod writer;
+mod yielded;
 mod zones;
 
 use std::sync::Arc;
@@ -95,6 +97,26 @@ impl Site for Control {
 
     fn remove_site(&self, request: api::RemoveSite) -> Reply<'_, api::Changed> {
         Box::pin(self.remove_a_site(request))
+    }
+
+    fn promote_site(&self, request: api::Promote) -> Reply<'_, api::Promotion> {
+        Box::pin(self.promote(request))
+    }
+
+    fn set_role(&self, request: api::SetRole) -> Reply<'_, api::Changed> {
+        Box::pin(self.change_role(request))
+    }
+
+    fn yielded(&self) -> Reply<'_, Vec<api::Yielded>> {
+        Box::pin(self.list_yielded())
+    }
+
+    fn replay(&self, request: api::Replay) -> Reply<'_, api::Replayed> {
+        Box::pin(self.replay_yielded(request))
+    }
+
+    fn discard(&self, request: api::Discard) -> Reply<'_, Vec<api::Yielded>> {
+        Box::pin(self.discard_yielded(request))
     }
 
     fn zones(&self) -> Reply<'_, Vec<api::ZoneSummary>> {

@@ -153,7 +153,8 @@ impl Control {
                         ApiError::not_found(format!("{name} is not a site of this mesh")).hint("`zonemesh site list` shows those that are")
                     })?;
                     if site.role == Role::CatalogPrimary {
-                        return Err(ApiError::refused(format!("{name} is the catalog primary; it cannot be removed while it is")));
+                        return Err(ApiError::refused(format!("{name} is the catalog primary; it cannot be removed while it is"))
+                            .hint("promote another site first: `zonemesh site promote SITE`"));
                     }
                     let owned = read.zones_of(&name);
                     if departure.is_none() && !owned.is_empty() {

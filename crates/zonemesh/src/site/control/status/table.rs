@@ -110,6 +110,12 @@ pub(super) const HELD_BY_BRAKE: Kind = warning(
     "`zonemesh plan approve ID` lets it go on",
 );
 
+pub(super) const YIELDED_CHANGES: Kind = warning(
+    "yielded-changes",
+    "this site wrote directory, catalog or another zone while another site was the writer, and that is not in what is served",
+    "`zonemesh site yielded list` shows it; make it again or discard it",
+);
+
 /// # Other sites
 pub(super) const SITE_UNREACHABLE: Kind = warning(
     "site-unreachable",
@@ -209,6 +215,7 @@ const ALL: &[&Kind] = &[
     &PLAN_BLOCKED,
     &CATALOG_NOT_FOLLOWED,
     &HELD_BY_BRAKE,
+    &YIELDED_CHANGES,
     &SITE_UNREACHABLE,
     &SITE_STUCK,
     &CLOCK_WRONG,

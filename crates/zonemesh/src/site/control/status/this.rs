@@ -61,6 +61,18 @@ impl Control {
             });
         }
         recovery_checks(&snapshot.zones, checks);
+        for (id, apex) in self.live.yielded.load().iter() {
+            let what = format!(
+                "changes of {apex} that were made at this site are not in what its writer publishes, and are kept as {id}"
+            );
+            let subject = Some(crate::site::control::convert::name_text(apex));
+            checks.push(api::Check {
+                hint: Some(format!(
+                    "`zonemesh site yielded show {id}` has them; `replay` makes them again, `discard` throws them away"
+                )),
+                ..table::YIELDED_CHANGES.of(subject, what)
+            });
+        }
         clock_checks(&self.live.name, &snapshot.clock_faults, checks);
     }
 

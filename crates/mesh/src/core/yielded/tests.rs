@@ -1,0 +1,234 @@
+use proptest::prelude::*;
+use zonemesh_update::{Everything, apply};
+use zonemesh_zone::record::parse_name;
+use zonemesh_zone::{Editor, Serial};
+
+use super::*;
+
+fn zone(apex: &str, serial: u32, lines: &[&str]) -> Zone {
+    let apex = parse_name(apex).unwrap();
+    let mut editor = Editor::new(apex.clone());
+    let soa = format!("@ 60 IN SOA ns hostmaster {serial} 300 60 7200 60");
+    for line in [soa.as_str(), "@ 60 IN NS ns"].iter().chain(lines) {
+        editor.add(Record::from_text(line, &apex).unwrap()).unwrap();
+    }
+    editor.finish().unwrap()
+}
+
+fn example(serial: u32, lines: &[&str]) -> Zone {
+    zone("example", serial, lines)
+}
+
+fn made(kept: &Yielded, onto: &Zone, force: bool) -> Zone {
+    match kept.replay(onto, force).unwrap() {
+        Some(update) => apply(onto, &update, &Everything).unwrap().zone,
+        None => onto.clone(),
+    }
+}
+
+fn owners(kept: &Yielded) -> Vec<String> {
+    let changes = kept.changes.iter();
+    changes
+        .map(|change| format!("{} {}", change.owner, change.rtype))
+        .collect()
+}
+
+#[test]
+fn what_both_have_written_is_kept_apart_and_conflicts_are_told() {
+    let base = example(
+        5,
+        &[
+            "a 60 IN A 192.0.2.1",
+            "b 60 IN A 192.0.2.1",
+            "c 60 IN A 192.0.2.1",
+        ],
+    );
+    let mine = example(
+        9,
+        &[
+            "a 60 IN A 192.0.2.2",
+            "b 60 IN A 192.0.2.2",
+            "new 60 IN TXT \"x y\"",
+        ],
+    );
+    let theirs = example(
+        90,
+        &[
+            "a 60 IN A 192.0.2.1",
+            "b 60 IN A 192.0.2.3",
+            "c 60 IN A 192.0.2.1",
+        ],
+    );
+    let kept = Yielded::between(Some(&base), &mine, &theirs, Kind::Other);
+    assert_eq!(
+        owners(&kept),
+        [
+            "a.example A",
+            "b.example A",
+            "c.example A",
+            "new.example TXT"
+        ]
+    );
+    assert_eq!(
+        kept.fates(&theirs).unwrap(),
+        [Fate::Fits, Fate::Conflicts, Fate::Fits, Fate::Fits]
+    );
+    let wanted = example(
+        90,
+        &[
+            "a 60 IN A 192.0.2.2",
+            "b 60 IN A 192.0.2.3",
+            "new 60 IN TXT \"x y\"",
+        ],
+    );
+    assert!(
+        made(&kept, &theirs, false)
+            .same_contents(&with_serial(&wanted, &made(&kept, &theirs, false)))
+    );
+    let forced = made(&kept, &theirs, true);
+    assert!(
+        kept.fates(&forced)
+            .unwrap()
+            .iter()
+            .all(|fate| *fate == Fate::There)
+    );
+    assert!(
+        kept.replay(&forced, true).unwrap().is_none(),
+        "once is enough"
+    );
+    assert_eq!(Yielded::decode(&kept.encode().unwrap()), Ok(kept));
+}
+
+fn with_serial(zone: &Zone, like: &Zone) -> Zone {
+    let mut editor = zone.edit();
+    editor.set_serial(like.serial());
+    editor.finish().unwrap()
+}
+
+#[test]
+fn without_the_common_version_only_what_is_not_there_at_all_can_be_made_again() {
+    let mine = example(9, &["a 60 IN A 192.0.2.2", "new 60 IN A 192.0.2.2"]);
+    let theirs = example(90, &["a 60 IN A 192.0.2.1", "c 60 IN A 192.0.2.1"]);
+    let kept = Yielded::between(None, &mine, &theirs, Kind::Other);
+    assert_eq!(
+        owners(&kept),
+        ["a.example A", "c.example A", "new.example A"]
+    );
+    assert_eq!(
+        kept.fates(&theirs).unwrap(),
+        [Fate::Conflicts, Fate::Conflicts, Fate::Fits]
+    );
+    assert!(
+        made(&kept, &theirs, false)
+            .rrset(&parse_name("c.example").unwrap(), Rtype::A)
+            .is_some()
+    );
+}
+
+#[test]
+fn who_writes_is_no_change_and_a_given_role_is_one() {
+    let site = |name: &str, role: &str, engine: &str| {
+        format!("_site.{name} 300 IN TXT \"role={role}\" \"engine={engine}\"")
+    };
+    let directory = |serial, schema: &str, sites: [String; 3]| {
+        let lines: Vec<&str> = sites.iter().map(String::as_str).chain([schema]).collect();
+        zone("dns.internal", serial, &lines)
+    };
+    let first = "_schema 300 IN TXT \"zonemesh=1\"";
+    let second = "_schema 300 IN TXT \"zonemesh=1\" \"epoch=2\" \"writer=site-b\" \"since=5\"";
+    let base = directory(
+        5,
+        first,
+        [
+            site("site-a", "catalog-primary", "1"),
+            site("site-b", "catalog-secondary", "1"),
+            site("site-c", "standard", "1"),
+        ],
+    );
+    let mine = directory(
+        9,
+        first,
+        [
+            site("site-a", "catalog-primary", "2"),
+            site("site-b", "catalog-secondary", "1"),
+            site("site-c", "catalog-secondary", "1"),
+        ],
+    );
+    let theirs = directory(
+        90,
+        second,
+        [
+            site("site-a", "catalog-secondary", "1"),
+            site("site-b", "catalog-primary", "1"),
+            site("site-c", "standard", "1"),
+        ],
+    );
+    let kept = Yielded::between(Some(&base), &mine, &theirs, Kind::Directory);
+    assert_eq!(
+        owners(&kept),
+        [
+            "_site.site-a.dns.internal TXT",
+            "_site.site-c.dns.internal TXT"
+        ]
+    );
+    let after = Directory::read(&made(&kept, &theirs, true));
+    let role = |name: &str| {
+        after
+            .sites
+            .get(&SiteName::new(name).unwrap())
+            .map(|site| site.role)
+    };
+    // Without a service of their own they are no sites by more than this record, which is enough here.
+    assert_eq!(role("site-a"), Some(Role::CatalogSecondary));
+    assert_eq!(role("site-b"), Some(Role::CatalogPrimary));
+    assert_eq!(role("site-c"), Some(Role::CatalogSecondary));
+    // Should that site have been promoted since, no force makes it less.
+    let later = directory(
+        99,
+        second,
+        [
+            site("site-a", "catalog-secondary", "1"),
+            site("site-b", "catalog-secondary", "1"),
+            site("site-c", "catalog-primary", "1"),
+        ],
+    );
+    let after = Directory::read(&made(&kept, &later, true));
+    assert_eq!(after.catalog_primary().unwrap().name.as_str(), "site-c");
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_was_written_is_lost(
+        base in proptest::collection::btree_map(0u8..6, 0u8..4, 0..6),
+        mine in proptest::collection::btree_map(0u8..6, 0u8..4, 0..6),
+        theirs in proptest::collection::btree_map(0u8..6, 0u8..4, 0..6),
+    ) {
+        let version = |serial, hosts: &std::collections::BTreeMap<u8, u8>| {
+            let lines: Vec<String> = hosts.iter().map(|(host, last)| format!("h{host} 60 IN A 192.0.2.{last}")).collect();
+            example(serial, &lines.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let (base, mine, theirs) = (version(1, &base), version(2, &mine), version(9, &theirs));
+        let kept = Yielded::between(Some(&base), &mine, &theirs, Kind::Other);
+        let merged = made(&kept, &theirs, false);
+        let forced = made(&kept, &theirs, true);
+        for host in 0u8..6 {
+            let owner = parse_name(&format!("h{host}.example")).unwrap();
+            let of = |zone: &Zone| zone.rrset(&owner, Rtype::A).cloned();
+            let (b, m, t) = (of(&base), of(&mine), of(&theirs));
+            prop_assert_eq!(of(&forced), if m == b { t.clone() } else { m.clone() });
+            prop_assert_eq!(of(&merged), if t == b { m.clone() } else { t.clone() });
+            let listed = kept.changes.iter().any(|change| change.owner == owner);
+            prop_assert_eq!(listed, m != b && m != t);
+        }
+        prop_assert!(merged.serial() != Serial(0));
+    }
+
+    #[test]
+    fn no_octets_that_were_kept_make_reading_panic(octets: Vec<u8>, text in "[ -~]{0,40}") {
+        let _ = Yielded::decode(&octets);
+        let change = Yield { owner: parse_name("a.example").unwrap(), rtype: text.clone(), before: vec![text.clone()], after: vec![text] };
+        let head = example(1, &[]);
+        let kept = Yielded { changes: vec![change], ..Yielded::between(None, &head, &head, Kind::Other) };
+        let _ = kept.replay(&head, true);
+    }
+}
