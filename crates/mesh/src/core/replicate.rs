@@ -184,10 +184,13 @@ impl Entry {
     }
 
     /// What a source is asked for the difference to.
-    fn have(&self) -> Option<Zone> {
+    fn have(&self, from: &PeerId) -> Option<Zone> {
         match (self.spec.primary, &self.head) {
             (true, Some(_)) if self.refresh.whole => None,
-            (true, Some(_)) => self.doubt.as_ref()?.known_base(),
+            (true, Some(_)) => {
+                let shown = self.shown.get(from).copied();
+                self.doubt.as_ref()?.known_base(shown)
+            }
             (true, None) => self.refresh.best.as_ref().map(|(_, zone)| zone.clone()),
             (false, head) => head.clone().filter(|_| !self.refresh.whole),
         }
