@@ -57,6 +57,16 @@ impl Jobs {
 
     /// Starts what the core wants done.
     pub(crate) fn perform(&self, output: Output) {
+        let kind = match output {
+            Output::Probe { .. } => Some(0),
+            Output::Transfer { .. } => Some(1),
+            Output::Notify { .. } => Some(2),
+            Output::Announce { .. } => Some(3),
+            _ => None,
+        };
+        if let Some(count) = kind.and_then(|kind: usize| self.live.asked.get(kind)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
         match output {
             Output::Transfer { apex, from, have } => self.transfer(apex, from, have),
             Output::Commit {

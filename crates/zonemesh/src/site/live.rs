@@ -62,6 +62,8 @@ pub(crate) struct Live {
     pub(crate) joins: tokio::sync::Mutex<()>,
     /// Requests that were dropped because too many were under way.
     pub(crate) refused_busy: AtomicU64,
+    /// What peers were asked for, by kind as in [`ASKED`].
+    pub(crate) asked: [AtomicU64; ASKED.len()],
     /// Transfers out that run at the same time; the others wait their turn.
     pub(crate) transfers_out: Arc<Semaphore>,
     /// Whether the core has said which zones there are: before that nothing is known to be missing.
@@ -124,6 +126,7 @@ impl Live {
             },
             joins: tokio::sync::Mutex::new(()),
             refused_busy: AtomicU64::new(0),
+            asked: Default::default(),
             transfers_out: Arc::new(Semaphore::new(TRANSFERS_OUT)),
             started: AtomicBool::new(false),
             peers: watch::Sender::new(None),
@@ -273,6 +276,9 @@ impl Live {
         )
     }
 }
+
+/// What a site asks its peers for.
+pub(crate) const ASKED: [&str; 4] = ["probe", "transfer", "notify", "announce"];
 
 /// For how long a removed site that knocked is shown, and after which it is told of again.
 const KNOCK: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);

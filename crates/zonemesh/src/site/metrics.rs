@@ -9,7 +9,7 @@ use zonemesh_api::metrics::prometheus_client::metrics::counter::ConstCounter;
 use zonemesh_api::metrics::prometheus_client::metrics::gauge::ConstGauge;
 use zonemesh_api::metrics::prometheus_client::registry::Registry;
 
-use super::live::Live;
+use super::live::{ASKED, Live};
 
 /// All metrics of a site.
 pub(crate) struct Metrics {
@@ -68,6 +68,13 @@ impl Collector for Numbers {
             answers
                 .map(|(rcode, count)| (rcode.to_string(), *count))
                 .collect(),
+        )?;
+        let asked = live.asked.iter().map(|count| count.load(Ordering::Relaxed));
+        family(
+            "zonemesh_peer_requests",
+            "What peers were asked for: probes, transfers with the question that comes first, NOTIFYs, entries in the directory",
+            "kind",
+            ASKED.map(str::to_owned).into_iter().zip(asked).collect(),
         )?;
         let mut counter =
             |name: &str, help: &str, labels: &[(&'static str, String)], value: u64| {
