@@ -9,6 +9,7 @@ mod growing;
 mod hanging;
 mod intruders;
 mod leaving;
+mod many;
 mod network;
 mod partitions;
 mod ready;

@@ -1,0 +1,202 @@
+//! As many real sites as a machine holds, and what it costs them to come back after a power cut: the same story as the
+//! simulation's, to see that it tells the truth. It is measured, not judged.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use zonemesh_testkit::{query, wait};
+use zonemesh_tests::Site;
+use zonemesh_tests::site::zone_file;
+
+/// How long any step may take with sites by the dozen on a machine with few cores.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The kinds of messages that a site counts.
+const KINDS: [&str; 4] = ["probe", "transfer", "notify", "announce"];
+
+fn number_of(variable: &str, default: usize) -> Result<usize> {
+    match std::env::var(variable) {
+        Ok(text) => text
+            .parse()
+            .with_context(|| format!("{variable} is no number: {text}")),
+        Err(_) => Ok(default),
+    }
+}
+
+struct Many {
+    sites: Vec<Site>,
+    /// The zones, each at its primary, and the serial that all are to serve.
+    zones: Vec<(usize, String, u32)>,
+}
+
+impl Many {
+    fn start(sites: usize, zones: usize) -> Result<Self> {
+        let zones: Vec<(usize, String, u32)> = (0..zones)
+            .map(|number| (number % sites, format!("z{number}.example"), 1))
+            .collect();
+        let mut many = Self {
+            sites: Vec::new(),
+            zones,
+        };
+        for index in 0..sites {
+            let role = if index == 0 {
+                "catalog-primary"
+            } else {
+                "standard"
+            };
+            let mut site = Site::new(&format!("site-{index}"), role, None)?;
+            site.place().write("zone", &zone_file(1, "192.0.2.1"));
+            let (base, _) = site
+                .configuration(role)
+                .split_once("[[zone]]")
+                .map(|(base, rest)| (base.replace("debug", "info"), rest.to_owned()))
+                .context("the configuration has a zone")?;
+            let own = many
+                .zones
+                .iter()
+                .filter(|(primary, _, _)| *primary == index);
+            let own: String = own
+                .map(|(_, zone, _)| {
+                    format!("[[zone]]\nname = \"{zone}\"\nfile = \"zone\"\ndynamic = true\n")
+                })
+                .collect();
+            site.configure(&format!("{base}{own}"));
+            match many.sites.first() {
+                None => site.up()?,
+                Some(first) => {
+                    let packet = first.cli_ok(&["invite", &site.name])?;
+                    site.join(&packet)?;
+                }
+            }
+            site.wait_running()?;
+            many.sites.push(site);
+        }
+        many.wait_alike()?;
+        Ok(many)
+    }
+
+    /// Waits until every site serves every zone at its serial. Each is asked again only until it does.
+    fn wait_alike(&self) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        let ask = || -> Result<()> {
+            while let Some(site) = self.sites.get(next.fetch_add(1, Ordering::Relaxed)) {
+                for (_, zone, serial) in &self.zones {
+                    let what = format!("serial {serial} of {zone} at {}", site.name);
+                    wait::until(PATIENCE, &what, || {
+                        let seen = query::serial(site.dns(), zone)?;
+                        ensure!(seen.is_some_and(|seen| seen >= *serial), "{seen:?}");
+                        Ok(Some(()))
+                    })?;
+                }
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let workers = [scope.spawn(ask), scope.spawn(ask)];
+            let outcomes = workers.map(|worker| worker.join().expect("a worker does not panic"));
+            outcomes.into_iter().collect()
+        })
+    }
+
+    /// Cuts the power when a tenth of the zones has just changed and nobody knows yet: all are stopped in their tracks, and
+    /// each goes on only for as long as its own changes take.
+    fn power_cut(&mut self) -> Result<()> {
+        for site in &mut self.sites {
+            site.daemon()?.signal(Signal::STOP)?;
+        }
+        for (index, site) in self.sites.iter_mut().enumerate() {
+            site.daemon()?.signal(Signal::CONT)?;
+            let own = self
+                .zones
+                .iter_mut()
+                .filter(|(primary, _, _)| *primary == index);
+            for (_, zone, serial) in own.step_by(10) {
+                let changed = site.set(zone, "new", "192.0.2.2", false)?;
+                *serial = changed.serial.context("a serial")?;
+            }
+            site.kill9()?;
+        }
+        Ok(())
+    }
+
+    /// What each site has asked its peers for since it was started, by kind.
+    fn asked(&self) -> Result<Vec<BTreeMap<String, u64>>> {
+        let of = |site: &Site| -> Result<BTreeMap<String, u64>> {
+            let text = site.api(async |client| client.metrics().await)?;
+            let mut counts = BTreeMap::new();
+            for line in text
+                .lines()
+                .filter(|line| line.starts_with("zonemesh_peer_requests_total"))
+            {
+                let kind = line.split('"').nth(1).context("a label")?;
+                let count = line.rsplit(' ').next().context("a value")?.parse()?;
+                counts.insert(kind.to_owned(), count);
+            }
+            ensure!(counts.len() == KINDS.len(), "{text}");
+            Ok(counts)
+        };
+        self.sites.iter().map(of).collect()
+    }
+
+    /// How much time each has taken of a processor since it was started.
+    fn busy(&mut self) -> Result<Vec<Duration>> {
+        let times = self.sites.iter_mut().map(|site| {
+            let pid = site.daemon()?.pid().context("it runs")?;
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+            // Fields 14 and 15, counted from behind the name, which may have spaces: ticks of a hundredth of a second.
+            let (_, fields) = stat.rsplit_once(')').context("the name of the process")?;
+            let ticks = fields.split_whitespace().skip(11).take(2);
+            let sum: u64 = ticks.map(|tick| tick.parse::<u64>().unwrap_or(0)).sum();
+            Ok(Duration::from_millis(sum * 10))
+        });
+        times.collect()
+    }
+}
+
+#[test]
+#[ignore = "it measures and takes minutes: `SITES=30 ZONES=1000 cargo test -p zonemesh-tests --test scenarios many -- --ignored --nocapture`"]
+fn many_sites_come_back_after_a_power_cut() -> Result<()> {
+    let (sites, zones) = (number_of("SITES", 30)?, number_of("ZONES", 1000)?);
+    let began = Instant::now();
+    let mut many = Many::start(sites, zones)?;
+    println!(
+        "{sites} sites with {zones} zones were made in {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
+    many.power_cut()?;
+    let began = Instant::now();
+    for site in &mut many.sites {
+        site.up()?;
+    }
+    many.wait_alike()?;
+    let healed = began.elapsed();
+    let asked = many.asked()?;
+    let busy: Duration = many.busy()?.iter().sum();
+    let mean = |kind: &str| {
+        let sum: u64 = asked
+            .iter()
+            .map(|counts| counts.get(kind).copied().unwrap_or(0))
+            .sum();
+        sum as f64 / sites as f64
+    };
+    let totals = asked.iter().map(|counts| counts.values().sum::<u64>());
+    let most = totals.max().unwrap_or(0);
+    println!(
+        "| What | Sites | Zones | Healed in | Probes | Transfers | NOTIFYs | Most of any site | Process, ms |"
+    );
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|");
+    println!(
+        "| power cut, processes | {sites} | {zones} | {:.1} s | {:.1} | {:.1} | {:.1} | {most} | {:.0} |",
+        healed.as_secs_f64(),
+        mean("probe"),
+        mean("transfer"),
+        mean("notify"),
+        busy.as_secs_f64() * 1000.0 / sites as f64,
+    );
+    Ok(())
+}
