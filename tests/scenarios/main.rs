@@ -12,6 +12,7 @@ mod leaving;
 mod many;
 mod network;
 mod partitions;
+mod promotion;
 mod ready;
 mod recovering;
 mod rest;
