@@ -359,35 +359,14 @@ impl Pool {
         id: &PeerId,
         ask: impl Fn(Peer) -> BoxFuture<'a, Result<T, E>>,
     ) -> Result<T, Failure> {
-        let mut addresses = self.get(id).into_iter().enumerate();
-        let mut asked = FuturesUnordered::new();
-        // The directory's address comes first, and so does what happened there.
-        let mut silent: Option<(usize, Failure)> = None;
-        let mut more = true;
-        loop {
-            if more && let Some((number, peer)) = addresses.next() {
-                let answer = ask(peer);
-                asked.push(async move { (number, answer.await) });
-            }
-            more = addresses.len() > 0;
-            tokio::select! {
-                answered = asked.next() => match answered {
-                    None => break,
-                    Some((_, Ok(answer))) => return Ok(answer),
-                    Some((number, Err(error))) => {
-                        let failure = failure(&error);
-                        if !failure.unreachable {
-                            return Err(failure);
-                        }
-                        if silent.as_ref().is_none_or(|(before, _)| number < *before) {
-                            silent = Some((number, failure));
-                        }
-                    }
-                },
-                () = tokio::time::sleep(NEXT_ADDRESS), if more => {}
-            }
-        }
-        Err(silent.map_or_else(|| unknown(id), |(_, failure)| failure))
+        let peers = self.get(id).into_iter();
+        let asks = peers.map(|peer| {
+            let answer = ask(peer);
+            async move { answer.await.map_err(|error| failure(&error)) }
+        });
+        race(asks, NEXT_ADDRESS)
+            .await
+            .unwrap_or_else(|| Err(unknown(id)))
     }
 
     /// Asks at the first address that answers.
@@ -411,6 +390,38 @@ impl Pool {
             }
         }
         Err(silent.unwrap_or_else(|| unknown(id)))
+    }
+}
+
+/// Starts one question after the other, the next when one has failed or that much time is over, until one is answered;
+/// none when there is none. Where nobody answers it is as the first one has it.
+async fn race<T>(
+    mut asks: impl ExactSizeIterator<Item = impl Future<Output = Result<T, Failure>>>,
+    pause: Duration,
+) -> Option<Result<T, Failure>> {
+    let mut asked = FuturesUnordered::new();
+    let mut silent: Option<(usize, Failure)> = None;
+    loop {
+        if let Some(ask) = asks.next() {
+            let number = asks.len();
+            asked.push(async move { (number, ask.await) });
+        }
+        loop {
+            tokio::select! {
+                answered = asked.next() => match answered {
+                    None => return silent.map(|(_, failure)| Err(failure)),
+                    Some((number, Err(failure))) if failure.unreachable => {
+                        // The fewer were left, the later it was asked.
+                        if silent.as_ref().is_none_or(|(before, _)| number > *before) {
+                            silent = Some((number, failure));
+                        }
+                        break;
+                    }
+                    Some((_, answer)) => return Some(answer),
+                },
+                () = tokio::time::sleep(pause), if asks.len() > 0 => break,
+            }
+        }
     }
 }
 
@@ -451,5 +462,58 @@ fn failure(error: &(dyn Error + 'static)) -> Failure {
         unreachable: peer.is_some_and(PeerError::is_silence),
         // REFUSED says nothing of the kind: it may not know us yet.
         lacks: matches!(rcode, Some(Rcode::NOTAUTH | Rcode::SERVFAIL)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_millis(1);
+
+    fn silence(from: &str) -> Failure {
+        Failure {
+            message: from.to_owned(),
+            unreachable: true,
+            lacks: false,
+        }
+    }
+
+    fn ask(answer: Option<Result<u8, Failure>>) -> BoxFuture<'static, Result<u8, Failure>> {
+        Box::pin(async move {
+            match answer {
+                Some(answer) => answer,
+                // It hangs.
+                None => std::future::pending().await,
+            }
+        })
+    }
+
+    async fn raced(asks: Vec<Option<Result<u8, Failure>>>) -> Option<Result<u8, Failure>> {
+        race(asks.into_iter().map(ask), PAUSE).await
+    }
+
+    #[tokio::test]
+    async fn an_address_that_hangs_does_not_keep_the_next_one_from_being_asked() {
+        assert_eq!(raced(vec![None, None, Some(Ok(3))]).await, Some(Ok(3)));
+        assert_eq!(
+            raced(vec![None, Some(Err(silence("b"))), Some(Ok(3))]).await,
+            Some(Ok(3))
+        );
+    }
+
+    #[tokio::test]
+    async fn who_answers_is_believed_and_where_nobody_does_the_first_address_says_why() {
+        let says_no = || {
+            Some(Err(Failure {
+                unreachable: false,
+                ..silence("no")
+            }))
+        };
+        let no = raced(vec![Some(Err(silence("a"))), says_no(), Some(Ok(1))]).await;
+        assert_eq!(no.unwrap().unwrap_err().message, "no");
+        let nobody = raced(vec![Some(Err(silence("a"))), Some(Err(silence("b")))]).await;
+        assert_eq!(nobody, Some(Err(silence("a"))));
+        assert_eq!(raced(Vec::new()).await, None);
     }
 }
