@@ -406,21 +406,18 @@ async fn race<T>(
             let number = asks.len();
             asked.push(async move { (number, ask.await) });
         }
-        loop {
-            tokio::select! {
-                answered = asked.next() => match answered {
-                    None => return silent.map(|(_, failure)| Err(failure)),
-                    Some((number, Err(failure))) if failure.unreachable => {
-                        // The fewer were left, the later it was asked.
-                        if silent.as_ref().is_none_or(|(before, _)| number > *before) {
-                            silent = Some((number, failure));
-                        }
-                        break;
+        tokio::select! {
+            answered = asked.next() => match answered {
+                None => return silent.map(|(_, failure)| Err(failure)),
+                Some((number, Err(failure))) if failure.unreachable => {
+                    // The fewer were left, the later it was asked.
+                    if silent.as_ref().is_none_or(|(before, _)| number > *before) {
+                        silent = Some((number, failure));
                     }
-                    Some((_, answer)) => return Some(answer),
-                },
-                () = tokio::time::sleep(pause), if asks.len() > 0 => break,
-            }
+                }
+                Some((_, answer)) => return Some(answer),
+            },
+            () = tokio::time::sleep(pause), if asks.len() > 0 => {}
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Stories of a simulated mesh, and of single cores that are fed by hand.
 
+// Helpers of tests are tests too, which clippy does not see.
+#![allow(clippy::unwrap_used)]
+
 mod clocks;
 mod cold;
 mod cost;
