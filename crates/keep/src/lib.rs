@@ -275,9 +275,11 @@ fn doubt(store: &Store, apex: &Name) -> Result<Option<HeldDoubt>, ReadError> {
         return Ok(None);
     };
     // A history that is damaged or was trimmed costs nothing but the knowledge of what was removed since.
-    doubt.base = store
-        .version_at(apex, doubt.base_serial())
-        .unwrap_or_default();
+    for parting in &mut doubt.partings {
+        parting.base = store
+            .version_at(apex, parting.base_serial())
+            .unwrap_or_default();
+    }
     Ok(Some(doubt))
 }
 

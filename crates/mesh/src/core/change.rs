@@ -126,8 +126,9 @@ impl Core {
             return Ok(None);
         }
         // A serial that somebody chose is kept when it is great enough: people read meaning into them.
-        let serial = if edited.serial().is_after(floor) {
-            edited.serial()
+        let chosen = edited.serial();
+        let serial = if chosen.is_after(floor) && chosen.is_after(head.serial()) {
+            chosen
         } else {
             floor.next()
         };

@@ -119,14 +119,21 @@ pub fn doubts_key(apex: &Name) -> String {
     hosted_key(apex)
 }
 
-/// What was published before it was known whether the copy was the newest.
+/// What was published before it was known whether a copy was the newest.
 #[derive(Clone, Debug)]
 pub struct HeldDoubt {
+    /// For each start since the doubt began that something was published after, oldest first.
+    pub partings: Vec<Parting>,
+}
+
+/// Where what a primary published leaves the history that it has perhaps forgotten.
+#[derive(Clone, Debug)]
+pub struct Parting {
     /// The serial of the copy; none where it was begun from a file.
     pub known: Option<Serial>,
-    /// The first serial that was published since.
+    /// The first serial that was published after it.
     pub first: Serial,
-    /// The copy as it was, if the store still has it: the version of [`HeldDoubt::base_serial`].
+    /// The copy as it was, if the store still has it: the version of [`Parting::base_serial`].
     pub base: Option<Zone>,
 }
 
@@ -134,23 +141,33 @@ impl HeldDoubt {
     /// Reads what the store has; nothing where the doubt is over, or was never.
     pub fn parse(value: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(value).ok()?;
-        let (known, first) = text.strip_prefix("1 ")?.split_once(' ')?;
-        let known = match known {
-            "-" => None,
-            serial => Some(Serial(serial.parse().ok()?)),
-        };
-        Some(Self {
-            known,
-            first: Serial(first.parse().ok()?),
-            base: None,
-        })
+        let mut serials = text.strip_prefix("1 ")?.split(' ');
+        let mut partings = Vec::new();
+        while let Some(known) = serials.next() {
+            let known = match known {
+                "-" => None,
+                serial => Some(Serial(serial.parse().ok()?)),
+            };
+            partings.push(Parting {
+                known,
+                first: Serial(serials.next()?.parse().ok()?),
+                base: None,
+            });
+        }
+        Some(Self { partings })
     }
 
-    pub(super) fn compose(known: Option<Serial>, first: Serial) -> Vec<u8> {
-        let known = known.map_or("-".to_owned(), |known| known.to_string());
-        format!("1 {known} {first}").into_bytes()
+    pub(super) fn compose(partings: impl Iterator<Item = (Option<Serial>, Serial)>) -> Vec<u8> {
+        let mut text = "1".to_owned();
+        for (known, first) in partings {
+            let known = known.map_or("-".to_owned(), |known| known.to_string());
+            text.push_str(&format!(" {known} {first}"));
+        }
+        text.into_bytes()
     }
+}
 
+impl Parting {
     /// Which version the copy was.
     pub fn base_serial(&self) -> Serial {
         self.known.unwrap_or(self.first)

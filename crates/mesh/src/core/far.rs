@@ -15,6 +15,12 @@ const FARTHEST: u32 = (1 << 31) - (1 << 24);
 /// The first distance that is behind, not ahead.
 const BEHIND: u32 = (1 << 31) + 1;
 
+/// By how much a serial is ahead of another, if it is, and not so far that it is not believed.
+pub(super) fn ahead(serial: Serial, of: Serial) -> Option<u32> {
+    let distance = serial.into_int().wrapping_sub(of.into_int());
+    (1..FARTHEST).contains(&distance).then_some(distance)
+}
+
 impl Core {
     /// An event without the serials in it that are not believed.
     pub(super) fn believed(&self, input: Input) -> Input {

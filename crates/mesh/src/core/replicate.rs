@@ -24,7 +24,7 @@ pub(super) use self::epochs::{ADOPTION_STEP, STEP};
 use self::epochs::{Offer, Standing};
 use self::round::Round;
 use self::wait::Waits;
-use super::{Core, Happening, Held, HeldDoubt, Now, Output, PeerId, ZoneSpec, ZoneView};
+use super::{Core, Happening, Held, HeldDoubt, Now, Output, PeerId, ZoneSpec, ZoneView, far};
 
 /// One zone at this site.
 pub(super) struct Entry {
@@ -184,10 +184,13 @@ impl Entry {
     }
 
     /// What a source is asked for the difference to.
-    fn have(&self) -> Option<Zone> {
+    fn have(&self, from: &PeerId) -> Option<Zone> {
         match (self.spec.primary, &self.head) {
             (true, Some(_)) if self.refresh.whole => None,
-            (true, Some(_)) => self.doubt.as_ref()?.known_base(),
+            (true, Some(_)) => {
+                let shown = self.shown.get(from).copied();
+                self.doubt.as_ref()?.known_base(shown)
+            }
             (true, None) => self.refresh.best.as_ref().map(|(_, zone)| zone.clone()),
             (false, head) => head.clone().filter(|_| !self.refresh.whole),
         }
@@ -200,18 +203,18 @@ impl Entry {
 
     /// The serial that the next version must exceed.
     pub(super) fn floor(&self) -> Option<Serial> {
-        let mut floor = self.high_water;
         let doubt = self.doubt.as_ref().and_then(Doubt::floor);
-        for serial in self
-            .head
-            .iter()
-            .map(Zone::serial)
-            .chain(self.shown.values().copied())
-            .chain(doubt)
-        {
-            floor = Some(floor.map_or(serial, |floor| floor.later_of(serial)));
-        }
-        floor
+        let shown = self.shown.values().copied().chain(doubt);
+        let Some(head) = self.head.as_ref().map(Zone::serial) else {
+            return shown.chain(self.high_water).reduce(SerialExt::later_of);
+        };
+        // The farthest ahead of what is held. To compare them with each other would not do: of three serials each can be after
+        // another, and what has to be exceeded is what this site itself has published.
+        let ahead = shown.filter_map(|serial| far::ahead(serial, head));
+        // The store goes by this one, however far it is.
+        let mark = self.high_water.filter(|mark| mark.next().is_after(head));
+        let mark = mark.map(|mark| mark.into_int().wrapping_sub(head.into_int()));
+        Some(head.add(ahead.chain(mark).max().unwrap_or(0)))
     }
 
     /// Whether a peer has shown a version that is not held here.

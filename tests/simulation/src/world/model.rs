@@ -17,7 +17,7 @@ pub struct Disk {
     /// Small values, by table and key.
     pub table: BTreeMap<(String, String), Vec<u8>>,
     /// The versions that doubts are about, of which a store has the history.
-    bases: BTreeMap<Name, Zone>,
+    bases: BTreeMap<(Name, u32), Zone>,
 }
 
 /// A zone on disk.
@@ -41,10 +41,10 @@ impl Disk {
         let doubt = |apex: &Name| {
             let key = (DOUBTS.to_owned(), doubts_key(apex));
             let mut doubt = HeldDoubt::parse(self.table.get(&key)?)?;
-            let base = self.bases.get(apex);
-            doubt.base = base
-                .filter(|base| base.serial() == doubt.base_serial())
-                .cloned();
+            for parting in &mut doubt.partings {
+                let serial = parting.base_serial().into_int();
+                parting.base = self.bases.get(&(apex.clone(), serial)).cloned();
+            }
             Some(doubt)
         };
         let held = self.zones.iter().map(|(apex, stored)| Held {
@@ -178,10 +178,11 @@ impl Disk {
                 .iter()
                 .find(|(table, key, _)| table == DOUBTS && *key == doubts_key(&apex));
             if let Some(doubt) = noted.and_then(|(.., value)| HeldDoubt::parse(value)) {
-                let known = |zone: &&Zone| zone.serial() == doubt.base_serial();
-                let old = old.map(|old| &old.zone);
-                if let Some(base) = old.into_iter().chain([&zone]).find(known) {
-                    bases.insert(apex.clone(), base.clone());
+                for zone in old.map(|old| &old.zone).into_iter().chain([&zone]) {
+                    let known = |parting: &Parting| zone.serial() == parting.base_serial();
+                    if doubt.partings.iter().any(known) {
+                        bases.insert((apex.clone(), zone.serial().into_int()), zone.clone());
+                    }
                 }
             }
             let stored = Stored {

@@ -304,3 +304,120 @@ fn a_restart_while_all_others_answer_delays_no_change_and_leaves_no_gap() {
         world.now - asked
     );
 }
+
+/// A mesh in which a site is dead for good, so that the doubt of site-b's last start does not end; it has published since.
+fn in_doubt_for_good(seed: u64) -> World {
+    let mut world = three(seed);
+    world.changed("site-b", put(ZONE, "old", 1));
+    world.settle(60);
+    world.kill("site-c");
+    world.restart("site-b");
+    world.run_for(20);
+    world.changed("site-b", put(ZONE, "www", 1));
+    world.run_for(20);
+    world
+}
+
+#[test]
+fn what_was_changed_in_doubt_before_the_copy_is_not_put_over_what_came_after_it() {
+    let mut world = in_doubt_for_good(8300);
+    let backup = world.copy_disk("site-b");
+    world.changed("site-b", put(ZONE, "www", 2));
+    world.run_for(20);
+    restore(&mut world, "site-b", &backup);
+    world.run_for(60);
+    for host in ["site-a", "site-b"] {
+        let zone = world.zone(host, ZONE).unwrap();
+        assert!(has(zone, "www", 2), "{host}\n{}", world.tail());
+    }
+    world.start("site-c");
+    world.settle(120);
+    assert!(all_have(&world, "www", 2) && all_have(&world, "old", 1));
+}
+
+#[test]
+fn a_copy_that_was_made_in_doubt_leads_to_no_serial_twice() {
+    for (seed, changes) in (0..12).zip([4, 1, 9].into_iter().cycle()) {
+        println!("seed {seed}");
+        let mut world = in_doubt_for_good(8310 + seed);
+        let backup = world.copy_disk("site-b");
+        for last in 2..6 {
+            world.changed("site-b", put(ZONE, "www", last));
+        }
+        world.run_for(20);
+        world.cut_both("site-b", "site-a");
+        restore(&mut world, "site-b", &backup);
+        world.run_for(20);
+        for last in 0..changes {
+            world.changed("site-b", put(ZONE, &format!("fork{last}"), last));
+        }
+        if seed % 2 == 1 {
+            world.restart("site-b");
+            world.run_for(10);
+            world.changed("site-b", put(ZONE, "again", 1));
+        }
+        world.net.cut.clear();
+        if seed % 4 < 2 {
+            world.run_for(20);
+        }
+        world.start("site-c");
+        world.settle(120);
+        assert!(all_have(&world, "www", 5), "{}", world.tail());
+        for last in 0..changes {
+            assert!(all_have(&world, &format!("fork{last}"), last), "fork{last}");
+        }
+    }
+}
+
+#[test]
+fn what_the_brake_holds_of_a_site_is_let_go_when_that_site_is_removed() {
+    let mut world = three(8330);
+    for last in 1..10 {
+        world.changed("site-b", put(ZONE, &format!("h{last}"), last));
+    }
+    world.settle(60);
+    let backup = world.copy_disk("site-b");
+    world.cut_both("site-b", "site-a");
+    world.cut_both("site-c", "site-a");
+    let all = (1..10).map(|last| (zone_owner(&format!("h{last}")), None));
+    world.changed("site-b", Change::Delete(name(ZONE), all.collect()));
+    world.run_for(20);
+    restore(&mut world, "site-b", &backup);
+    let held = |what: &Happening| matches!(what, Happening::Held { .. });
+    world.run_until(10, "the brake holds it", |world| world.saw("site-b", held));
+    world.kill("site-c");
+    world.net.cut.clear();
+    remove_site(&mut world, "site-c", Departure::Remove);
+    world.run_for(120);
+    // Nobody had to approve what the removed site wanted.
+    world.changed("site-b", put(ZONE, "late", 1));
+    world.settle(60);
+    assert!(has(world.zone("site-a", ZONE).unwrap(), "h1", 1));
+}
+
+#[test]
+fn a_newer_history_is_forgotten_with_the_site_that_showed_it_and_could_not_hand_it_over() {
+    let mut world = three(8340);
+    world.changed("site-b", put(ZONE, "old", 1));
+    world.settle(60);
+    let backup = world.copy_disk("site-b");
+    world.kill("site-a");
+    world.changed("site-b", put(ZONE, "new", 1));
+    world.run_for(20);
+    world.kill("site-b");
+    world.kill("site-c");
+    world.start("site-a");
+    world.cut_both("site-a", "site-c");
+    // What it says of itself arrives, and what it is asked does not.
+    world.cut_requests("site-b", "site-c");
+    restore(&mut world, "site-b", &backup);
+    world.start("site-c");
+    world.run_for(3);
+    world.kill("site-c");
+    world.net.cut.clear();
+    world.run_for(1);
+    remove_site(&mut world, "site-c", Departure::Remove);
+    world.run_for(300);
+    world.changed("site-b", put(ZONE, "late", 1));
+    world.settle(120);
+}

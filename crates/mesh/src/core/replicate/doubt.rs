@@ -19,7 +19,7 @@ use zonemesh_zone::{Name, Serial, SerialExt, Zone};
 use super::Entry;
 use super::round::Round;
 use crate::brake::{Approvals, Fingerprint};
-use crate::core::{Core, DOUBTS, HeldDoubt, Now, PeerId, RecoveryView, doubts_key};
+use crate::core::{Core, DOUBTS, HeldDoubt, Now, Parting, PeerId, RecoveryView, doubts_key};
 
 /// How long changes wait for the others to show what they have. A site that cannot be reached fails a NOTIFY within four seconds,
 /// and one that can has answered long before.
@@ -30,6 +30,9 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// been as many versions since the copy was made: ten thousand changes a day of a week ago would still do.
 const GAP: u32 = 1 << 16;
 
+/// How many starts with a copy that was published over are told apart in one doubt.
+const MOST_PARTINGS: usize = 16;
+
 /// Whether the copy that a primary holds is the newest.
 pub(super) struct Doubt {
     /// The version of which this copy has the history: the one it started with, or the one that it has taken since.
@@ -38,6 +41,9 @@ pub(super) struct Doubt {
     pub(super) known: Option<Serial>,
     /// The first serial that was made here since.
     pub(super) first: Option<Serial>,
+    /// The same of the starts before in this doubt that something was made after, oldest first. This copy has what was made then,
+    /// and may yet be an older one than the last.
+    partings: Vec<Parting>,
     /// Who could not be reached, and is not waited for.
     pub(super) silent: BTreeSet<PeerId>,
     /// Until when changes wait at the latest.
@@ -68,6 +74,7 @@ impl Doubt {
             known: base.as_ref().map(Zone::serial),
             base,
             first: None,
+            partings: Vec::new(),
             silent: BTreeSet::new(),
             until: now.mono + LONGEST_WAIT,
             taking: None,
@@ -78,13 +85,41 @@ impl Doubt {
         }
     }
 
-    /// A doubt of before a restart, about a copy that has been published over since.
-    fn stored(stored: HeldDoubt, now: Now) -> Self {
-        Self {
-            known: stored.known,
-            first: Some(stored.first),
-            ..Self::new(stored.base, now)
+    /// A doubt of before a restart, about copies that have been published over since; what is held now may be another.
+    fn stored(stored: HeldDoubt, head: Zone, now: Now) -> Self {
+        let mut partings = stored.partings;
+        if partings.len() > MOST_PARTINGS {
+            // What was made between the oldest two is unknown then, and is taken once more where it is shown.
+            let Parting { known, base, .. } = partings.remove(0);
+            partings[0] = Parting {
+                known,
+                base,
+                first: partings[0].first,
+            };
         }
+        Self {
+            partings,
+            ..Self::new(Some(head), now)
+        }
+    }
+
+    /// What a restart has to know of it.
+    fn into_stored(self) -> Option<HeldDoubt> {
+        let mut partings = self.partings;
+        partings.extend(self.first.map(|first| Parting {
+            known: self.known,
+            first,
+            base: self.base,
+        }));
+        (!partings.is_empty()).then_some(HeldDoubt { partings })
+    }
+
+    /// Where a serial is between a copy and what was published over it.
+    fn gap(&self, serial: Serial) -> Option<usize> {
+        self.partings.iter().position(|parting| {
+            let later = parting.known.is_none_or(|known| serial.is_after(known));
+            later && parting.first.is_after(serial)
+        })
     }
 
     /// Whether a serial is of the history that this copy has.
@@ -92,19 +127,48 @@ impl Doubt {
         let taken = self.taking.as_ref().map(|taking| taking.zone.serial());
         let before = |known: Option<Serial>| known.is_some_and(|known| !serial.is_after(known));
         let made = |first: Serial| !first.is_after(serial) && !serial.is_after(head);
+        if let Some(gap) = self.gap(serial) {
+            return before(taken.filter(|taken| self.gap(*taken) == Some(gap)));
+        }
         before(self.known) || before(taken) || self.first.is_some_and(made)
+    }
+
+    /// The version up to which the history with a serial and that of this copy are the same.
+    pub(super) fn base_of(&self, serial: Serial) -> Option<&Zone> {
+        match self.gap(serial) {
+            Some(gap) => self.partings[gap].base.as_ref(),
+            None => self.base.as_ref(),
+        }
     }
 
     /// A version is made here. Returns what has to be remembered of this doubt with it.
     pub(super) fn publishes(&mut self, zone: &Zone) -> Vec<u8> {
         let first = *self.first.get_or_insert(zone.serial());
         self.base.get_or_insert_with(|| zone.clone());
-        HeldDoubt::compose(self.known, first)
+        let before = self.partings.iter();
+        let before = before.map(|parting| (parting.known, parting.first));
+        HeldDoubt::compose(before.chain([(self.known, first)]))
+    }
+
+    /// What has been taken is of this copy's history from now on.
+    pub(super) fn has_taken(&mut self, zone: Zone) {
+        let (known, base) = match self.gap(zone.serial()) {
+            Some(gap) => {
+                let parting = &mut self.partings[gap];
+                (&mut parting.known, &mut parting.base)
+            }
+            None => (&mut self.known, &mut self.base),
+        };
+        *known = Some(zone.serial());
+        *base = Some(zone);
     }
 
     /// A serial is another writer's, and nothing of it is to be taken.
     pub(super) fn disregard(&mut self, serial: Serial) {
-        self.known = Some(self.known.map_or(serial, |known| known.later_of(serial)));
+        match self.gap(serial) {
+            Some(gap) => self.partings[gap].known = Some(serial),
+            None => self.known = Some(self.known.map_or(serial, |known| known.later_of(serial))),
+        }
     }
 
     /// The serial that the next version must exceed for its sake.
@@ -113,11 +177,13 @@ impl Doubt {
         Some(known.add(GAP))
     }
 
-    /// What others may be asked for the difference to: something that was published.
-    pub(super) fn known_base(&self) -> Option<Zone> {
-        self.base
-            .clone()
-            .filter(|base| self.known == Some(base.serial()))
+    /// What a peer may be asked for the difference to that has shown a serial: something that was published.
+    pub(super) fn known_base(&self, shown: Option<Serial>) -> Option<Zone> {
+        let (known, base) = match shown.and_then(|shown| self.gap(shown)) {
+            Some(gap) => (self.partings[gap].known, &self.partings[gap].base),
+            None => (self.known, &self.base),
+        };
+        base.clone().filter(|base| known == Some(base.serial()))
     }
 
     /// Until when changes wait at the latest.
@@ -216,7 +282,10 @@ impl Core {
             return;
         };
         if !in_mesh || !entry.spec.primary || !entry.spec.mesh {
-            entry.doubt = None;
+            if let Some(doubt) = entry.doubt.take() {
+                // Until what the new primary has is held here the store remembers it; see `follows_another`.
+                entry.stored_doubt = doubt.into_stored();
+            }
             return;
         }
         let Some(head) = entry.head.clone() else {
@@ -228,7 +297,7 @@ impl Core {
             Some(doubt) => doubt.until = now.mono + LONGEST_WAIT,
             None => {
                 entry.doubt = Some(match entry.stored_doubt.take() {
-                    Some(stored) => Doubt::stored(stored, now),
+                    Some(stored) => Doubt::stored(stored, head, now),
                     None => Doubt::new(Some(head), now),
                 });
             }
@@ -319,9 +388,14 @@ impl Core {
 
     /// Goes on with a zone whose others have been heard or given up, or have something to be taken.
     pub(in crate::core) fn settle(&mut self, apex: &Name, now: Now) {
-        let Some(entry) = self.zones.get(apex) else {
+        let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
+        if let Some(doubt) = &mut entry.doubt {
+            // Of a site that has left nobody is to approve anything.
+            let gone = |(_, from): &mut (Fingerprint, PeerId)| !entry.spec.sources.contains(from);
+            doubt.held.take_if(gone);
+        }
         if let (Some(doubt), true) = (&entry.doubt, entry.head.is_some()) {
             let due = doubt.again.is_none_or(|again| again <= now.mono);
             let idle = entry.refresh.asking.is_none() && doubt.taking.is_none();
@@ -340,7 +414,7 @@ impl Core {
                 entry.doubt.is_some() && idle && entry.unheard().next().is_none()
             });
         if certain && let Some(entry) = self.zones.get_mut(apex) {
-            let noted = entry.doubt.take().and_then(|doubt| doubt.first);
+            let noted = entry.doubt.take().and_then(Doubt::into_stored);
             if noted.is_some() {
                 self.forget_doubt(apex);
             }

@@ -92,7 +92,8 @@ impl Core {
             // It has lost what it had shown.
             Got::UpToDate { serial } => {
                 entry.shown.insert(from, serial);
-                return;
+                // Should it show that again it is not asked at once.
+                return self.take_later(apex, now);
             }
             Got::Full(zone) => (zone, Vec::new()),
             Got::Diffs(zone, diffs) => (zone, diffs),
@@ -101,12 +102,8 @@ impl Core {
         if zone.apex() != apex || doubt.knows(zone.serial(), head.serial()) {
             return;
         }
-        if let Err(held) = braked(
-            doubt.base.as_ref().unwrap_or(&head),
-            &zone,
-            &steps,
-            &doubt.approvals,
-        ) {
+        let base = doubt.base_of(zone.serial());
+        if let Err(held) = braked(base.unwrap_or(&head), &zone, &steps, &doubt.approvals) {
             let news = Happening::Held {
                 hash: held.fingerprint.to_string(),
                 message: format!(
@@ -118,7 +115,7 @@ impl Core {
             }
             return self.happened(news);
         }
-        let own = own_changes(doubt.base.as_ref(), &head);
+        let own = own_changes(base, &head);
         let made = match own.is_empty() && zone.serial().is_after(head.serial()) {
             true => Ok(zone.clone()),
             false => on_top(&zone, &head, &own, entry.floor()),
@@ -159,7 +156,6 @@ impl Core {
         let Some(taking) = doubt.taking.take_if(|taking| taking.serial == serial) else {
             return;
         };
-        doubt.known = Some(taking.zone.serial());
         doubt.failures = 0;
         entry.taken = Some((taking.from.clone(), taking.zone.serial()));
         let happening = Happening::Recovered {
@@ -169,7 +165,7 @@ impl Core {
             theirs: taking.zone.serial(),
             serial,
         };
-        doubt.base = Some(taking.zone);
+        doubt.has_taken(taking.zone);
         self.happened(happening);
         self.settle(apex, now);
     }

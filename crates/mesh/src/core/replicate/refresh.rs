@@ -116,11 +116,12 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
+        let have = entry.have(&from);
         entry.refresh.asking = Some((from.clone(), rest));
         self.out.push(Output::Transfer {
             apex: apex.clone(),
             from,
-            have: entry.have(),
+            have,
         });
         self.schedule(apex);
     }
@@ -242,7 +243,7 @@ impl Core {
         let (zone, mut diffs) = match got {
             Got::UpToDate { serial } => {
                 entry.shown.insert(from.clone(), serial);
-                return match entry.have().map(|head| head.serial()) {
+                return match entry.have(&from).map(|head| head.serial()) {
                     Some(ours) if ours.is_after(serial) => {
                         self.behind(apex, from, rest, serial, ours, now)
                     }
