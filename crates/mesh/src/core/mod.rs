@@ -240,6 +240,22 @@ impl Core {
     }
 
     fn tick(&mut self, now: Now) {
+        let due = self.due.first().map(|(due, _)| *due);
+        if due.is_some_and(|due| due <= now.mono) {
+            self.attend_due(now);
+        }
+        self.probe_peers(now);
+        if self
+            .mesh
+            .as_ref()
+            .is_some_and(|mesh| mesh.next_reconcile <= now.mono)
+        {
+            self.reconcile(now);
+        }
+    }
+
+    /// Does what is due for zones.
+    fn attend_due(&mut self, now: Now) {
         // Taken out first: a zone that wants attention again at once gets it in the next turn, after what waits.
         let later = self
             .due
@@ -254,14 +270,6 @@ impl Core {
             if planted(Bug::ErrorStopsOthers) && self.zones.get(&apex).is_some_and(failing) {
                 break;
             }
-        }
-        self.probe_peers(now);
-        if self
-            .mesh
-            .as_ref()
-            .is_some_and(|mesh| mesh.next_reconcile <= now.mono)
-        {
-            self.reconcile(now);
         }
     }
 

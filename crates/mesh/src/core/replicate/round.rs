@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crate::core::{PeerId, PeerList};
 
 /// How many besides the primary are asked in a round where a version is held; and how many of those that do not answer, which
-/// probes look after anyway. In a mesh of no more sites than this one round asks all.
+/// probes look after anyway. In a mesh of ten sites one round still asks all.
 const FEW: usize = 8;
 
 /// One round of questions for a zone.
