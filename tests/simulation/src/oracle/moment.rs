@@ -59,7 +59,7 @@ pub(super) fn ready(host: &str, state: &Host, world: &World) -> Result<(), Findi
     for zone in state.lacked.iter().flatten() {
         let elsewhere = world.hosts.iter().any(|(other, state)| {
             let served = state.served.get(zone);
-            let known = state.site.pins.iter().any(|pin| knows(pin));
+            let known = state.site.pins.iter().any(knows);
             other != host && known && served.is_some_and(|(zone, _)| zone.is_some())
         });
         if elsewhere {

@@ -1,6 +1,6 @@
 //! Stories of a simulated mesh, and of single cores that are fed by hand.
 
-// Helpers of tests are tests too, which clippy does not see.
+// What is not as expected ends the test, also in its helpers.
 #![allow(clippy::unwrap_used)]
 
 mod clocks;
@@ -20,6 +20,7 @@ mod replication;
 mod restored;
 mod single;
 mod storms;
+mod trouble;
 mod world;
 
 use zonemesh_simulation::{Disks, World, timed_zone};

@@ -481,10 +481,10 @@ impl Core {
             }
             Some(true) => {
                 let first = ahead.remove(0);
-                if let Some(doubt) = self.doubt_of(apex) {
-                    if doubt.failures == 0 {
-                        doubt.until = doubt.until.max(now.mono + LONGEST_WAIT);
-                    }
+                if let Some(doubt) = self.doubt_of(apex)
+                    && doubt.failures == 0
+                {
+                    doubt.until = doubt.until.max(now.mono + LONGEST_WAIT);
                 }
                 self.ask(apex, first, Round::new(ahead.into(), false, 0));
             }
