@@ -2,7 +2,8 @@
 
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
-use zonemesh_zone::directory::Departure;
+use zonemesh_update::request::publish;
+use zonemesh_zone::directory::{Departure, Directory, KeyPin, Role, SiteName, set_role};
 use zonemesh_zone::{Serial, SerialExt};
 
 use super::{three, three_on};
@@ -420,4 +421,79 @@ fn a_newer_history_is_forgotten_with_the_site_that_showed_it_and_could_not_hand_
     world.run_for(300);
     world.changed("site-b", put(ZONE, "late", 1));
     world.settle(120);
+}
+
+#[test]
+fn what_is_newer_elsewhere_is_not_written_over_before_it_is_durable_here() {
+    for seed in 0..6 {
+        println!("seed {seed}");
+        let mut world = three(8350 + seed);
+        let (backup, _) = changed_since_backup(&mut world, 5);
+        world.cut_both("site-b", "site-a");
+        world.cut_both("site-b", "site-c");
+        restore(&mut world, "site-b", &backup);
+        world.run_for(20);
+        world.changed("site-b", put(ZONE, "fork", 9));
+        world.hang_disk("site-b");
+        world.net.cut.clear();
+        world.run_for(60);
+        // What it was about to take is on no disk.
+        world.kill("site-b");
+        world.resume_disk("site-b");
+        world.start("site-b");
+        world.settle(120);
+        for last in 1..=5 {
+            assert!(
+                all_have(&world, &format!("new{last}"), last),
+                "{}",
+                world.tail()
+            );
+        }
+        assert!(all_have(&world, "fork", 9));
+    }
+}
+
+#[test]
+fn a_removed_site_does_not_come_back_by_what_an_old_copy_of_the_directory_lets_it_do() {
+    for (seed, waits) in (0..8).zip([false, true].into_iter().cycle()) {
+        println!("seed {seed}");
+        let mut world = three(8360 + seed);
+        let site = SiteName::new("site-c").unwrap();
+        let holds = SiteName::new("site-b").unwrap();
+        let edit = |editor: &mut zonemesh_zone::Editor, _: &Directory| {
+            assert!(set_role(editor, &holds, Role::CatalogSecondary).unwrap());
+        };
+        world.edit_directory(edit).unwrap();
+        world.settle(60);
+        let backup = world.copy_disk("site-a");
+        let old = world.host("site-c").site.clone();
+        remove_site(&mut world, "site-c", Departure::Remove);
+        world.settle(60);
+        world.kill("site-a");
+        // It asks before the others have been heard, or while they cannot be.
+        world.net.slowest = 300;
+        if !waits {
+            world.cut_both("site-a", "site-b");
+        }
+        restore(&mut world, "site-a", &backup);
+        let mut new = old.clone();
+        new.pins = vec![KeyPin([7; 32])];
+        new.dot = Some(9853);
+        new.doq = None;
+        new.engine = "another".to_owned();
+        new.addresses = vec!["203.0.113.9".parse().unwrap()];
+        let made = world.update("site-c", publish(&directory(), &new, Some(&old)).unwrap());
+        assert_eq!(made.is_err(), waits, "{made:?}");
+        world.run_for(30);
+        world.net.cut.clear();
+        world.settle(120);
+        for host in ["site-a", "site-b"] {
+            let read = Directory::read(world.zone(host, "dns.internal").unwrap());
+            assert!(
+                read.is_removed(&site),
+                "{host}: {:?}",
+                read.sites.get(&site)
+            );
+        }
+    }
 }

@@ -122,15 +122,19 @@ impl Doubt {
         })
     }
 
-    /// Whether a serial is of the history that this copy has.
+    /// Whether a serial is of the history that this copy has, or will have when what is being taken is durable.
     pub(super) fn knows(&self, serial: Serial, head: Serial) -> bool {
         let taken = self.taking.as_ref().map(|taking| taking.zone.serial());
-        let before = |known: Option<Serial>| known.is_some_and(|known| !serial.is_after(known));
+        let taken = taken.filter(|taken| self.gap(*taken) == self.gap(serial));
+        self.has(serial, head) || taken.is_some_and(|taken| !serial.is_after(taken))
+    }
+
+    /// Whether a serial is of the history that this copy has.
+    fn has(&self, serial: Serial, head: Serial) -> bool {
+        let before = |known: Serial| !serial.is_after(known);
         let made = |first: Serial| !first.is_after(serial) && !serial.is_after(head);
-        if let Some(gap) = self.gap(serial) {
-            return before(taken.filter(|taken| self.gap(*taken) == Some(gap)));
-        }
-        before(self.known) || before(taken) || self.first.is_some_and(made)
+        self.gap(serial).is_none()
+            && (self.known.is_some_and(before) || self.first.is_some_and(made))
     }
 
     /// The version up to which the history with a serial and that of this copy are the same.
@@ -360,7 +364,8 @@ impl Core {
         let (Some(doubt), Some(head)) = (&entry.doubt, &entry.head) else {
             return false;
         };
-        !doubt.knows(serial, head.serial()) && entry.others().any(|other| other == peer)
+        // What is on its way to the disk may not arrive there.
+        !doubt.has(serial, head.serial()) && entry.others().any(|other| other == peer)
     }
 
     /// Whether changes of a zone have to wait for what others have.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use zonemesh_zone::directory::Directory;
 use zonemesh_zone::{Name, Rtype, Serial, SerialExt, Zone, ZoneError};
 
 use super::doubt::Taking;
@@ -115,7 +116,12 @@ impl Core {
             }
             return self.happened(news);
         }
-        let own = own_changes(base, &head);
+        let mut own = own_changes(base, &head);
+        let governed = self.mesh.as_ref().map(|mesh| &mesh.settings.directory);
+        if governed == Some(apex) {
+            let removed = removed_sites(base.unwrap_or(&head), &zone);
+            own.retain(|(owner, _)| !removed.iter().any(|site| owner.ends_with(site)));
+        }
         let made = match own.is_empty() && zone.serial().is_after(head.serial()) {
             true => Ok(zone.clone()),
             false => on_top(&zone, &head, &own, entry.floor()),
@@ -251,6 +257,16 @@ fn own_changes(base: Option<&Zone>, head: &Zone) -> BTreeSet<(Name, Rtype)> {
     changed
 }
 
+/// The names of the sites that a newer history of the directory has removed: what one of them has had changed here since, with
+/// the trust that an old copy still gave it, must not bring it back.
+fn removed_sites(before: &Zone, after: &Zone) -> Vec<Name> {
+    let (before, now) = (Directory::read(before), Directory::read(after));
+    let removed = before.sites.keys().filter(|site| now.is_removed(site));
+    removed
+        .filter_map(|site| site.under(after.apex()).ok())
+        .collect()
+}
+
 /// Another version with some RRsets as they are in this one, and a serial above all that were seen.
 fn on_top(
     onto: &Zone,
@@ -288,6 +304,17 @@ fn make_room(editor: &mut zonemesh_zone::Editor, owner: &Name, rtype: Rtype) {
             editor.remove_rrset(owner, other);
         }
     }
+}
+
+/// What was meant for one version of the directory, made to another, if it is about no site that was removed meanwhile.
+pub(super) fn rebased_directory(edited: &Zone, base: &Zone, head: &Zone) -> Result<Zone, String> {
+    let changed = own_changes(Some(base), edited);
+    for site in removed_sites(base, head) {
+        if changed.iter().any(|(owner, _)| owner.ends_with(&site)) {
+            return Err(format!("{site} was removed from the mesh meanwhile"));
+        }
+    }
+    rebased(edited, base, head).map_err(|error| error.to_string())
 }
 
 /// What was meant for one version, made to another: RRset by RRset, the later write wins.

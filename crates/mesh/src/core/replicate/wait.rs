@@ -6,7 +6,7 @@ use zonemesh_zone::{Name, Rcode, Zone};
 
 use super::doubt::LONGEST_WAIT;
 use super::gather::why_not_begun;
-use super::recover::rebased;
+use super::recover::{rebased, rebased_directory};
 use crate::core::{Change, Core, Now, Reply, RequestId};
 
 /// How many changes of a zone wait. Whoever comes later is refused, and asks again.
@@ -165,7 +165,9 @@ impl Core {
             ..
         } = waits;
         let head = self.zones.get(apex).and_then(|entry| entry.head.clone());
+        let directory = matches!(what, What::Directory(..));
         let fit = |edited: Zone| match (&base, &head) {
+            (Some(base), Some(head)) if directory => rebased_directory(&edited, base, head),
             (Some(base), Some(head)) => {
                 rebased(&edited, base, head).map_err(|error| error.to_string())
             }
