@@ -270,7 +270,10 @@ fn a_disk_that_hangs_stops_changes_only_is_told_within_a_minute_and_goes_on() ->
     ensure!(error.contains("SERVFAIL"), "{error}");
     stand.wait_failing(true)?;
     stand.disk.set_frozen(false)?;
-    nsupdate(&peers, &stand.site, &format!("later.{ZONE}"))?;
+    // What has waited comes first, and until then nothing more is taken.
+    wait::until(SOON, "a change to be taken", || {
+        nsupdate(&peers, &stand.site, &format!("later.{ZONE}")).map(Some)
+    })?;
     stand.wait_failing(false)?;
     assert_all_answered(load)?;
     // What was asked for while it hung is there or not, but the site is whole.
