@@ -64,6 +64,11 @@ impl Core {
         }
         if mesh.is_catalog_primary() {
             if self.directory_waits(now) {
+                // It knows soon whether its copy is the newest, and must not wait for the next full pass then.
+                let due = now.mono + self.settings.pace.floor;
+                if let Some(mesh) = &mut self.mesh {
+                    mesh.next_reconcile = mesh.next_reconcile.min(due);
+                }
                 return;
             }
             match self.with_announcement(&site, &zones) {
