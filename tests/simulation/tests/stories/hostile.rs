@@ -2,7 +2,8 @@
 
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
-use zonemesh_zone::directory::{Departure, Directory};
+use zonemesh_zone::directory::{self, Departure, Directory, Epoch, Role, SiteName, set_role};
+use zonemesh_zone::{Editor, Serial};
 
 /// Four sites, each the primary of a zone, and what is acknowledged at the three honest ones.
 fn four(seed: u64) -> World {
@@ -140,4 +141,43 @@ fn primaries_that_start_beside_a_hostile_member_take_changes_and_keep_their_dire
             }
         }
     }
+}
+
+#[test]
+fn an_epoch_that_uses_up_the_numbers_is_not_believed_and_its_site_can_be_removed() {
+    let site = |name: &str| SiteName::new(name).unwrap();
+    let mut world = World::mesh_on(Disks::Model, 790, 3);
+    let edit = |editor: &mut Editor, _: &Directory| {
+        assert!(set_role(editor, &site("site-b"), Role::CatalogSecondary).unwrap());
+    };
+    world.edit_directory(edit).unwrap();
+    world.settle(60);
+    world.kill("site-b");
+    let stored = &mut world.host("site-b").disk.zones;
+    let held = &mut stored
+        .get_mut(&zonemesh_simulation::directory())
+        .unwrap()
+        .zone;
+    let last = Epoch {
+        number: u32::MAX,
+        ..Epoch::default().next(&site("site-b"), held.serial())
+    };
+    let mut editor = held.edit();
+    directory::promote(&mut editor, &Directory::read(held), &site("site-b"), &last).unwrap();
+    editor.set_serial(Serial(held.serial().into_int() + 1));
+    *held = editor.finish().unwrap();
+    world.start("site-b");
+    world.run_for(120);
+    for host in ["site-a", "site-c"] {
+        let read = world.core(host).directory().unwrap();
+        assert_eq!(read.epoch.number, 1, "{host}");
+        assert_eq!(
+            read.catalog_primary().unwrap().name,
+            site("site-a"),
+            "{host}"
+        );
+    }
+    world.kill("site-b");
+    remove_site(&mut world, "site-b", Departure::Remove);
+    world.settle(60);
 }

@@ -34,6 +34,10 @@ pub(in crate::core) const STEP: u32 = 1 << 20;
 /// dates into their serials.
 pub(in crate::core) const ADOPTION_STEP: u32 = 1 << 12;
 
+/// How many epochs at once a version may be ahead: more than anybody has promoted sites while another was away. One that was
+/// broken into would else use up the numbers, and no promotion could come after it.
+const FARTHEST: u32 = 1 << 10;
+
 /// A version that takes the place of what was written here, while the store looks for the last one in common.
 pub(super) struct Offer {
     from: PeerId,
@@ -65,9 +69,6 @@ impl Core {
             Some(Err(why)) => return Standing::Earlier(why),
             Some(Ok(epoch)) => epoch,
         };
-        if let Some(mesh) = &mut self.mesh {
-            mesh.highest_epoch = mesh.highest_epoch.max(theirs.number);
-        }
         let head = self
             .zones
             .get(zone.apex())
@@ -75,6 +76,14 @@ impl Core {
         let Some(Ok(mine)) = head.and_then(|head| self.epoch_of(head)) else {
             return Standing::Alike;
         };
+        if theirs.number.saturating_sub(mine.number) > FARTHEST {
+            return Standing::Earlier(format!(
+                "it comes from {theirs}, which is too far ahead of {mine} to be believed"
+            ));
+        }
+        if let Some(mesh) = &mut self.mesh {
+            mesh.highest_epoch = mesh.highest_epoch.max(theirs.number);
+        }
         if theirs.outranks(&mine) {
             return Standing::Later { mine, theirs };
         }
