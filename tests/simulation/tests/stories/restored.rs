@@ -30,6 +30,14 @@ fn restore(world: &mut World, host: &str, backup: &Backup) {
     world.start(host);
 }
 
+/// Puts other contents on the disk of a site that does not run.
+fn set_on_disk(world: &mut World, host: &str, zone: zonemesh_zone::Zone) {
+    let apex = zone.apex().clone();
+    let disk = &mut world.host(host).disk;
+    disk.high.insert(apex.clone(), zone.serial());
+    disk.zones.get_mut(&apex).unwrap().zone = zone;
+}
+
 fn all_have(world: &World, owner: &str, last: u8) -> bool {
     let sites = ["site-a", "site-b", "site-c"];
     sites
@@ -227,12 +235,9 @@ fn a_restored_catalog_primary_takes_directory_and_catalog_from_the_others() {
 fn a_primary_that_is_certain_takes_nothing_from_a_peer_that_is_ahead() {
     let mut world = three_on(Disks::Model, 8260);
     world.kill("site-c");
-    let apex = name(ZONE);
     let forged = zone(ZONE, 4_000_000, &["forged 60 IN A 192.0.2.66"]);
     world.run_for(30);
-    let disk = &mut world.host("site-c").disk;
-    disk.high.insert(apex.clone(), Serial(4_000_000));
-    disk.zones.get_mut(&apex).unwrap().zone = forged;
+    set_on_disk(&mut world, "site-c", forged);
     world.start("site-c");
     world.settle(120);
     assert!(world.saw("site-b", |what| matches!(what, Happening::PeerAhead { .. })));
@@ -495,5 +500,57 @@ fn a_removed_site_does_not_come_back_by_what_an_old_copy_of_the_directory_lets_i
                 read.sites.get(&site)
             );
         }
+    }
+}
+
+#[test]
+fn one_site_that_makes_up_a_directory_is_not_believed_by_a_restored_catalog_primary() {
+    for seed in 0..6 {
+        println!("seed {seed}");
+        let mut world = three_on(Disks::Model, 8300 + seed);
+        world.add_host("site-d", Vec::new());
+        world.start("site-d");
+        world.join("site-d").unwrap();
+        world.settle(60);
+        let backup = world.copy_disk("site-a");
+        let restored = seed % 2 == 0;
+        world
+            .add_zone("site-c", zone("beta.example", 1, &[]))
+            .unwrap();
+        world.settle(60);
+        let now = world.copy_disk("site-a");
+        world.kill("site-a");
+        // site-d was broken into: a directory of its own making, in which a key of its choice is site-b's.
+        let forged = world.zone("site-d", "dns.internal").unwrap().clone();
+        let mut editor = forged.edit();
+        let mut intruder = world.hosts["site-b"].site.clone();
+        intruder.pins = vec![zonemesh_zone::directory::KeyPin([66; 32])];
+        for record in intruder.records(&directory()).unwrap() {
+            editor.remove_rrset(&record.owner, record.rtype);
+        }
+        for record in intruder.records(&directory()).unwrap() {
+            editor.add(record).unwrap();
+        }
+        editor.set_serial(Serial(forged.serial().into_int() + 1000));
+        let forged = editor.finish().unwrap();
+        world.kill("site-d");
+        set_on_disk(&mut world, "site-d", forged);
+        world.start("site-d");
+        let disk = if restored { &backup } else { &now };
+        restore(&mut world, "site-a", disk);
+        world.run_for(120);
+        let read = world.core("site-a").directory().unwrap().clone();
+        let site = zonemesh_zone::directory::SiteName::new("site-b").unwrap();
+        assert_eq!(
+            read.sites[&site].pins,
+            world.hosts["site-b"].site.pins,
+            "{}",
+            world.tail()
+        );
+        assert!(
+            read.owners.contains_key(&name("beta.example")),
+            "what was added is still listed"
+        );
+        world.settle(180);
     }
 }

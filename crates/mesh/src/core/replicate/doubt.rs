@@ -11,7 +11,7 @@
 //!              └──── a peer shows an unknown serial ──► transfer ───┘
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use zonemesh_zone::{Name, Serial, SerialExt, Zone};
@@ -248,6 +248,26 @@ impl Entry {
         ahead
     }
 
+    /// The same where nobody's word counts more than another's: first what most have shown, of such the lowest. A serial that a
+    /// single site made up comes last, and is then alone.
+    fn by_consent(&self, mut ahead: Vec<PeerId>) -> Vec<PeerId> {
+        let shown = |peer: &PeerId| self.shown.get(peer).copied();
+        let consent = |peer: &PeerId| {
+            let serial = shown(peer);
+            ahead.iter().filter(|other| shown(other) == serial).count()
+        };
+        let counts: BTreeMap<PeerId, usize> = ahead
+            .iter()
+            .map(|peer| (peer.clone(), consent(peer)))
+            .collect();
+        ahead.sort_by(|one, other| {
+            let lower = shown(one).partial_cmp(&shown(other));
+            let lower = lower.unwrap_or(std::cmp::Ordering::Equal);
+            counts.get(other).cmp(&counts.get(one)).then(lower)
+        });
+        ahead
+    }
+
     /// Whether something is being taken.
     fn is_taking(&self) -> bool {
         let doubt = self.doubt.as_ref();
@@ -477,6 +497,9 @@ impl Core {
         if ahead.is_empty() {
             return;
         }
+        if !self.has_role(entry, &ahead) {
+            ahead = entry.by_consent(ahead);
+        }
         match self.is_believed(apex, &ahead, now) {
             None => {
                 // The others have until then to say something.
@@ -497,12 +520,17 @@ impl Core {
         }
     }
 
+    /// Whether sites are to be believed by their role, which for anything but directory and catalog all have.
+    fn has_role(&self, entry: &Entry, sites: &[PeerId]) -> bool {
+        let holders = |mesh: &crate::core::Mesh| sites.iter().all(|peer| mesh.is_holder(peer));
+        !entry.spec.members_only || self.mesh.as_ref().is_none_or(holders)
+    }
+
     /// Directory and catalog say who is trusted. Where no site has the role to hold them, one alone is not believed that the
     /// primary's are old: most of those that have answered must say so. None while that is open.
     fn is_believed(&self, apex: &Name, ahead: &[PeerId], now: Now) -> Option<bool> {
         let entry = self.zones.get(apex)?;
-        let has_role = |mesh: &crate::core::Mesh| ahead.iter().all(|peer| mesh.is_holder(peer));
-        if !entry.spec.members_only || self.mesh.as_ref().is_none_or(has_role) {
+        if self.has_role(entry, ahead) {
             return Some(true);
         }
         let doubt = entry.doubt.as_ref()?;
