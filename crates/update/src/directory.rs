@@ -109,7 +109,7 @@ impl<'a> DirectoryPolicy<'a> {
         match roles[..] {
             [role] if role == allowed.as_str() => Ok(()),
             _ => Err(format!(
-                "expected one string `role={allowed}`; roles are changed with `zonemesh site promote`"
+                "expected one string `role={allowed}`; roles are given with `zonemesh site role` and `zonemesh site promote`"
             )),
         }
     }

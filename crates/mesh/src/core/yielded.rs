@@ -223,13 +223,13 @@ impl Kind {
             .map(|label| label.as_slice().to_ascii_lowercase())
             .collect();
         let labels: Vec<&[u8]> = labels.iter().map(Vec::as_slice).collect();
-        match (self, &labels[..], record.rtype) {
-            (_, [], Rtype::SOA) => true,
-            (Self::Directory, [b"_schema"], Rtype::TXT) => true,
-            (Self::Catalog, [b"zonemesh", b"ext"], Rtype::TXT) => true,
-            (Self::Catalog, [_, b"zones"], Rtype::PTR) => true,
-            _ => false,
-        }
+        matches!(
+            (self, &labels[..], record.rtype),
+            (_, [], Rtype::SOA)
+                | (Self::Directory, [b"_schema"], Rtype::TXT)
+                | (Self::Catalog, [b"zonemesh", b"ext"], Rtype::TXT)
+                | (Self::Catalog, [_, b"zones"], Rtype::PTR)
+        )
     }
 }
 

@@ -80,16 +80,14 @@ impl Core {
                 "{to} is a standard site; only a catalog secondary can be promoted, and the catalog primary makes it one with `zonemesh site role {to} catalog-secondary`"
             ));
         }
-        match (&from, promotion.planned) {
-            (_, true) => self.object_to_hand_over(to, &mut promotion.objections),
-            (Some(from), false) if from != me => {
-                if self.lost(&PeerId::Site(from.clone())).is_none() {
-                    promotion.objections.push(format!(
-                        "{from}, the catalog primary, is not known to be away: hand over in order, with `zonemesh site promote {to}` there"
-                    ));
-                }
-            }
-            _ => {}
+        if promotion.planned {
+            self.object_to_hand_over(to, &mut promotion.objections);
+        } else if let Some(from) = from.filter(|from| from != me)
+            && self.lost(&PeerId::Site(from.clone())).is_none()
+        {
+            promotion.objections.push(format!(
+                "{from}, the catalog primary, is not known to be away: hand over in order, with `zonemesh site promote {to}` there"
+            ));
         }
         Ok(promotion)
     }
