@@ -90,11 +90,11 @@ fn an_hour_of_flapping(seed: u64, busy: bool) {
                 }
             }
         }
-        if busy && world.now.as_secs() % 20 == 0 {
+        if busy && world.now.as_secs().is_multiple_of(20) {
             value = value.wrapping_add(1);
-            for number in 0..5 {
+            for (number, host) in SITES.iter().enumerate() {
                 let apex = format!("z{number}.example");
-                world.change(SITES[number], put(&apex, "www", value));
+                world.change(host, put(&apex, "www", value));
             }
         }
         world.run_for(1);
