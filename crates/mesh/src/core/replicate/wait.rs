@@ -48,6 +48,7 @@ impl Core {
         now: Now,
     ) {
         let apex = edited.apex().clone();
+        self.let_go_of_removed(&edited);
         self.settle(&apex, now);
         match self.directory_waits(now) {
             true => self.let_wait(request, &apex, What::Directory(edited, also), now),
@@ -94,9 +95,10 @@ impl Core {
         let catalog = self.mesh.as_ref().map(|mesh| &mesh.settings.catalog);
         let also = catalog.and_then(|catalog| self.zones.get(catalog));
         let also = also.filter(|_| entry.spec.members_only);
-        if let Some((hash, from)) = entry.held().or(also.and_then(|also| also.held())) {
+        if let Some(held) = entry.held().or(also.and_then(|also| also.held())) {
+            let (hash, from) = (&held.fingerprint, &held.from);
             let reason = format!(
-                "{from} has a newer history of {apex}, which the brake holds; approve {hash} to take it, then try again"
+                "{from} has a newer history of {apex}, which is held; approve {hash} to take it, or remove that site, then try again"
             );
             return Some((Rcode::SERVFAIL, reason));
         }
