@@ -283,6 +283,15 @@ fn make_room(editor: &mut zonemesh_zone::Editor, owner: &Name, rtype: Rtype) {
     }
 }
 
+/// A name at which both a version and another were changed since the one that they come from.
+pub(super) fn changed_in_both(one: &Zone, base: &Zone, other: &Zone) -> Option<Name> {
+    let of = |zone| own_changes(Some(base), zone).into_iter();
+    let others: BTreeSet<Name> = of(other).map(|(owner, _)| owner).collect();
+    of(one)
+        .map(|(owner, _)| owner)
+        .find(|owner| others.contains(owner))
+}
+
 /// What was meant for one version of the directory, made to another, if it is about no site that was removed meanwhile.
 pub(super) fn rebased_directory(edited: &Zone, base: &Zone, head: &Zone) -> Result<Zone, String> {
     let changed = own_changes(Some(base), edited);

@@ -6,7 +6,7 @@ use zonemesh_zone::{Name, Rcode, Zone};
 
 use super::doubt::LONGEST_WAIT;
 use super::gather::why_not_begun;
-use super::recover::{rebased, rebased_directory};
+use super::recover::{changed_in_both, rebased, rebased_directory};
 use crate::core::{Change, Core, Now, Reply, RequestId};
 
 /// How many changes of a zone wait. Whoever comes later is refused, and asks again.
@@ -168,10 +168,20 @@ impl Core {
         } = waits;
         let head = self.zones.get(apex).and_then(|entry| entry.head.clone());
         let directory = matches!(what, What::Directory(..));
+        // RFC 2136 §3.2: what was looked at before the change was made must still be so. A file's contents are wanted as they are.
+        let looked = !matches!(what, What::Change(Change::Replace(_)));
         let fit = |edited: Zone| match (&base, &head) {
-            (Some(base), Some(head)) if directory => rebased_directory(&edited, base, head),
             (Some(base), Some(head)) => {
-                rebased(&edited, base, head).map_err(|error| error.to_string())
+                let in_both = changed_in_both(&edited, base, head).filter(|_| looked);
+                if let Some(owner) = in_both {
+                    return Err(format!(
+                        "{owner} has changed while this waited; look at it and try again"
+                    ));
+                }
+                match directory {
+                    true => rebased_directory(&edited, base, head),
+                    false => rebased(&edited, base, head).map_err(|error| error.to_string()),
+                }
             }
             (None, Some(_)) => Err(format!(
                 "{apex} has come from another site meanwhile; look at it and try again"
