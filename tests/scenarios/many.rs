@@ -73,6 +73,10 @@ impl Many {
                     site.join(&packet)?;
                 }
             }
+            if index == 0 {
+                // The mesh is there before anybody is invited to it.
+                site.wait_ready()?;
+            }
             site.wait_running()?;
             many.sites.push(site);
         }
