@@ -216,3 +216,43 @@ fn a_site_that_joins_is_made_known_before_anything_is_sent_to_it() {
     assert_eq!(nobody, None, "NOTIFYs for the newcomer are lost");
     world.settle(30);
 }
+
+#[test]
+fn a_change_that_comes_when_another_need_not_wait_any_longer_does_not_undo_it() {
+    let mut world = World::mesh(71, 3);
+    world.settle(60);
+    world.kill("site-b");
+    world.kill("site-c");
+    world.restart("site-a");
+    let now = world.clock();
+    let head = world.core("site-a").head(&directory()).unwrap().clone();
+    let me = world.hosts["site-a"].site.name.clone();
+    // Two changes of one version: the first waits until it is known whether that is the newest, the second comes when it is over.
+    let claims = [(1, "one.example", 0), (2, "two.example", 6)];
+    let mut last = None;
+    for (request, zone, after) in claims {
+        let mut editor = head.edit();
+        zonemesh_zone::directory::set_owner(&mut editor, &name(zone), &me).unwrap();
+        let input = Input::Directory {
+            request,
+            edited: editor.finish().unwrap(),
+            also: Vec::new(),
+        };
+        let now = Now {
+            mono: now.mono + std::time::Duration::from_secs(after),
+            wall: now.wall + after as i64,
+        };
+        for output in world.core("site-a").handle(input, now) {
+            if let Output::Commit { versions, .. } = output {
+                let directory = versions.into_iter().map(|version| version.zone);
+                last = directory
+                    .filter(|zone| *zone.apex() == self::directory())
+                    .last()
+                    .or(last);
+            }
+        }
+    }
+    let owners = zonemesh_zone::directory::Directory::read(&last.expect("both are made")).owners;
+    assert!(owners.contains_key(&name("one.example")), "{owners:?}");
+    assert!(owners.contains_key(&name("two.example")), "{owners:?}");
+}

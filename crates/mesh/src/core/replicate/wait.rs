@@ -6,7 +6,7 @@ use zonemesh_zone::{Name, Rcode, Zone};
 
 use super::doubt::LONGEST_WAIT;
 use super::gather::why_not_begun;
-use super::recover::{changed_in_both, rebased, rebased_directory};
+use super::recover::{rebased, rebased_directory};
 use crate::core::{Change, Core, Now, Reply, RequestId};
 
 /// How many changes of a zone wait. Whoever comes later is refused, and asks again.
@@ -27,14 +27,30 @@ enum What {
     Directory(Zone, Vec<(String, String, Vec<u8>)>),
 }
 
+impl Waits {
+    fn new(request: RequestId, what: What, base: Option<Zone>, now: Now) -> Self {
+        Self {
+            request,
+            what,
+            base,
+            until: now.mono + LONGEST_WAIT,
+        }
+    }
+}
+
 /// # Waiting
 impl Core {
     /// Makes a change to a zone, and answers when it is durable.
     pub(in crate::core) fn change(&mut self, request: RequestId, change: Change, now: Now) {
         let apex = change.apex().clone();
+        let base = self.head(&apex).cloned();
         self.settle(&apex, now);
         match self.waits(&apex, now) {
-            true => self.let_wait(request, &apex, What::Change(change), now),
+            true => self.let_wait(request, &apex, What::Change(change), base, now),
+            false if self.moved_on(&apex, &base) => {
+                let waits = Waits::new(request, What::Change(change), base, now);
+                self.make(&apex, waits, now);
+            }
             false => self.make_change(request, change),
         }
     }
@@ -48,10 +64,14 @@ impl Core {
         now: Now,
     ) {
         let apex = edited.apex().clone();
-        self.let_go_of_removed(&edited);
+        let base = self.head(&apex).cloned();
         self.settle(&apex, now);
         match self.directory_waits(now) {
-            true => self.let_wait(request, &apex, What::Directory(edited, also), now),
+            true => self.let_wait(request, &apex, What::Directory(edited, also), base, now),
+            false if self.moved_on(&apex, &base) => {
+                let waits = Waits::new(request, What::Directory(edited, also), base, now);
+                self.make(&apex, waits, now);
+            }
             false => self.change_directory(Some(request), edited, also, now),
         }
     }
@@ -73,19 +93,27 @@ impl Core {
         }
     }
 
-    fn let_wait(&mut self, request: RequestId, apex: &Name, what: What, now: Now) {
+    /// Whether what waited has been made since this version was the newest: what was made of it must not undo that.
+    fn moved_on(&self, apex: &Name, base: &Option<Zone>) -> bool {
+        let serial = |zone: &Zone| zone.serial();
+        self.head(apex).map(serial) != base.as_ref().map(serial)
+    }
+
+    fn let_wait(
+        &mut self,
+        request: RequestId,
+        apex: &Name,
+        what: What,
+        base: Option<Zone>,
+        now: Now,
+    ) {
         if let Some((rcode, reason)) = self.why_refused(apex) {
             return self.reply(Some(request), Reply::Refused { rcode, reason });
         }
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        entry.waiting.push(Waits {
-            request,
-            what,
-            base: entry.head.clone(),
-            until: now.mono + LONGEST_WAIT,
-        });
+        entry.waiting.push(Waits::new(request, what, base, now));
         self.schedule(apex);
     }
 
@@ -95,10 +123,9 @@ impl Core {
         let catalog = self.mesh.as_ref().map(|mesh| &mesh.settings.catalog);
         let also = catalog.and_then(|catalog| self.zones.get(catalog));
         let also = also.filter(|_| entry.spec.members_only);
-        if let Some(held) = entry.held().or(also.and_then(|also| also.held())) {
-            let (hash, from) = (&held.fingerprint, &held.from);
+        if let Some((hash, from)) = entry.held().or(also.and_then(|also| also.held())) {
             let reason = format!(
-                "{from} has a newer history of {apex}, which is held; approve {hash} to take it, or remove that site, then try again"
+                "{from} has a newer history of {apex}, which the brake holds; approve {hash} to take it, then try again"
             );
             return Some((Rcode::SERVFAIL, reason));
         }
@@ -168,20 +195,10 @@ impl Core {
         } = waits;
         let head = self.zones.get(apex).and_then(|entry| entry.head.clone());
         let directory = matches!(what, What::Directory(..));
-        // RFC 2136 §3.2: what was looked at before the change was made must still be so. A file's contents are wanted as they are.
-        let looked = !matches!(what, What::Change(Change::Replace(_)));
         let fit = |edited: Zone| match (&base, &head) {
+            (Some(base), Some(head)) if directory => rebased_directory(&edited, base, head),
             (Some(base), Some(head)) => {
-                let in_both = changed_in_both(&edited, base, head).filter(|_| looked);
-                if let Some(owner) = in_both {
-                    return Err(format!(
-                        "{owner} has changed while this waited; look at it and try again"
-                    ));
-                }
-                match directory {
-                    true => rebased_directory(&edited, base, head),
-                    false => rebased(&edited, base, head).map_err(|error| error.to_string()),
-                }
+                rebased(&edited, base, head).map_err(|error| error.to_string())
             }
             (None, Some(_)) => Err(format!(
                 "{apex} has come from another site meanwhile; look at it and try again"
