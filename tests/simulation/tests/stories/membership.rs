@@ -641,3 +641,25 @@ fn a_site_that_starts_anew_while_the_directory_is_empty_finds_the_others_all_the
     world.changed("site-a", Change::Edited(head));
     world.settle(120);
 }
+
+#[test]
+fn a_zone_that_cannot_be_stored_is_not_one_that_nobody_has() {
+    let mut world = with_zones(53, 2, 1);
+    world.add_host("site-c", Vec::new());
+    world.start("site-c");
+    world.join("site-c").unwrap();
+    world.run_until(30, "directory and catalog are there", |world| {
+        let served = &world.hosts["site-c"].served;
+        let there =
+            |apex: &zonemesh_zone::Name| served.get(apex).is_some_and(|(zone, _)| zone.is_some());
+        there(&directory()) && there(&catalog())
+    });
+    world.host("site-c").failing_commits = 4;
+    world.run_for(6);
+    assert!(world.zone("site-c", "z0.example").is_none());
+    assert!(
+        !world.core("site-c").ready(),
+        "it lacks a zone that others hold"
+    );
+    world.settle(120);
+}

@@ -129,6 +129,10 @@ impl Core {
             }
             match version.from {
                 Some(from) => {
+                    // The source has it: that it could not be stored says nothing about who holds the zone.
+                    if let Some(entry) = self.zones.get_mut(&apex) {
+                        entry.refresh.unsure += 1;
+                    }
                     let why = format!("could not be stored: {message}");
                     self.try_next(&apex, from, Round::over(), why, now);
                 }
