@@ -127,6 +127,7 @@ fn everything(install: bool, ci: bool) -> Result<bool> {
     steps::dependencies(&mut report);
     steps::docs(&mut report);
     steps::fuzz(&mut report, None, steps::FUZZ_SECONDS);
+    simulate::always(&mut report);
     harness::all(&mut report);
     Ok(report.finish())
 }

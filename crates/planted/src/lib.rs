@@ -22,8 +22,6 @@ pub enum Bug {
     DifferenceFromWrongVersion,
     /// A file that is edited is published with the serial that its author wrote, whatever was published before.
     SerialReused,
-    /// A zone that comes back starts with its own serial, not above the highest that was ever published.
-    HighWaterForgotten,
     /// A secondary takes an older version than it has when a source offers one.
     OlderVersionTaken,
     /// A NOTIFY that was lost is never sent again.
@@ -76,7 +74,6 @@ impl Bug {
         Self::HeadNotTakenBack,
         Self::DifferenceFromWrongVersion,
         Self::SerialReused,
-        Self::HighWaterForgotten,
         Self::OlderVersionTaken,
         Self::NotifyNotRepeated,
         Self::NotifyWithoutBackoff,

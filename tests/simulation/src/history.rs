@@ -4,6 +4,7 @@
 //! how a history that fails is made shorter (`shrink`).
 
 mod acts;
+mod machines;
 mod membership;
 mod trouble;
 mod zones;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use crate::dice::Dice;
 use crate::oracle::{self, Finding, Oracle, SETTLES_WITHIN};
 use crate::record::{Record, SiteRecord, Wanted};
-use crate::{Disks, Net, World, host_name};
+use crate::{Disks, World, host_name};
 
 pub use self::acts::Act;
 
@@ -77,6 +78,9 @@ pub fn run(options: &Options) -> Outcome {
             finding = Some(Finding::of_panic(text.unwrap_or("something panicked")));
         }
     }
+    if finding.is_some() {
+        history.say_how_all_stand();
+    }
     Outcome {
         finding,
         log: std::mem::take(&mut history.world.log),
@@ -103,6 +107,8 @@ pub(crate) struct History {
     first_sites: usize,
     /// Sites that roll their keys.
     rolling: BTreeSet<String>,
+    /// Sites whose disks are full or hang.
+    stuck: BTreeSet<String>,
     done: usize,
     acts: BTreeMap<Act, usize>,
 }
@@ -123,6 +129,7 @@ impl History {
             next_key: 0,
             first_sites: options.sites,
             rolling: BTreeSet::new(),
+            stuck: BTreeSet::new(),
             done: 0,
             acts: BTreeMap::new(),
         }
@@ -225,7 +232,7 @@ impl History {
         self.calm();
         let members = self.members();
         for host in &members {
-            if !self.runs(host) {
+            if !self.up(host) {
                 self.start(host);
             }
         }
@@ -247,21 +254,20 @@ impl History {
 
     /// Ends the faults of network, disks and clocks.
     fn calm(&mut self) {
-        self.world.net = Net {
-            slowest: 20,
-            ..Net::default()
-        };
-        for host in self.world.hosts.values_mut() {
-            host.failing_commits = 0;
-            host.slow_disk = 3;
-        }
+        self.stuck.clear();
+        self.world.end_faults();
     }
 }
 
 /// # Who is there
 impl History {
-    /// Whether a host runs.
+    /// Whether a host runs, and answers.
     pub(crate) fn runs(&self, host: &str) -> bool {
+        self.up(host) && !self.world.hangs(host)
+    }
+
+    /// Whether a host runs, whether or not it hangs.
+    pub(crate) fn up(&self, host: &str) -> bool {
         self.world.hosts[host].core.is_some()
     }
 
@@ -291,7 +297,9 @@ impl History {
                 .as_ref()
                 .is_some_and(|core| core.is_catalog_primary())
         };
-        self.members().into_iter().find(|host| writes(host))
+        self.members()
+            .into_iter()
+            .find(|host| self.runs(host) && writes(host))
     }
 
     pub(crate) fn start(&mut self, host: &str) {
@@ -302,6 +310,41 @@ impl History {
     pub(crate) fn kill(&mut self, host: &str) {
         self.world.kill(host);
         self.record.killed(&self.world, host);
+    }
+
+    /// Enters into the log what each site has.
+    fn say_how_all_stand(&mut self) {
+        let mut lines = Vec::new();
+        for (name, host) in &self.world.hosts {
+            let served = host.served.iter().map(|(apex, (zone, _))| match zone {
+                Some(zone) => format!("{apex} {}", zone.serial()),
+                None => format!("{apex} -"),
+            });
+            let served: Vec<String> = served.collect();
+            let state = match &host.core {
+                None => "is down".to_owned(),
+                Some(core) if core.ready() => "is ready".to_owned(),
+                Some(_) => "is not ready".to_owned(),
+            };
+            let members: Vec<&str> = host.members.iter().map(|site| site.name.as_str()).collect();
+            let listed = host.core.as_ref().and_then(|core| core.catalog());
+            let listed = listed
+                .into_iter()
+                .flat_map(|catalog| catalog.members.keys());
+            let listed: Vec<String> = listed.map(ToString::to_string).collect();
+            lines.push((
+                name.clone(),
+                format!(
+                    "in the end {state}, serves {}; its catalog lists {}; trusts {}",
+                    served.join(", "),
+                    listed.join(" "),
+                    members.join(" ")
+                ),
+            ));
+        }
+        for (name, line) in lines {
+            self.note(&name, &line);
+        }
     }
 
     pub(crate) fn note(&mut self, host: &str, what: &str) {

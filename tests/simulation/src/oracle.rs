@@ -142,7 +142,7 @@ impl Oracle {
         for (name, host) in &world.hosts {
             let seen = self.hosts.entry(name.clone()).or_default();
             moment::removals(name, host, &mut seen.happened, record)?;
-            retries::look(name, host, seen)?;
+            retries::look(name, host, world.hosts.len(), seen)?;
             moment::ready(name, host, world)?;
         }
         moment::departed(world, record)?;

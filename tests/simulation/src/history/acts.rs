@@ -32,6 +32,16 @@ pub enum Act {
     FailCommits,
     /// The disk of a site is slow.
     SlowDisk,
+    /// The disk of a site is full, or hangs.
+    StuckDisk,
+    /// A site hangs with its sockets open.
+    Hang,
+    /// What hangs goes on.
+    Resume,
+    /// Everything that a site does takes longer.
+    Slow,
+    /// A link goes up and down.
+    Flap,
     /// Time passes with a zone's primary down.
     Rest,
     /// A zone is added to the configuration of a site.
@@ -73,6 +83,11 @@ const ACTS: &[(Act, &str, u64)] = &[
     (Act::Weather, "weather", 14),
     (Act::FailCommits, "fail-commits", 10),
     (Act::SlowDisk, "slow-disk", 6),
+    (Act::StuckDisk, "stuck-disk", 5),
+    (Act::Hang, "hang", 6),
+    (Act::Resume, "resume", 10),
+    (Act::Slow, "slow", 5),
+    (Act::Flap, "flap", 5),
     (Act::Rest, "rest", 4),
     (Act::Configure, "configure", 5),
     (Act::AddZone, "add-zone", 9),
@@ -113,6 +128,7 @@ impl Act {
             self,
             Self::PowerCut
                 | Self::Uncut
+                | Self::Resume
                 | Self::Weather
                 | Self::Rest
                 | Self::Join
@@ -165,6 +181,11 @@ impl History {
             Act::Weather => self.weather(dice),
             Act::FailCommits => self.fail_commits(dice),
             Act::SlowDisk => self.slow_disk(dice),
+            Act::StuckDisk => self.stuck_disk(dice),
+            Act::Hang => self.hang(dice),
+            Act::Resume => self.resume(),
+            Act::Slow => self.slow(dice),
+            Act::Flap => self.flap(dice),
             Act::Rest => self.rest(dice)?,
             Act::Configure => self.configure_zone(dice),
             Act::AddZone => self.add_zone(dice),
@@ -191,7 +212,7 @@ impl History {
 impl History {
     fn kill_one(&mut self, dice: &mut Dice) -> bool {
         let host = self.member(dice);
-        if self.runs(&host) {
+        if self.up(&host) {
             self.kill(&host);
             return true;
         }
@@ -202,7 +223,7 @@ impl History {
         let down: Vec<String> = self
             .members()
             .into_iter()
-            .filter(|host| !self.runs(host))
+            .filter(|host| !self.up(host))
             .collect();
         let Some(host) = dice.pick(&down) else {
             return false;
@@ -214,7 +235,7 @@ impl History {
     fn power_cut(&mut self, dice: &mut Dice) -> Result<bool, Finding> {
         let mut members = self.members();
         for host in &members {
-            if self.runs(host) {
+            if self.up(host) {
                 self.kill(host);
             }
         }
@@ -238,7 +259,7 @@ impl History {
 
     fn slow_disk(&mut self, dice: &mut Dice) -> bool {
         let host = self.member(dice);
-        let millis = 1 + dice.below(2_000);
+        let millis = 1 + dice.below(400);
         self.world.host(&host).slow_disk = millis;
         self.note(&host, &format!("the disk takes up to {millis} ms"));
         true
@@ -255,14 +276,14 @@ impl History {
         let Some(primary) = dice.pick(&zones).cloned() else {
             return Ok(false);
         };
-        if self.runs(&primary) {
+        if self.up(&primary) {
             self.kill(&primary);
         }
         for _ in 0..3 {
             self.pass(dice.below(250_000))?;
             let host = self.member(dice);
             if host != primary {
-                if self.runs(&host) {
+                if self.up(&host) {
                     self.kill(&host);
                 }
                 self.start(&host);
@@ -287,10 +308,20 @@ impl History {
                 }
                 self.note(&one, "is cut off from all");
             }
-            1 => {
-                self.world.cut(&one, &other);
-                self.note(&one, &format!("does not reach {other}"));
-            }
+            1 => match dice.below(3) {
+                0 => {
+                    self.world.cut_requests(&one, &other);
+                    self.note(&one, &format!("has its requests to {other} lost"));
+                }
+                1 => {
+                    self.world.cut_answers(&one, &other);
+                    self.note(&one, &format!("has its answers to {other} lost"));
+                }
+                _ => {
+                    self.world.cut(&one, &other);
+                    self.note(&one, &format!("does not reach {other}"));
+                }
+            },
             _ => {
                 self.world.cut_both(&one, &other);
                 self.note(&one, &format!("is cut off from {other}"));
@@ -300,8 +331,10 @@ impl History {
     }
 
     fn uncut(&mut self) -> bool {
-        let any = !self.world.net.cut.is_empty();
-        self.world.net.cut.clear();
+        let net = &self.world.net;
+        let any = [&net.cut, &net.cut_requests, &net.cut_answers];
+        let any = any.iter().any(|links| !links.is_empty());
+        self.world.heal_links();
         if any {
             self.note("*", "all sites reach each other again");
         }
@@ -313,6 +346,8 @@ impl History {
         net.loss = dice.below(300);
         net.duplicates = dice.below(200);
         net.slowest = 1 + dice.below(900);
+        net.overtaken = dice.below(60);
+        net.stale = dice.below(20);
         let text = format!(
             "of 1000 messages {} are lost and {} doubled, delays of up to {} ms",
             net.loss, net.duplicates, net.slowest

@@ -201,7 +201,7 @@ impl History {
             .pick(&heirs)
             .filter(|_| !zones.is_empty() && dice.clone().chance(60))
             .cloned();
-        if self.runs(&host) {
+        if self.up(&host) {
             self.kill(&host);
         }
         let Some(head) = self.world.core(&writer).head(&directory()).cloned() else {
@@ -276,7 +276,7 @@ impl History {
         let Some(host) = dice.pick(&gone) else {
             return false;
         };
-        match self.runs(host) {
+        match self.up(host) {
             true => self.kill(host),
             false => self.start(host),
         }

@@ -50,7 +50,7 @@ impl History {
         self.pass(dice.below(30_000))?;
         let host = self.member(dice);
         if host != writer {
-            if self.runs(&host) {
+            if self.up(&host) {
                 self.kill(&host);
             }
             self.start(&host);
@@ -236,6 +236,9 @@ impl History {
     /// Lets removals go on that are held where all of them were asked for: a site that was away sees several at once.
     pub(super) fn approve(&mut self) -> bool {
         let mut any = false;
+        // A site that was away while an heir left too knows a zone by its first primary, which is no longer the one that left.
+        let left = self.record.sites.values();
+        let heirs_left = left.filter(|site| site.wanted == Wanted::No).count() > 1;
         for host in self.members() {
             let Some(core) = &self.world.hosts[&host].core else {
                 continue;
@@ -246,8 +249,9 @@ impl History {
                     let key = text.trim_end_matches('.');
                     let zone = self.record.zones.get(key);
                     let site = self.record.sites.get(key);
-                    zone.is_some_and(|zone| zone.wanted == Wanted::No && !zone.with_site)
-                        || site.is_some_and(|site| site.wanted == Wanted::No)
+                    zone.is_some_and(|zone| {
+                        zone.wanted == Wanted::No && (!zone.with_site || heirs_left)
+                    }) || site.is_some_and(|site| site.wanted == Wanted::No)
                 };
                 if held.names.iter().all(asked) {
                     any = true;
@@ -283,6 +287,17 @@ impl History {
             return Ok(None);
         };
         if !self.runs(&writer) {
+            return Ok(None);
+        }
+        // One mistake at a time: who has not heard yet that the last one was taken back would add them up.
+        let newest = |apex: &Name| {
+            let has = |host: &String| {
+                let stored = self.world.hosts[host].disk.zones.get(apex);
+                stored.map(|stored| stored.zone.serial())
+            };
+            self.members().iter().all(|host| has(host) == has(&writer))
+        };
+        if !newest(&directory()) || !newest(&catalog()) {
             return Ok(None);
         }
         let core = self.world.core(&writer);

@@ -23,9 +23,10 @@ pub(super) struct Recent {
 }
 
 /// Counts what was sent since the last look.
-pub(super) fn look(host: &str, state: &Host, seen: &mut Seen) -> Result<(), Finding> {
+pub(super) fn look(host: &str, state: &Host, sites: usize, seen: &mut Seen) -> Result<(), Finding> {
     let new = &state.transfers[seen.transfers.min(state.transfers.len())..];
-    let most = TRANSFERS_A_MINUTE;
+    // While many sites join, each is news to all.
+    let most = TRANSFERS_A_MINUTE + sites;
     count(host, "transfers", new, &mut seen.recent.transfers, most)?;
     seen.transfers = state.transfers.len();
     let new = &state.told[seen.told.min(state.told.len())..];
@@ -34,7 +35,7 @@ pub(super) fn look(host: &str, state: &Host, seen: &mut Seen) -> Result<(), Find
         "NOTIFYs",
         new,
         &mut seen.recent.told,
-        NOTIFIES_A_MINUTE,
+        NOTIFIES_A_MINUTE + sites,
     )?;
     seen.told = state.told.len();
     Ok(())

@@ -422,9 +422,11 @@ impl World {
                 Some(Ok(Answer::Serial(zone.map(Zone::serial), beat)))
             }
             Ask::Update(update) => {
-                if let Err(why) = self.apply_update(to, &update, SiteIdentity::Member(asker)) {
-                    let from = &asked.from;
-                    self.note(to, &format!("refuses an update of {from}: {why}"));
+                let taken = self.apply_update(to, &update, SiteIdentity::Member(asker));
+                let from = &asked.from;
+                match taken {
+                    Ok(_) => self.note(to, &format!("takes an update of {from}")),
+                    Err(why) => self.note(to, &format!("refuses an update of {from}: {why}")),
                 }
                 None
             }

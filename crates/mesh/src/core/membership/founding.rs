@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::catalog::{self, Catalog};
 use zonemesh_zone::directory::{self, Directory, Site};
 use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
@@ -131,7 +130,7 @@ impl Core {
         }
         let spec = mesh_spec(&self.mesh, &apex, &made_primary());
         let mut entry = Entry::new(spec);
-        entry.high_water = high_water.filter(|_| !planted(Bug::HighWaterForgotten));
+        entry.high_water = high_water;
         self.zones.insert(apex.clone(), entry);
         let mut also = Vec::new();
         if let Some(mesh) = &mut self.mesh {
