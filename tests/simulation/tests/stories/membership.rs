@@ -361,6 +361,33 @@ fn several_addresses_in_any_order_are_announced_once() {
 }
 
 #[test]
+fn zones_that_are_imported_one_after_the_other_are_announced_together() {
+    for host in ["site-a", "site-b"] {
+        let mut world = with_zones(46, 3, 1);
+        let names: Vec<String> = (0..100)
+            .map(|number| format!("i{number}.example"))
+            .collect();
+        world.configure(host, |settings| {
+            let specs = names.iter().map(|apex| own(apex, &[]));
+            settings.zones.extend(specs);
+        });
+        let before = world.serial("site-a", "dns.internal").unwrap();
+        for apex in &names {
+            world.change(host, Change::Replace(zone(apex, 1, &[])));
+            world.run_millis(20);
+        }
+        world.settle(60);
+        let versions = world.serial("site-a", "dns.internal").unwrap() - before;
+        assert!(
+            versions <= 15,
+            "{host}: {versions} versions of the directory"
+        );
+        let listed = &world.core("site-a").catalog().unwrap().members;
+        assert_eq!(listed.len(), 101);
+    }
+}
+
+#[test]
 fn a_changed_key_is_announced_and_followed_by_all() {
     let mut world = with_zones(44, 3, 1);
     let (old, new) = (world.hosts["site-b"].site.pins[0], KeyPin([201; 32]));

@@ -49,14 +49,18 @@ impl Core {
         if published == Some(&site) && zones.is_empty() {
             return;
         }
-        // What was said already gets time to come back before it is said again.
+        // What was said already gets time to come back before it is said again. And what comes right after it goes together:
+        // zones are imported one by one, and each version of the directory goes to every site.
         let wait = self.settings.pace.floor * 5;
         let said = (site.clone(), zones.clone());
+        let pause = |before: &(Site, Vec<Name>)| match *before == said {
+            true => wait,
+            false => self.settings.pace.floor / 4,
+        };
         if let Some((at, before)) = &mesh.announced
-            && *before == said
-            && now.mono < *at + wait
+            && let due = *at + pause(before)
+            && now.mono < due
         {
-            let due = *at + wait;
             if let Some(mesh) = &mut self.mesh {
                 mesh.next_reconcile = mesh.next_reconcile.min(due);
             }
