@@ -6,6 +6,7 @@ mod commit;
 mod doubt;
 mod epochs;
 mod gather;
+mod held;
 mod pace;
 mod recover;
 mod refresh;

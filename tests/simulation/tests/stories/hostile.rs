@@ -153,19 +153,7 @@ fn an_epoch_that_uses_up_the_numbers_is_not_believed_and_its_site_can_be_removed
     world.edit_directory(edit).unwrap();
     world.settle(60);
     world.kill("site-b");
-    let stored = &mut world.host("site-b").disk.zones;
-    let held = &mut stored
-        .get_mut(&zonemesh_simulation::directory())
-        .unwrap()
-        .zone;
-    let last = Epoch {
-        number: u32::MAX,
-        ..Epoch::default().next(&site("site-b"), held.serial())
-    };
-    let mut editor = held.edit();
-    directory::promote(&mut editor, &Directory::read(held), &site("site-b"), &last).unwrap();
-    editor.set_serial(Serial(held.serial().into_int() + 1));
-    *held = editor.finish().unwrap();
+    forge_writer(&mut world, "site-b", u32::MAX);
     world.start("site-b");
     world.run_for(120);
     for host in ["site-a", "site-c"] {
@@ -180,4 +168,66 @@ fn an_epoch_that_uses_up_the_numbers_is_not_believed_and_its_site_can_be_removed
     world.kill("site-b");
     remove_site(&mut world, "site-b", Departure::Remove);
     world.settle(60);
+}
+
+/// Has a site that is off hold a directory in which it is the writer of an epoch.
+fn forge_writer(world: &mut World, host: &str, number: u32) {
+    let site = SiteName::new(host).unwrap();
+    let stored = &mut world.host(host).disk.zones;
+    let held = &mut stored
+        .get_mut(&zonemesh_simulation::directory())
+        .unwrap()
+        .zone;
+    let epoch = Epoch {
+        number,
+        ..Epoch::default().next(&site, held.serial())
+    };
+    let mut editor = held.edit();
+    directory::promote(&mut editor, &Directory::read(held), &site, &epoch).unwrap();
+    editor.set_serial(Serial(held.serial().into_int() + 1));
+    *held = editor.finish().unwrap();
+}
+
+#[test]
+fn a_standard_site_does_not_become_the_writer_by_the_restart_of_the_true_one() {
+    let mut world = World::mesh_on(Disks::Model, 791, 2);
+    world.settle(60);
+    world.kill("site-b");
+    world.kill("site-a");
+    forge_writer(&mut world, "site-b", 2);
+    world.start("site-b");
+    world.start("site-a");
+    let held = |what: &Happening| matches!(what, Happening::Held { .. });
+    world.run_until(10, "it is held", |world| world.saw("site-a", held));
+    world.run_for(60);
+    assert!(world.core("site-a").is_catalog_primary());
+    assert_eq!(world.core("site-a").held_histories().count(), 1);
+    // What must be possible before anything else, though the directory takes no other change meanwhile.
+    let adds = world.add_zone("site-a", zone("new.example", 1, &[]));
+    assert!(adds.unwrap_err().contains("approve"));
+    remove_site(&mut world, "site-b", Departure::Remove);
+    world.kill("site-b");
+    world
+        .add_zone("site-a", zone("new.example", 1, &[]))
+        .unwrap();
+}
+
+#[test]
+fn a_writer_that_only_a_standard_site_tells_of_is_followed_when_that_is_approved() {
+    let mut world = World::mesh_on(Disks::Model, 792, 2);
+    world.settle(60);
+    world.kill("site-b");
+    world.kill("site-a");
+    forge_writer(&mut world, "site-b", 2);
+    world.start("site-b");
+    world.start("site-a");
+    let held = |what: &Happening| matches!(what, Happening::Held { .. });
+    world.run_until(10, "it is held", |world| world.saw("site-a", held));
+    let hash = world.core("site-a").held_histories().next().unwrap().0;
+    let hash = hash.to_string();
+    world.input("site-a", Input::Approve { hash });
+    world.run_until(10, "it is followed", |world| {
+        let core = world.hosts["site-a"].core.as_ref().unwrap();
+        !core.is_catalog_primary()
+    });
 }

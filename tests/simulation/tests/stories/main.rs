@@ -21,6 +21,7 @@ mod restored;
 mod single;
 mod storms;
 mod trouble;
+mod waiting;
 mod world;
 
 use zonemesh_simulation::{Disks, World, timed_zone};

@@ -17,8 +17,9 @@ use std::time::Duration;
 use zonemesh_zone::{Name, Serial, SerialExt, Zone};
 
 use super::Entry;
+use super::held::HeldHistory;
 use super::round::Round;
-use crate::brake::{Approvals, Fingerprint};
+use crate::brake::Approvals;
 use crate::core::{Core, DOUBTS, HeldDoubt, Now, Parting, PeerId, RecoveryView, doubts_key};
 
 /// How long changes wait for the others to show what they have. A site that cannot be reached fails a NOTIFY within four seconds,
@@ -53,7 +54,7 @@ pub(super) struct Doubt {
     /// When to ask again, after nobody could give what was shown.
     pub(super) again: Option<Duration>,
     pub(super) failures: u32,
-    pub(super) held: Option<(Fingerprint, PeerId)>,
+    pub(super) held: Option<HeldHistory>,
     pub(super) approvals: Approvals,
 }
 
@@ -227,7 +228,7 @@ impl Entry {
     }
 
     /// Who has something else, the newest first.
-    fn ahead(&self) -> Vec<PeerId> {
+    pub(super) fn ahead(&self) -> Vec<PeerId> {
         let (Some(doubt), Some(head)) = (&self.doubt, &self.head) else {
             return Vec::new();
         };
@@ -288,12 +289,6 @@ impl Entry {
             waiting: self.waiting.len(),
             taken: self.taken.as_ref(),
         }
-    }
-
-    /// Why changes are refused, if something is held by the brake.
-    pub(super) fn held(&self) -> Option<(&Fingerprint, &PeerId)> {
-        let (fingerprint, from) = self.doubt.as_ref()?.held.as_ref()?;
-        Some((fingerprint, from))
     }
 }
 
@@ -418,7 +413,7 @@ impl Core {
         };
         if let Some(doubt) = &mut entry.doubt {
             // Of a site that has left nobody is to approve anything.
-            let gone = |(_, from): &mut (Fingerprint, PeerId)| !entry.spec.sources.contains(from);
+            let gone = |held: &mut HeldHistory| !entry.spec.sources.contains(&held.from);
             doubt.held.take_if(gone);
         }
         if let (Some(doubt), true) = (&entry.doubt, entry.head.is_some()) {
@@ -484,7 +479,7 @@ impl Core {
         }
     }
 
-    fn doubt_of(&mut self, apex: &Name) -> Option<&mut Doubt> {
+    pub(super) fn doubt_of(&mut self, apex: &Name) -> Option<&mut Doubt> {
         self.zones.get_mut(apex)?.doubt.as_mut()
     }
 

@@ -19,6 +19,7 @@ use zonemesh_zone::directory::{Directory, Epoch};
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
 
 use super::Round;
+use crate::brake::Fingerprint;
 use crate::core::change::with_serial;
 use crate::core::yielded::{self, Kind, Yielded};
 use crate::core::{
@@ -348,6 +349,11 @@ impl Core {
             }
             Standing::Later { theirs, .. } => theirs.writer.clone(),
         };
+        if let Standing::Later { theirs, .. } = &standing
+            && self.is_held_writer(apex, from, theirs)
+        {
+            return None;
+        }
         // From here on nothing is accepted that would only have to be set aside.
         if let Some(mesh) = &mut self.mesh {
             let me = &mesh.settings.me.name;
@@ -372,6 +378,26 @@ impl Core {
         };
         self.take(apex, from.clone(), Round::over(), version, &standing, now);
         None
+    }
+
+    /// Whether a later writer waits for an operator: told of by one site alone whose role it is not to hold the directory. One
+    /// that was broken into would make itself the writer at the next start of the true one.
+    fn is_held_writer(&mut self, apex: &Name, from: &PeerId, theirs: &Epoch) -> bool {
+        let holder = self.mesh.as_ref().is_some_and(|mesh| mesh.is_holder(from));
+        let Some(entry) = self.zones.get(apex) else {
+            return false;
+        };
+        let fingerprint = Fingerprint::of("writer", [format!("{apex} {theirs}")]);
+        let doubt = entry.doubt.as_ref();
+        let open = doubt.is_some_and(|doubt| !doubt.approvals.contains(&fingerprint));
+        if holder || !open || entry.ahead().len() > 1 {
+            return false;
+        }
+        let why = format!(
+            "{from}, which does not hold the directory by the one here, has {apex} of {theirs}, and no other site says so"
+        );
+        self.hold_history(apex, fingerprint, from.clone(), why);
+        true
     }
 
     /// Goes a step above what others have shown.

@@ -105,16 +105,10 @@ impl Core {
         }
         let base = doubt.base_of(zone.serial());
         if let Err(held) = braked(base.unwrap_or(&head), &zone, &steps, &doubt.approvals) {
-            let news = Happening::Held {
-                hash: held.fingerprint.to_string(),
-                message: format!(
-                    "{from} has a newer history of {apex} than this site, its primary, but {held}"
-                ),
-            };
-            if let Some(doubt) = &mut entry.doubt {
-                doubt.held = Some((held.fingerprint, from));
-            }
-            return self.happened(news);
+            let why = format!(
+                "{from} has a newer history of {apex} than this site, its primary, but {held}"
+            );
+            return self.hold_history(apex, held.fingerprint, from, why);
         }
         let mut own = own_changes(base, &head);
         let governed = self.mesh.as_ref().map(|mesh| &mesh.settings.directory);
@@ -194,23 +188,6 @@ impl Core {
             }
         }
         true
-    }
-
-    /// An operator lets go on what the brake holds.
-    pub(in crate::core) fn approve_taking(&mut self, hash: &str, now: Now) {
-        let mut approved = Vec::new();
-        for (apex, entry) in &mut self.zones {
-            let Some(doubt) = &mut entry.doubt else {
-                continue;
-            };
-            if let Some((fingerprint, _)) = doubt.held.take_if(|(held, _)| held.0 == hash) {
-                doubt.approvals.insert(fingerprint);
-                approved.push(apex.clone());
-            }
-        }
-        for apex in approved {
-            self.settle(&apex, now);
-        }
     }
 }
 
@@ -304,6 +281,15 @@ fn make_room(editor: &mut zonemesh_zone::Editor, owner: &Name, rtype: Rtype) {
             editor.remove_rrset(owner, other);
         }
     }
+}
+
+/// A name at which both a version and another were changed since the one that they come from.
+pub(super) fn changed_in_both(one: &Zone, base: &Zone, other: &Zone) -> Option<Name> {
+    let of = |zone| own_changes(Some(base), zone).into_iter();
+    let others: BTreeSet<Name> = of(other).map(|(owner, _)| owner).collect();
+    of(one)
+        .map(|(owner, _)| owner)
+        .find(|owner| others.contains(owner))
 }
 
 /// What was meant for one version of the directory, made to another, if it is about no site that was removed meanwhile.

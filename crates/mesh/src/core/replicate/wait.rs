@@ -6,7 +6,7 @@ use zonemesh_zone::{Name, Rcode, Zone};
 
 use super::doubt::LONGEST_WAIT;
 use super::gather::why_not_begun;
-use super::recover::{rebased, rebased_directory};
+use super::recover::{changed_in_both, rebased, rebased_directory};
 use crate::core::{Change, Core, Now, Reply, RequestId};
 
 /// How many changes of a zone wait. Whoever comes later is refused, and asks again.
@@ -64,6 +64,7 @@ impl Core {
         now: Now,
     ) {
         let apex = edited.apex().clone();
+        self.let_go_of_removed(&edited);
         let base = self.head(&apex).cloned();
         self.settle(&apex, now);
         match self.directory_waits(now) {
@@ -123,9 +124,10 @@ impl Core {
         let catalog = self.mesh.as_ref().map(|mesh| &mesh.settings.catalog);
         let also = catalog.and_then(|catalog| self.zones.get(catalog));
         let also = also.filter(|_| entry.spec.members_only);
-        if let Some((hash, from)) = entry.held().or(also.and_then(|also| also.held())) {
+        if let Some(held) = entry.held().or(also.and_then(|also| also.held())) {
+            let (hash, from) = (&held.fingerprint, &held.from);
             let reason = format!(
-                "{from} has a newer history of {apex}, which the brake holds; approve {hash} to take it, then try again"
+                "{from} has a newer history of {apex}, which is held; approve {hash} to take it, or remove that site, then try again"
             );
             return Some((Rcode::SERVFAIL, reason));
         }
@@ -195,10 +197,20 @@ impl Core {
         } = waits;
         let head = self.zones.get(apex).and_then(|entry| entry.head.clone());
         let directory = matches!(what, What::Directory(..));
+        // RFC 2136 §3.2: what was looked at before the change was made must still be so. A file's contents are wanted as they are.
+        let looked = !matches!(what, What::Change(Change::Replace(_)));
         let fit = |edited: Zone| match (&base, &head) {
-            (Some(base), Some(head)) if directory => rebased_directory(&edited, base, head),
             (Some(base), Some(head)) => {
-                rebased(&edited, base, head).map_err(|error| error.to_string())
+                let in_both = changed_in_both(&edited, base, head).filter(|_| looked);
+                if let Some(owner) = in_both {
+                    return Err(format!(
+                        "{owner} has changed while this waited; look at it and try again"
+                    ));
+                }
+                match directory {
+                    true => rebased_directory(&edited, base, head),
+                    false => rebased(&edited, base, head).map_err(|error| error.to_string()),
+                }
             }
             (None, Some(_)) => Err(format!(
                 "{apex} has come from another site meanwhile; look at it and try again"

@@ -7,7 +7,7 @@ use zonemesh_mesh::core::{Core, Input};
 use super::Control;
 use super::convert::after;
 
-/// What the brake holds, in the mesh and of catalogs: what approves it, and what it is.
+/// What the brake holds, in the mesh, of catalogs, and of newer histories of zones: what approves it, and what it is.
 pub(super) fn held(core: &Core) -> Vec<(String, String)> {
     let describe = |held: &zonemesh_mesh::plan::Held| {
         let names = held
@@ -29,9 +29,12 @@ pub(super) fn held(core: &Core) -> Vec<(String, String)> {
         .report()
         .into_iter()
         .flat_map(|report| &report.plan.held);
+    let histories = core.held_histories();
+    let histories = histories.map(|(hash, why)| (hash.to_string(), why.to_owned()));
     planned
         .chain(&core.catalog_report().held)
         .map(|held| (held.fingerprint.to_string(), describe(held)))
+        .chain(histories)
         .collect()
 }
 

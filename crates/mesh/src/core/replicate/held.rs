@@ -1,0 +1,95 @@
+//! A newer history that a primary in doubt does not take unasked: the brake holds it, or who hands it on may not. Changes of
+//! the zone are refused until an operator has approved it or removed the site that it came from.
+
+use zonemesh_zone::directory::Directory;
+use zonemesh_zone::{Name, Zone};
+
+use super::Entry;
+use crate::brake::Fingerprint;
+use crate::core::{Core, Happening, Now, PeerId};
+
+/// What is held.
+pub(super) struct HeldHistory {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) from: PeerId,
+    /// What an operator reads.
+    why: String,
+}
+
+impl Entry {
+    /// Why changes are refused, if something is held.
+    pub(super) fn held(&self) -> Option<&HeldHistory> {
+        self.doubt.as_ref()?.held.as_ref()
+    }
+}
+
+/// # What waits for an operator
+impl Core {
+    /// Holds a newer history.
+    pub(super) fn hold_history(
+        &mut self,
+        apex: &Name,
+        fingerprint: Fingerprint,
+        from: PeerId,
+        why: String,
+    ) {
+        let Some(doubt) = self.doubt_of(apex) else {
+            return;
+        };
+        let hash = fingerprint.to_string();
+        let message = why.clone();
+        doubt.held = Some(HeldHistory {
+            fingerprint,
+            from,
+            why,
+        });
+        self.happened(Happening::Held { hash, message });
+    }
+
+    /// The newer histories that are held: what approves each, and what it is.
+    pub fn held_histories(&self) -> impl Iterator<Item = (&Fingerprint, &str)> {
+        let held = self.zones.values().filter_map(Entry::held);
+        held.map(|held| (&held.fingerprint, held.why.as_str()))
+    }
+
+    /// An operator lets go on what is held.
+    pub(in crate::core) fn approve_taking(&mut self, hash: &str, now: Now) {
+        let mut approved = Vec::new();
+        for (apex, entry) in &mut self.zones {
+            let Some(doubt) = &mut entry.doubt else {
+                continue;
+            };
+            if let Some(held) = doubt.held.take_if(|held| held.fingerprint.0 == hash) {
+                doubt.approvals.insert(held.fingerprint);
+                approved.push(apex.clone());
+            }
+        }
+        for apex in approved {
+            self.settle(&apex, now);
+        }
+    }
+
+    /// Lets go of what a site wants that is now removed: the directory could not be changed for that otherwise.
+    pub(super) fn let_go_of_removed(&mut self, edited: &Zone) {
+        let Some(mesh) = &self.mesh else { return };
+        for apex in [
+            mesh.settings.directory.clone(),
+            mesh.settings.catalog.clone(),
+        ] {
+            let Some(entry) = self.zones.get_mut(&apex) else {
+                continue;
+            };
+            let Some(doubt) = entry.doubt.as_mut().filter(|doubt| doubt.held.is_some()) else {
+                continue;
+            };
+            let read = Directory::read(edited);
+            let removed = |held: &mut HeldHistory| matches!(&held.from, PeerId::Site(site) if read.is_removed(site));
+            let Some(held) = doubt.held.take_if(removed) else {
+                continue;
+            };
+            if let Some(shown) = entry.shown.get(&held.from) {
+                doubt.disregard(*shown);
+            }
+        }
+    }
+}
