@@ -554,3 +554,33 @@ fn one_site_that_makes_up_a_directory_is_not_believed_by_a_restored_catalog_prim
         world.settle(180);
     }
 }
+
+#[test]
+fn a_change_that_waits_for_directory_and_catalog_wakes_nobody_before_there_is_something_to_do() {
+    for seed in 0..20 {
+        println!("seed {seed}");
+        let mut world = three_on(Disks::Model, 8900 + seed);
+        let backup = world.copy_disk("site-a");
+        world
+            .add_zone("site-b", zone("beta.example", 1, &[]))
+            .unwrap();
+        world.settle(60);
+        let newest = world.core("site-a").head(&directory()).unwrap().clone();
+        world.kill("site-a");
+        // Of site-b it is not known what it has, and what site-c has is on its way for longer than a change waits.
+        world.kill("site-b");
+        world.restore_disk("site-a", &backup);
+        set_on_disk(&mut world, "site-a", newest);
+        world.net.slowest = 3000;
+        world.start("site-a");
+        let pause = world.below(4500);
+        world.run_millis(pause);
+        let edited = world.core("site-a").head(&directory()).unwrap().clone();
+        world.request("site-a", |request| Input::Directory {
+            request,
+            edited,
+            also: Vec::new(),
+        });
+        world.run_for(30);
+    }
+}

@@ -20,6 +20,8 @@ pub(super) struct Waits {
     base: Option<Zone>,
     /// Until when it waits at the latest for a copy to be found; it does not wait as long for a doubt.
     until: Duration,
+    /// When it is looked at again at the latest.
+    look: Duration,
 }
 
 enum What {
@@ -34,6 +36,7 @@ impl Waits {
             what,
             base,
             until: now.mono + LONGEST_WAIT,
+            look: now.mono,
         }
     }
 }
@@ -111,11 +114,27 @@ impl Core {
         if let Some((rcode, reason)) = self.why_refused(apex) {
             return self.reply(Some(request), Reply::Refused { rcode, reason });
         }
-        let Some(entry) = self.zones.get_mut(apex) else {
-            return;
-        };
-        entry.waiting.push(Waits::new(request, what, base, now));
+        self.put_off(apex, Waits::new(request, what, base, now), now);
         self.schedule(apex);
+    }
+
+    /// Has it wait on, until the next moment at which a doubt is given up that it may wait for.
+    fn put_off(&mut self, apex: &Name, mut waits: Waits, now: Now) {
+        let doubt_ends = |apex: &Name| {
+            let entry = self.zones.get(apex).filter(|entry| entry.head.is_some())?;
+            entry.doubt.as_ref().map(super::doubt::Doubt::until)
+        };
+        let also = match (&waits.what, &self.mesh) {
+            (What::Directory(..), Some(mesh)) => doubt_ends(&mesh.settings.catalog),
+            _ => None,
+        };
+        // The one may be over while the other is not.
+        let ends = doubt_ends(apex).into_iter().chain(also);
+        let next = ends.filter(|end| *end > now.mono).min();
+        waits.look = next.map_or(waits.until, |next| next.min(waits.until));
+        if let Some(entry) = self.zones.get_mut(apex) {
+            entry.waiting.push(waits);
+        }
     }
 
     /// Why a change is not even let wait.
@@ -171,10 +190,7 @@ impl Core {
             return self.reply(request, Reply::Refused { rcode, reason });
         }
         if obstacle && now.mono < waits.until {
-            if let Some(entry) = self.zones.get_mut(apex) {
-                entry.waiting.push(waits);
-            }
-            return;
+            return self.put_off(apex, waits, now);
         }
         if obstacle && lost {
             // Whether anybody holds it cannot be told while nobody says what the directory has by now.
@@ -244,9 +260,6 @@ impl Core {
 
     /// When a change that waits is to be looked at at the latest.
     pub(super) fn waits_until(entry: &super::Entry) -> Option<Duration> {
-        let doubt = entry.doubt.as_ref().map(super::doubt::Doubt::until);
-        let doubt = doubt.filter(|_| entry.head.is_some());
-        let own = entry.waiting.iter().map(|waits| waits.until).min()?;
-        Some(doubt.map_or(own, |doubt| doubt.min(own)))
+        entry.waiting.iter().map(|waits| waits.look).min()
     }
 }
