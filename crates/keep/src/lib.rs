@@ -208,7 +208,7 @@ pub struct Found {
     pub held: Vec<Held>,
     /// Zones that are damaged. They are left out, and come again from a peer.
     pub damaged: Vec<(Name, ReadError)>,
-    /// The highest serials of those.
+    /// The highest serials of those, and of zones that were here once.
     pub marks: BTreeMap<Name, Serial>,
 }
 
@@ -244,25 +244,26 @@ pub fn held(store: &Store) -> Result<Found, FindError> {
 ///
 /// When the store cannot be read.
 pub fn held_of_what_others_have(store: &Store) -> Result<Found, ReadError> {
-    let mut found = Found::default();
+    let mut found = Found {
+        marks: store.high_waters()?,
+        ..Found::default()
+    };
     for apex in store.zones()? {
         let hosted = store.get(HOSTED, &hosted_key(&apex))?;
         match store.load(&apex) {
-            Ok(Some(stored)) => found.held.push(Held {
-                doubt: doubt(store, &apex)?,
-                hosted: hosted.is_some_and(|value| !value.is_empty()),
-                zone: stored.zone,
-                high_water: stored.high_water,
-                expires_at: stored.state.expires_at.map(|at| at.as_second()),
-                last_refresh: stored.state.last_refresh.map(|at| at.as_second()),
-            }),
-            Ok(None) => {}
-            Err(error) => {
-                if let Some(mark) = store.high_water(&apex)? {
-                    found.marks.insert(apex.clone(), mark);
-                }
-                found.damaged.push((apex, error));
+            Ok(Some(stored)) => {
+                found.marks.remove(&apex);
+                found.held.push(Held {
+                    doubt: doubt(store, &apex)?,
+                    hosted: hosted.is_some_and(|value| !value.is_empty()),
+                    zone: stored.zone,
+                    high_water: stored.high_water,
+                    expires_at: stored.state.expires_at.map(|at| at.as_second()),
+                    last_refresh: stored.state.last_refresh.map(|at| at.as_second()),
+                });
             }
+            Ok(None) => {}
+            Err(error) => found.damaged.push((apex, error)),
         }
     }
     Ok(found)

@@ -1,5 +1,6 @@
 //! The store: opening it, changing it, reading from it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -238,6 +239,15 @@ impl Store {
         self.inner
             .engine
             .read(|tables| tables.high_water(&key, apex))
+    }
+
+    /// The greatest serials of all zones that exist or once did. One that is damaged is left out.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub fn high_waters(&self) -> Result<BTreeMap<Name, Serial>, ReadError> {
+        self.inner.engine.read(|tables| tables.marks())
     }
 
     /// The differences that lead from a serial to the stored version, the oldest first: none when it is the serial of

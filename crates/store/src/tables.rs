@@ -1,5 +1,7 @@
 //! The tables of the database: reading from them, and making the planned writes.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use redb::{
     ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
@@ -223,6 +225,21 @@ where
         Reader::new(&value)
             .int()
             .map_err(|damage| EngineError::Corrupt(format!("`{key}`: {}", damage.0)))
+    }
+
+    /// The high-water marks of all zones, also of those that are gone. One that is damaged is left out.
+    pub(crate) fn marks(&self) -> Result<BTreeMap<Name, Serial>, ReadError> {
+        let mut marks = BTreeMap::new();
+        for row in self.serials.iter()? {
+            let (key, _) = row?;
+            let Ok(apex) = name_of(key.value()) else {
+                continue;
+            };
+            if let Ok(Some(mark)) = self.high_water(key.value(), &apex) {
+                marks.insert(apex, mark);
+            }
+        }
+        Ok(marks)
     }
 
     /// The names of all zones, in the order of their keys.

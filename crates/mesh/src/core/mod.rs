@@ -83,7 +83,7 @@ pub struct Settings {
     pub catalogs: CatalogSettings,
     /// What the first directory and catalog of a new mesh are made of.
     pub founding: Founding,
-    /// The highest serials of zones that the store has no longer whole: what takes their place is published above.
+    /// The highest serials of zones that the store has no longer, or no longer whole: what takes their place is published above.
     pub marks: BTreeMap<Name, Serial>,
 }
 
@@ -108,6 +108,8 @@ pub struct Core {
     catalogs: Catalogs,
     commits: BTreeMap<CommitId, PendingCommit>,
     waiting: Vec<Waiting>,
+    /// The highest serials that zones had here that are not held: see `drop_zone`.
+    marks: BTreeMap<Name, Serial>,
     next_commit: CommitId,
     next_probe: Duration,
     random: u64,
@@ -141,6 +143,7 @@ impl Core {
     pub fn new(settings: Settings, held: Vec<Held>, seed: u64, now: Now) -> (Self, Vec<Output>) {
         let mut core = Self {
             mesh: settings.mesh.clone().map(|mesh| Mesh::new(mesh, now)),
+            marks: settings.marks.clone(),
             settings,
             zones: BTreeMap::new(),
             due: BTreeSet::new(),

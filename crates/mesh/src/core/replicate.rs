@@ -104,6 +104,8 @@ struct Refresh {
     whole: bool,
     /// Sources of this round that did not say that they lack the zone.
     unsure: u32,
+    /// Whether a source of this round had only a version from before what was served here once.
+    too_old: bool,
     /// Whether in the last round all sources have said so: there is nothing to wait for.
     nobody_has: bool,
     /// Whether a source has confirmed or renewed what is held, since the start.
@@ -273,7 +275,7 @@ impl Core {
 
     /// Puts in a zone of which nothing is held yet.
     pub(super) fn add_zone(&mut self, spec: ZoneSpec) {
-        let mark = self.settings.marks.get(&spec.apex).copied();
+        let mark = self.marks.get(&spec.apex).copied();
         let entry = self.zones.entry(spec.apex.clone());
         let entry = entry.or_insert_with(|| Entry::new(spec));
         if let Some(mark) = mark {
@@ -387,13 +389,16 @@ impl Core {
         self.settle(&apex, now);
     }
 
-    /// Takes a zone out.
+    /// Takes a zone out, and remembers its serial: should it come again it must not come older.
     pub(super) fn drop_zone(&mut self, apex: &Name) {
         let Some(entry) = self.zones.remove(apex) else {
             return;
         };
         if let Some(due) = entry.due {
             self.due.remove(&(due, apex.clone()));
+        }
+        if let Some(served) = entry.served.filter(|_| entry.spec.mesh) {
+            self.marks.insert(apex.clone(), served.serial());
         }
         self.out.push(Output::Withdraw { apex: apex.clone() });
         self.happened(Happening::ZoneRemoved(apex.clone()));

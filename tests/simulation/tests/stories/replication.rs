@@ -378,3 +378,52 @@ fn a_site_that_takes_an_old_copy_from_a_peer_is_told_by_the_primary() {
         world.serial("site-c", "alpha.example") == Some(2)
     });
 }
+
+#[test]
+fn a_zone_that_is_listed_again_does_not_come_back_older_than_it_was_here() {
+    const ALPHA: &str = "alpha.example";
+    for restarted in [false, true] {
+        let mut world = three(7700 + u64::from(restarted));
+        let contents = timed_zone(ALPHA, 1, (60, 20, 86_400), &[]);
+        for number in 0..3 {
+            // So that the removal of one is none of many.
+            let other = zone(&format!("z{number}.example"), 1, &[]);
+            world.add_zone("site-b", other).unwrap();
+        }
+        world.settle(60);
+        world.cut_both("site-c", "site-a");
+        world.cut_both("site-c", "site-b");
+        for last in 1..5 {
+            world.changed("site-b", put(ALPHA, "www", last));
+        }
+        world.run_until(30, "site-a has it", |world| {
+            has(world.zone("site-a", ALPHA).unwrap(), "www", 4)
+        });
+        let before = Serial(world.serial("site-a", ALPHA).unwrap());
+        world.remove_zone("site-b", ALPHA).unwrap();
+        world.run_until(30, "it is withdrawn", |world| {
+            let gone = |host: &str| world.zone(host, ALPHA).is_none();
+            gone("site-a") && gone("site-b")
+        });
+        if restarted {
+            world.restart("site-a");
+            world.restart("site-b");
+            world.run_for(10);
+        }
+        let again = world.add_zone("site-b", contents);
+        // The one that has what is newest is gone at once; the one that is left has never heard that the zone was removed.
+        world.net.cut.clear();
+        world.cut_both("site-b", "site-a");
+        world.cut_both("site-b", "site-c");
+        again.unwrap();
+        world.run_for(300);
+        assert!(world.zone("site-c", ALPHA).is_some() && world.zone("site-a", ALPHA).is_none());
+        assert!(world.core("site-a").ready());
+        world.net.cut.clear();
+        world.settle(120);
+        for host in ["site-a", "site-b", "site-c"] {
+            let serial = Serial(world.serial(host, ALPHA).unwrap());
+            assert!(serial.is_after(before), "{host} serves {serial}");
+        }
+    }
+}

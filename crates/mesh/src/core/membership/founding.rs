@@ -50,7 +50,7 @@ impl Core {
                 .entry(apex.clone())
                 .or_insert_with(|| Entry::new(spec.clone()));
             entry.spec = spec;
-            if let Some(mark) = self.settings.marks.get(apex) {
+            if let Some(mark) = self.marks.get(apex) {
                 entry.see(*mark);
             }
         }
@@ -130,7 +130,8 @@ impl Core {
         }
         let spec = mesh_spec(&self.mesh, &apex, &made_primary());
         let mut entry = Entry::new(spec);
-        entry.high_water = high_water;
+        let marks = [high_water, self.marks.get(&apex).copied()];
+        marks.into_iter().flatten().for_each(|mark| entry.see(mark));
         self.zones.insert(apex.clone(), entry);
         let mut also = Vec::new();
         if let Some(mesh) = &mut self.mesh {

@@ -180,6 +180,7 @@ impl Core {
         let serial = version.zone.serial();
         let before = entry.served.replace(version.zone).map(|zone| zone.serial());
         entry.see(serial);
+        self.marks.remove(&apex);
         entry.refresh.fruitless = 0;
         entry.refresh.nobody_has = false;
         entry.published = Some((now.mono, entry.spec.mesh));

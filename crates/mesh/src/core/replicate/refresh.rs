@@ -85,6 +85,7 @@ impl Core {
             return self.settle(apex, now);
         };
         entry.refresh.unsure = 0;
+        entry.refresh.too_old = false;
         entry.refresh.again = None;
         entry.refresh.confirmed = None;
         entry.refresh.began = now.mono;
@@ -271,6 +272,16 @@ impl Core {
         if let Standing::Earlier(why) = standing {
             return self.outdated(apex, from, rest, zone.serial(), why, now);
         }
+        if let Some(mark) = self.goes_back(&zone, &from) {
+            let message = format!(
+                "serial {} is behind {mark}, which was served here before the zone was withdrawn; waiting for its primary, or for one that is not behind",
+                zone.serial()
+            );
+            if let Some(entry) = self.zones.get_mut(apex) {
+                entry.refresh.too_old = true;
+            }
+            return self.try_next(apex, from, rest, message, now);
+        }
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
@@ -308,6 +319,16 @@ impl Core {
             ..NewVersion::made(zone, diffs)
         };
         self.take(apex, from, rest, version, &standing, now);
+    }
+
+    /// What was served here of a zone that was withdrawn since and is listed again, where a copy is older than that. Only its
+    /// primary may say that it begins anew. Without directory and catalog nothing could be had at all.
+    fn goes_back(&self, zone: &Zone, from: &PeerId) -> Option<Serial> {
+        let entry = self.zones.get(zone.apex())?;
+        let counts = entry.spec.mesh && !entry.spec.members_only && entry.head.is_none();
+        let others = entry.spec.sources.first() != Some(from);
+        let mark = self.marks.get(zone.apex()).copied();
+        mark.filter(|mark| counts && others && mark.is_after(zone.serial()))
     }
 
     /// A source has an older version than is held here: it is told, so that it can do something about it.
@@ -449,7 +470,8 @@ impl Core {
         // Whoever was asked first is the one that should have had it; the others are a substitute.
         let (from, message) = entry.refresh.failed_first.take().unwrap_or((from, message));
         entry.refresh.first_error = Some((from.clone(), message.clone()));
-        entry.refresh.nobody_has = entry.refresh.unsure == 0;
+        // Nor is there anything to wait for before others are answered where what can be had is not to be served.
+        entry.refresh.nobody_has = entry.refresh.unsure == 0 || entry.refresh.too_old;
         entry.refresh.at = Some(now.mono + wait + wait * jitter as u32 / 1000);
         // One round without success is a source that starts; two are worth a line.
         if entry.refresh.failures == 2 {
