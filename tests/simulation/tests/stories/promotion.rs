@@ -545,3 +545,34 @@ fn what_an_old_primary_wrote_of_a_zone_that_another_has_adopted_is_set_aside() {
     let edited = apply(&head, &update, &Everything).unwrap().zone;
     assert!(has(&edited, "late", 7) && has(&edited, "other", 8));
 }
+
+#[test]
+fn an_old_writer_that_comes_back_makes_no_version_of_what_it_has_just_yielded() {
+    // What nobody has heard of it is listed anew by its own site, at the moment at which the old writer still stores what it
+    // follows. All five hold the directory, so that it is shown the same news by several.
+    for seed in 0..8 {
+        let mut world = mesh_with(900 + seed, 5, &["site-b", "site-c", "site-d", "site-e"]);
+        for host in ["site-b", "site-c", "site-d", "site-e"] {
+            cut_in_two(&mut world, &["site-a"], &[host]);
+        }
+        world
+            .add_zone("site-a", zone("last.example", 1, &[]))
+            .unwrap();
+        world.kill("site-a");
+        world.heal_links();
+        world.run_for(20);
+        promote(&mut world, "site-b", "site-b", true).unwrap();
+        world.run_for(1);
+        world
+            .add_zone("site-b", zone("new.example", 1, &[]))
+            .unwrap();
+        world.run_for(1);
+        world.host("site-a").slow_disk = 30;
+        world.start("site-a");
+        world.settle(120);
+        let all = ["site-a", "site-b", "site-c", "site-d", "site-e"];
+        assert!(agree(&world, &all, "site-b"), "seed {seed}");
+        let listed = &world.core("site-e").catalog().unwrap().members;
+        assert!(listed.contains_key(&name("last.example")), "seed {seed}");
+    }
+}

@@ -339,6 +339,9 @@ impl Core {
         theirs: Serial,
         now: Now,
     ) {
+        if self.has_yielded(apex) {
+            return;
+        }
         let Some(entry) = self.zones.get(apex) else {
             return;
         };
@@ -485,6 +488,9 @@ impl Core {
 
     /// Asks for the newest of what others have and this copy lacks.
     fn take_what_is_ahead(&mut self, apex: &Name, now: Now) {
+        if self.has_yielded(apex) {
+            return;
+        }
         let Some(entry) = self.zones.get(apex) else {
             return;
         };

@@ -400,8 +400,25 @@ impl Core {
         true
     }
 
+    /// Whether another writer's version of directory or catalog is what is held here, or will be as soon as it is stored, and
+    /// this site's new role has yet to follow from it: nothing of it is this site's to publish any longer.
+    pub(super) fn has_yielded(&self, apex: &Name) -> bool {
+        let head = self.zones.get(apex).and_then(|entry| entry.head.as_ref());
+        let (Some(mesh), Some(head)) = (&self.mesh, head) else {
+            return false;
+        };
+        let Some(Ok(epoch)) = mesh.epoch_of(head) else {
+            return false;
+        };
+        let me = &mesh.settings.me.name;
+        epoch.writer.is_some_and(|writer| writer != *me)
+    }
+
     /// Goes a step above what others have shown.
     fn go_above(&mut self, apex: &Name, peer: &PeerId) {
+        if self.has_yielded(apex) {
+            return;
+        }
         let Some(entry) = self.zones.get(apex) else {
             return;
         };

@@ -31,6 +31,10 @@ impl Core {
         if entry.head.is_none() {
             return self.gather(apex, from, rest, result, now);
         }
+        if self.has_yielded(apex) {
+            // What the new writer has beyond that is fetched in the new role.
+            return;
+        }
         if matches!(result, Ok(Got::UpToDate { .. })) && self.is_held_back(apex, &from) {
             return self.ask(apex, from, rest);
         }
