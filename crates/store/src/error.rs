@@ -63,7 +63,8 @@ pub enum OpenError {
     /// The file is damaged, or is not a store.
     #[error(
         "{} is damaged or not a store: {what}; restore it from a backup, or move it and `lock` away to begin with an \
-         empty one: a site of a mesh then has to join again with a new welcome packet", path.display()
+         empty one: a site of a mesh with `site.key` and `peers.json` then takes everything from the other sites by itself, and \
+         one that lacks either has to join again with a new welcome packet", path.display()
     )]
     Corrupt {
         /// The file.

@@ -190,9 +190,9 @@ pub struct Invite {
     /// Seconds the packet is good for; none is 24 hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_secs: Option<u64>,
-    /// What the new site will do in the mesh.
-    #[serde(default)]
-    pub role: InvitedRole,
+    /// What the site will do in the mesh; none is what it does already, and `standard` for a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<InvitedRole>,
 }
 
 /// What an invited site does in the mesh; the one catalog primary is not invited.
@@ -204,6 +204,15 @@ pub enum InvitedRole {
     Standard,
     /// Can be promoted to catalog primary, and is asked when that cannot be reached.
     CatalogSecondary,
+}
+
+impl std::fmt::Display for InvitedRole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Standard => "standard",
+            Self::CatalogSecondary => "catalog-secondary",
+        })
+    }
 }
 
 impl std::str::FromStr for InvitedRole {
@@ -228,6 +237,12 @@ pub struct Invited {
     pub packet: String,
     /// When it ends.
     pub expires: Timestamp,
+    /// What the site will do in the mesh.
+    #[serde(default)]
+    pub role: InvitedRole,
+    /// Whether it is a site of the mesh already, and comes back with the packet.
+    #[serde(default)]
+    pub returns: bool,
 }
 
 impl std::fmt::Debug for Invited {
@@ -236,6 +251,8 @@ impl std::fmt::Debug for Invited {
         f.debug_struct("Invited")
             .field("site", &self.site)
             .field("expires", &self.expires)
+            .field("role", &self.role)
+            .field("returns", &self.returns)
             .finish()
     }
 }

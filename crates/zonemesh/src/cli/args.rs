@@ -149,9 +149,10 @@ pub struct Invite {
     /// How long the packet is good for
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
     pub valid: std::time::Duration,
-    /// What the site will do: `standard`, or `catalog-secondary`, which can be promoted
-    #[arg(long, value_name = "ROLE", default_value = "standard")]
-    pub role: zonemesh_api::types::InvitedRole,
+    /// What the site will do: `standard`, or `catalog-secondary`, which can be promoted; without it a new site is `standard`, and
+    /// one of the mesh keeps the role that it has
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<zonemesh_api::types::InvitedRole>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -128,6 +128,12 @@ pub(super) async fn invite(client: &Client, invite: Invite) -> Outcome {
     }
     // Only the packet goes to standard output, so that it can be redirected into a file.
     output::line(&invited.packet)?;
+    if invited.returns {
+        eprintln!(
+            "{} is a site already; this packet lets it come back with role {}",
+            invited.site, invited.role
+        );
+    }
     eprintln!(
         "good once, for {}, until {:.0}; on the new host: zonemesh join - --addresses ADDRESS",
         invited.site, invited.expires

@@ -296,10 +296,10 @@ async fn packet_for(site: &LoopbackSite, first: &LoopbackSite) -> Result<Option<
     let invite = Invite {
         site: site.name.clone(),
         valid_secs: Some(INVITE_SECS),
-        role: match site.role {
+        role: Some(match site.role {
             Role::CatalogSecondary => InvitedRole::CatalogSecondary,
             _ => InvitedRole::Standard,
-        },
+        }),
     };
     Ok(Some(client.invite(&invite).await?.packet))
 }

@@ -15,6 +15,9 @@ use super::membership::KEY;
 /// The file of a key with which the site is about to join.
 const JOINING: &str = "site.key.joining";
 
+/// The note beside a key that it has been part of no mesh yet: the key's pin, so that it says nothing of any other key.
+const UNUSED: &str = "site.key.unused";
+
 /// The key to start with.
 ///
 /// # Errors
@@ -29,6 +32,7 @@ pub(crate) fn key(
     let path = data_dir.join(KEY);
     let joining = data_dir.join(JOINING);
     match packet {
+        None if !path.exists() => make_unused(data_dir, name),
         _ if !path.exists() => make(&path, name),
         Some(packet) if join::is_new(packet, store)? => make(&joining, name),
         // The same packet again: perhaps only its answer was lost.
@@ -43,6 +47,7 @@ pub(crate) fn key(
 ///
 /// When it cannot be stored.
 pub(crate) fn joined(data_dir: &Path, key: &SiteKey) -> anyhow::Result<()> {
+    used(data_dir)?;
     let joining = data_dir.join(JOINING);
     if joining.exists() {
         zonemesh_store::file::write_secret(&data_dir.join(KEY), key.to_pem().as_bytes())?;
@@ -50,6 +55,40 @@ pub(crate) fn joined(data_dir: &Path, key: &SiteKey) -> anyhow::Result<()> {
             .with_context(|| format!("cannot remove {}", joining.display()))?;
     }
     Ok(())
+}
+
+/// Whether the key is one that has been part of no mesh: the first start may have failed before one was founded.
+pub(crate) fn is_unused(data_dir: &Path, name: &str) -> bool {
+    let note = std::fs::read_to_string(data_dir.join(UNUSED));
+    let key = read(&data_dir.join(KEY), name);
+    matches!((note, key), (Ok(note), Ok(key)) if note.trim_end() == pin(&key))
+}
+
+/// The key is part of a mesh: a store that is lost from now on is missed.
+///
+/// # Errors
+///
+/// When that cannot be noted.
+pub(crate) fn used(data_dir: &Path) -> anyhow::Result<()> {
+    let path = data_dir.join(UNUSED);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn make_unused(data_dir: &Path, name: &str) -> anyhow::Result<SiteKey> {
+    let key = SiteKey::generate(name)?;
+    // Before the key: without the note it would be taken for one of a mesh that is lost.
+    zonemesh_store::file::write(&data_dir.join(UNUSED), pin(&key).as_bytes(), 0o600)?;
+    zonemesh_store::file::write_secret(&data_dir.join(KEY), key.to_pem().as_bytes())?;
+    Ok(key)
+}
+
+fn pin(key: &SiteKey) -> String {
+    data_encoding::HEXLOWER.encode(&key.pin())
 }
 
 fn make(path: &Path, name: &str) -> anyhow::Result<SiteKey> {

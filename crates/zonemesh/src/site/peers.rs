@@ -13,9 +13,9 @@ use zonemesh_store::{OpenError, Store};
 use zonemesh_zone::Name;
 use zonemesh_zone::directory::{KeyPin, Role, Site, SiteName};
 
-use super::join;
 use super::membership::KEY;
 use super::pool::chain;
+use super::{identity, join};
 use crate::config::{self, Config};
 
 /// The file's name in the data directory.
@@ -161,7 +161,11 @@ pub(crate) fn look_before_start(
         return Ok(Vec::new());
     };
     let whole = |apex: &Name| matches!(store.load(apex), Ok(Some(_)));
-    if joins || whole(&mesh.directory) {
+    if joins {
+        return join::bootstrap(store);
+    }
+    if whole(&mesh.directory) {
+        identity::used(&config.site.data_dir)?;
         return join::bootstrap(store);
     }
     let founds = config.site.role == config::Role::CatalogPrimary;
@@ -180,10 +184,14 @@ pub(crate) fn look_before_start(
         }
         // It has joined, and was stopped before it had the directory.
         (true, false) if !join::bootstrap(store)?.is_empty() => join::bootstrap(store),
+        // An earlier start failed before there was a mesh.
+        (true, false) if identity::is_unused(&config.site.data_dir, &config.site.name) => {
+            Ok(Vec::new())
+        }
         (true, false) if founds => bail!(
             "{dir} has the key of a catalog primary and nothing else of its mesh: starting would found a second mesh beside the one that \
              it was part of; bring the store or {PEERS} back from a backup; or run `zonemesh site promote` at a catalog secondary, and \
-             join this site with a welcome packet from there; or remove {KEY} (and {PEERS}) as well if that mesh is gone"
+             join this site with a welcome packet from there; or remove {KEY} (and {PEERS}) as well if that mesh is gone, or if there never was one"
         ),
         (true, false) => {
             tracing::warn!(
@@ -212,6 +220,13 @@ pub(crate) async fn keep(config: Arc<Config>, mut peers: watch::Receiver<Option<
         let now = peers.borrow_and_update().clone();
         if now.is_none() || now == written {
             continue;
+        }
+        // Before the file is there, so that no lost file makes a key of this mesh look like one of none.
+        if let Err(error) = identity::used(&config.site.data_dir) {
+            tracing::warn!(
+                error = chain(error.as_ref()),
+                "it could not be noted that the key is part of a mesh"
+            );
         }
         let path = path.clone();
         let wanted = now.clone();
@@ -275,6 +290,32 @@ mod tests {
         assert!(read(&other).is_err());
         std::fs::write(dir.path().join(PEERS), b"{\"version\":1").unwrap();
         assert!(read(&here).is_err());
+    }
+
+    #[test]
+    fn a_first_start_that_failed_before_the_mesh_was_founded_can_be_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let primary = config(dir.path(), "catalog-primary", "dns.internal");
+        let store = Store::open(dir.path(), "site-a").unwrap();
+        let key = || identity::key(dir.path(), "site-a", None, &store).unwrap();
+        let look = || look_before_start(&primary, &store, false);
+        assert_eq!(look().unwrap(), []);
+        let first = key().pin();
+        // A port was taken, and the start ended there.
+        assert_eq!(look().unwrap(), []);
+        assert_eq!(key().pin(), first);
+        // The note is of that key alone.
+        let other = zonemesh_transfer::tls::SiteKey::generate("site-a").unwrap();
+        let kept = std::fs::read(dir.path().join(KEY)).unwrap();
+        zonemesh_store::file::write_secret(&dir.path().join(KEY), other.to_pem().as_bytes())
+            .unwrap();
+        assert!(look().is_err());
+        zonemesh_store::file::write_secret(&dir.path().join(KEY), &kept).unwrap();
+        assert_eq!(look().unwrap(), []);
+        // Once there is a mesh, its loss is not taken for a first start.
+        identity::used(dir.path()).unwrap();
+        let why = look().unwrap_err().to_string();
+        assert!(why.contains("second mesh"), "{why}");
     }
 
     #[test]

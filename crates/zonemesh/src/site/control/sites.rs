@@ -54,14 +54,13 @@ impl Control {
         ))
         .map_err(ApiError::invalid)?;
         let secret = Secret::new(random::bytes::<32>());
-        let role = match request.role {
-            api::InvitedRole::Standard => Role::Standard,
-            api::InvitedRole::CatalogSecondary => Role::CatalogSecondary,
-        };
+        let present = sites.iter().find(|have| have.name == site);
+        let (role, invited) = role_of(&site, request.role, present.map(|have| have.role))?;
+        let returns = present.is_some();
         let token = Token {
             site: site.clone(),
             role,
-            replace: sites.iter().any(|have| have.name == site),
+            replace: returns,
             key_name: key_name.clone(),
             key: secret.clone(),
             created: now,
@@ -112,6 +111,8 @@ impl Control {
             site: site.to_string(),
             packet: welcome.encode(),
             expires: after(expires, 0),
+            role: invited,
+            returns,
         })
     }
 
@@ -202,5 +203,47 @@ impl Control {
         };
         changed.notes = notes;
         Ok(changed)
+    }
+}
+
+/// The role that a packet gives: the one asked for, else the one that the site has, so that coming back changes nothing.
+fn role_of(
+    site: &SiteName,
+    asked: Option<api::InvitedRole>,
+    present: Option<Role>,
+) -> Result<(Role, api::InvitedRole), ApiError> {
+    let role = match (asked, present) {
+        (_, Some(Role::CatalogPrimary)) => {
+            return Err(ApiError::refused(format!(
+                "{site} is the catalog primary, which nobody can invite while it is"
+            ))
+            .hint("promote another site first: `zonemesh site promote SITE`"));
+        }
+        (Some(asked), _) => asked,
+        (None, Some(Role::CatalogSecondary)) => api::InvitedRole::CatalogSecondary,
+        (None, _) => api::InvitedRole::Standard,
+    };
+    Ok(match role {
+        api::InvitedRole::Standard => (Role::Standard, role),
+        api::InvitedRole::CatalogSecondary => (Role::CatalogSecondary, role),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_that_is_invited_again_keeps_its_role_unless_another_is_asked_for() {
+        use api::InvitedRole::{CatalogSecondary, Standard};
+        let site = SiteName::new("site-b").unwrap();
+        let role = |asked, present| role_of(&site, asked, present).map(|(role, _)| role).ok();
+        assert_eq!(role(None, None), Some(Role::Standard));
+        assert_eq!(role(None, Some(Role::Standard)), Some(Role::Standard));
+        let secondary = Some(Role::CatalogSecondary);
+        assert_eq!(role(None, secondary), secondary);
+        assert_eq!(role(Some(Standard), secondary), Some(Role::Standard));
+        assert_eq!(role(Some(CatalogSecondary), None), secondary);
+        assert_eq!(role(None, Some(Role::CatalogPrimary)), None);
     }
 }
