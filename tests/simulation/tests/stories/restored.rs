@@ -584,3 +584,27 @@ fn a_change_that_waits_for_directory_and_catalog_wakes_nobody_before_there_is_so
         world.run_for(30);
     }
 }
+
+#[test]
+fn a_first_version_in_doubt_that_could_not_be_stored_leaves_nothing_that_the_next_is_measured_by() {
+    for seed in 0..5 {
+        println!("seed {seed}");
+        let mut world = three(8920 + seed);
+        let (backup, newest) = changed_since_backup(&mut world, 5);
+        world.cut_both("site-b", "site-c");
+        restore(&mut world, "site-b", &backup);
+        world.run_for(20);
+        world.cut_both("site-b", "site-a");
+        world.host("site-b").failing_commits = 1;
+        let request = world.change("site-b", put(ZONE, "lost", 8));
+        assert!(world.done("site-b", request).is_err());
+        let serial = world.changed("site-b", put(ZONE, "late", 9));
+        assert!(serial.is_after(Serial(newest.into_int() + 10_000)));
+        world.net.cut.clear();
+        world.settle(120);
+        assert!(all_have(&world, "late", 9) && all_have(&world, "new5", 5));
+        // That it had what the others have was known when that was made, and nobody's word is against it.
+        assert!(recovered(&world, "site-b") <= 1);
+        assert_eq!(Serial(world.serial("site-a", ZONE).unwrap()), serial);
+    }
+}

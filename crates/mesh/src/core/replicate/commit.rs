@@ -1,7 +1,7 @@
 //! From a version that was decided to one that is durable, and is served only then.
 
 use zonemesh_planted::{Bug, planted};
-use zonemesh_zone::{Name, Rcode};
+use zonemesh_zone::{Name, Rcode, Zone};
 
 use super::Round;
 use crate::core::{
@@ -169,6 +169,9 @@ impl Core {
                 Some(version) => Some(version.zone.clone()),
                 None => entry.served.clone(),
             };
+            if let Some(doubt) = &mut entry.doubt {
+                doubt.goes_back_to(entry.head.as_ref().map(Zone::serial));
+            }
         }
     }
 

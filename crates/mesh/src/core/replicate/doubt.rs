@@ -155,6 +155,14 @@ impl Doubt {
         HeldDoubt::compose(before.chain([(self.known, first)]))
     }
 
+    /// What was made since this serial did not become durable, and was shown to nobody: the next version is the first then.
+    pub(super) fn goes_back_to(&mut self, head: Option<Serial>) {
+        let lost = |first: Serial| head.is_none_or(|head| first.is_after(head));
+        if self.first.take_if(|first| lost(*first)).is_some() && self.known.is_none() {
+            self.base = None;
+        }
+    }
+
     /// What has been taken is of this copy's history from now on.
     pub(super) fn has_taken(&mut self, zone: Zone) {
         let (known, base) = match self.gap(zone.serial()) {
