@@ -16,6 +16,12 @@ pub enum Bug {
     AnswerBeforeCommit,
     /// A commit that failed is taken for one that succeeded.
     FailureTakenForSuccess,
+    /// The store's flushes do nothing.
+    FlushSkipped,
+    /// The store says that a change is durable before it has flushed it.
+    DurableTooEarly,
+    /// The store forgets the highest serial that it has seen of a zone.
+    HighWaterNotKept,
     /// What could not be stored stays the version that the next change is made of.
     HeadNotTakenBack,
     /// A difference starts from what is served, not from the version that was decided last.
@@ -71,6 +77,9 @@ impl Bug {
     pub const ALL: &'static [Self] = &[
         Self::AnswerBeforeCommit,
         Self::FailureTakenForSuccess,
+        Self::FlushSkipped,
+        Self::DurableTooEarly,
+        Self::HighWaterNotKept,
         Self::HeadNotTakenBack,
         Self::DifferenceFromWrongVersion,
         Self::SerialReused,

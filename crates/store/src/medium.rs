@@ -11,6 +11,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use redb::{BackendError, StorageBackend};
+use zonemesh_planted::{Bug, planted};
 
 use crate::place::Notes;
 
@@ -85,6 +86,9 @@ impl StorageBackend for Backend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        if planted(Bug::FlushSkipped) {
+            return Ok(());
+        }
         self.0.sync()
     }
 

@@ -219,6 +219,7 @@ impl History {
 
     /// Reads what was answered, and has the oracle look.
     pub(crate) fn look(&mut self) -> Result<(), Finding> {
+        self.notice_stops();
         for done in self.record.look(&self.world) {
             self.done(done);
         }
@@ -303,13 +304,33 @@ impl History {
     }
 
     pub(crate) fn start(&mut self, host: &str) {
-        self.world.start(host);
-        self.import(host);
+        // With what the power has left half done it may refuse to; then the power has gone again.
+        if self.world.start(host) {
+            self.import(host);
+        }
+        self.notice_stops();
     }
 
     pub(crate) fn kill(&mut self, host: &str) {
         self.world.kill(host);
-        self.record.killed(&self.world, host);
+        self.notice_stops();
+    }
+
+    /// What sites that have stopped have not answered, they never will.
+    pub(crate) fn notice_stops(&mut self) {
+        for (name, host) in &self.world.hosts {
+            self.record.stopped(name, host.stops());
+        }
+    }
+
+    /// A host runs, and its disk works: what an operator sees to before going on.
+    pub(crate) fn stand_up(&mut self, host: &str) {
+        self.world.heal_disk(host);
+        self.stuck.remove(host);
+        self.world.resume(host);
+        if !self.up(host) {
+            self.start(host);
+        }
     }
 
     /// Enters into the log what each site has.

@@ -101,6 +101,9 @@ impl Finding {
         let rule = match () {
             () if says(" went back from ") => Rule::SerialBack,
             () if says(" is served with ") => Rule::Durable,
+            () if says("what was durable is lost") => Rule::Durable,
+            () if says("a sound disk is refused") => Rule::Durable,
+            () if says("the store took what its model refuses") => Rule::Commits,
             () if says("woken again and again") => Rule::Busy,
             () if says("not within ") => Rule::Alike,
             () => Rule::Panic,

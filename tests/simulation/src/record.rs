@@ -41,7 +41,8 @@ pub struct ZoneRecord {
     /// Whether somebody has ever asked for its removal.
     pub removal_asked: bool,
     /// Whether it went with its site: the site's tombstone is the consent to that.
-    pub with_site: bool,
+    /// How often each host had stopped by then: what a directory before said, one that stops may not know any longer.
+    pub with_site: Option<BTreeMap<String, u64>>,
     /// Whether its primary has it from its configuration.
     pub configured: bool,
     /// Its records, by owner name.
@@ -131,8 +132,8 @@ pub struct Record {
     pub unconsented: BTreeSet<String>,
     /// Who waits for receipts: where, by which number, and how many have been looked at.
     pub waits: Vec<(String, RequestId, usize)>,
-    /// How often each host has been killed.
-    pub kills: BTreeMap<String, u64>,
+    /// How often each host has stopped.
+    pub stops: BTreeMap<String, u64>,
 }
 
 impl Record {
@@ -142,7 +143,7 @@ impl Record {
             host: host.to_owned(),
             request,
             about,
-            started: self.kills.get(host).copied().unwrap_or_default(),
+            started: self.stops.get(host).copied().unwrap_or_default(),
         });
     }
 
@@ -151,11 +152,11 @@ impl Record {
         self.waits.push((host.to_owned(), request, 0));
     }
 
-    /// A host is killed: what it has not answered, it never will.
-    pub fn killed(&mut self, world: &World, host: &str) {
-        self.look(world);
-        *self.kills.entry(host.to_owned()).or_default() += 1;
-        self.look(world);
+    /// A host has stopped so often: what it has not answered since the last time, it never will.
+    pub fn stopped(&mut self, host: &str, times: u64) {
+        if self.stops.get(host).copied().unwrap_or_default() != times {
+            self.stops.insert(host.to_owned(), times);
+        }
     }
 
     /// Reads the answers that have come since, in the order in which was asked.
@@ -169,7 +170,7 @@ impl Record {
                     done.push(open.about);
                 }
                 Some(_) => self.refused(&open.about),
-                None if self.kills.get(&open.host).copied().unwrap_or_default() != open.started => {
+                None if self.stops.get(&open.host).copied().unwrap_or_default() != open.started => {
                     self.unsure(&open.about);
                 }
                 None => self.open.push(open),
@@ -221,7 +222,7 @@ impl Record {
                 }
                 None => {
                     zone.wanted = Wanted::No;
-                    zone.with_site = true;
+                    zone.with_site = Some(self.stops.clone());
                     zone.values.clear();
                 }
             }

@@ -22,6 +22,10 @@ pub enum Act {
     Start,
     /// All sites are killed, and started in any order.
     PowerCut,
+    /// The power of a site goes, at once or in the middle of what its disk does.
+    PowerLoss,
+    /// The wall clock of a site is wrong, or jumps.
+    Clock,
     /// A message cannot come from one site to another, or between the two.
     Cut,
     /// All messages arrive again.
@@ -78,6 +82,8 @@ const ACTS: &[(Act, &str, u64)] = &[
     (Act::Kill, "kill", 18),
     (Act::Start, "start", 24),
     (Act::PowerCut, "power-cut", 3),
+    (Act::PowerLoss, "power-loss", 14),
+    (Act::Clock, "clock", 6),
     (Act::Cut, "cut", 14),
     (Act::Uncut, "uncut", 10),
     (Act::Weather, "weather", 14),
@@ -176,6 +182,8 @@ impl History {
             Act::Kill => self.kill_one(dice),
             Act::Start => self.start_one(dice),
             Act::PowerCut => self.power_cut(dice)?,
+            Act::PowerLoss => self.power_loss(dice),
+            Act::Clock => self.clock(dice),
             Act::Cut => self.cut(dice),
             Act::Uncut => self.uncut(),
             Act::Weather => self.weather(dice),
@@ -234,9 +242,15 @@ impl History {
 
     fn power_cut(&mut self, dice: &mut Dice) -> Result<bool, Finding> {
         let mut members = self.members();
-        for host in &members {
-            if self.up(host) {
-                self.kill(host);
+        match dice.chance(50) {
+            true => self.lose_power(&members),
+            false => {
+                let up: Vec<String> = members
+                    .iter()
+                    .filter(|host| self.up(host))
+                    .cloned()
+                    .collect();
+                up.iter().for_each(|host| self.kill(host));
             }
         }
         self.pass(dice.below(120_000))?;

@@ -94,6 +94,10 @@ impl History {
             return false;
         };
         let others = self.members().into_iter().filter(|other| other != host);
+        // Until the catalog primary has it, nobody has.
+        if self.writer().is_none() {
+            return false;
+        }
         // Who is down hears of it from the catalog primary, of whose own key it can hear from nobody else.
         let writes = self.writer().is_some_and(|writer| writer == host) || host == "site-a";
         others

@@ -1,5 +1,7 @@
 //! What operators do to directory and catalog by mistake, and take back.
 
+use std::collections::BTreeMap;
+
 use zonemesh_mesh::core::{Change, Input};
 use zonemesh_zone::catalog::{self as members, Catalog};
 use zonemesh_zone::directory::{self as names, Directory};
@@ -28,7 +30,7 @@ impl History {
         self.meanwhile(writer, dice)?;
         // What was there before; who edits a file by mistake has its backup.
         for _ in 0..8 {
-            self.world.host(writer).failing_commits = 0;
+            self.stand_up(writer);
             self.replace(writer, before.clone());
             self.pass(1_500)?;
             let head = self.world.core(writer).head(&apex).cloned();
@@ -137,7 +139,7 @@ impl History {
         self.meanwhile(&writer, dice)?;
         // Others may have been listed meanwhile: each is put back for itself.
         for _ in 0..8 {
-            self.world.host(&writer).failing_commits = 0;
+            self.stand_up(&writer);
             let Some(head) = self.world.core(&writer).head(&catalog()).cloned() else {
                 break;
             };
@@ -199,7 +201,7 @@ impl History {
         self.edit_directory(&writer, editor)?;
         self.meanwhile(&writer, dice)?;
         for _ in 0..8 {
-            self.world.host(&writer).failing_commits = 0;
+            self.stand_up(&writer);
             let Some(head) = self.world.core(&writer).head(&directory()).cloned() else {
                 break;
             };
@@ -250,7 +252,10 @@ impl History {
                     let zone = self.record.zones.get(key);
                     let site = self.record.sites.get(key);
                     zone.is_some_and(|zone| {
-                        zone.wanted == Wanted::No && (!zone.with_site || heirs_left)
+                        let stops = self.record.stops.get(&host);
+                        let knew = |then: &BTreeMap<String, u64>| then.get(&host) == stops;
+                        let consent = zone.with_site.as_ref().is_some_and(knew);
+                        zone.wanted == Wanted::No && (!consent || heirs_left)
                     }) || site.is_some_and(|site| site.wanted == Wanted::No)
                 };
                 if held.names.iter().all(asked) {

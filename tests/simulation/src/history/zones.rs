@@ -128,6 +128,12 @@ impl History {
             for reply in replies.into_iter().flatten().skip(*seen) {
                 *seen += 1;
                 if let Reply::Receipt(receipt) = reply {
+                    // Who has been told that the zone is removed had it before.
+                    let apex = receipt.apex.to_string();
+                    let zone = self.record.zones.get(apex.trim_end_matches('.'));
+                    if zone.is_none_or(|zone| zone.removal_asked) {
+                        continue;
+                    }
                     receipt_is_true(&self.world, receipt)?;
                 }
             }
@@ -221,7 +227,7 @@ impl History {
             primary: host.to_owned(),
             wanted,
             removal_asked: false,
-            with_site: false,
+            with_site: None,
             configured,
             values: Default::default(),
             alive: self.world.now,
@@ -306,7 +312,7 @@ impl History {
         record.removal_asked = self.record.zones.contains_key(&apex);
         self.record.zones.insert(apex.clone(), record);
         self.note(&host, &format!("is to be the primary of {apex}"));
-        let high_water = self.world.hosts[&host].disk.high.get(zone.apex()).copied();
+        let high_water = self.world.high_water(&host, zone.apex());
         let request = self.world.request(&host, |request| Input::Host {
             request,
             zone,

@@ -142,7 +142,7 @@ pub(super) fn expiry(world: &World, record: &mut Record) -> Result<(), Finding> 
         let late = world
             .hosts
             .iter()
-            .find(|(_, host)| runs(host) && serves(host));
+            .find(|(name, host)| runs(host) && !world.hangs(name) && serves(host));
         if let Some((name, _)) = late {
             let message = format!(
                 "{name} serves {apex} {} s after its primary was there last; it may for {} s",

@@ -305,6 +305,17 @@ impl World {
         if let (Some(lost), false) = (lost, corrupt) {
             panic!("{host}: what was durable is lost: {lost}\n{}", self.tail());
         }
+        let marks = held.iter().find(|held| {
+            let mark = state.disk.high.get(held.zone.apex());
+            mark.is_some_and(|mark| mark.is_after(held.high_water))
+        });
+        if let (Some(held), false) = (marks, corrupt) {
+            let (apex, mark) = (held.zone.apex(), held.high_water);
+            panic!(
+                "{host}: what was durable is lost: that {apex} was seen with more than {mark}\n{}",
+                self.tail()
+            );
+        }
         state.disk.replace_zones(&held);
         for what in damaged {
             self.note(host, &what);

@@ -128,6 +128,11 @@ impl Host {
         self.site.pins = pins;
     }
 
+    /// How often it has stopped.
+    pub fn stops(&self) -> u64 {
+        self.epoch
+    }
+
     /// Forgets what is in memory only.
     pub(super) fn stop(&mut self) {
         self.core = None;

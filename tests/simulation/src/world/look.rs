@@ -16,7 +16,11 @@ impl World {
 
     /// The highest serial of a zone that a site has published or seen, as its store has it.
     pub fn high_water(&self, host: &str, apex: &Name) -> Option<Serial> {
-        self.hosts[host].disk.high.get(apex).copied()
+        let state = &self.hosts[host];
+        match &state.real {
+            Some(real) if state.core.is_some() => real.high_water(apex),
+            _ => state.disk.high.get(apex).copied(),
+        }
     }
 
     /// Whether the user of a site was told something like that.

@@ -42,6 +42,11 @@ impl Real {
         self.store.as_ref()?.diffs_since(apex, from).ok()?
     }
 
+    /// The highest serial of a zone that was published or seen.
+    pub(super) fn high_water(&self, apex: &Name) -> Option<Serial> {
+        self.store.as_ref()?.high_water(apex).ok()?
+    }
+
     /// The process is gone, whatever it was about to do.
     pub(super) fn close(&mut self) {
         self.platter.release();
