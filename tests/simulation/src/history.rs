@@ -4,6 +4,7 @@
 //! how a history that fails is made shorter (`shrink`).
 
 mod acts;
+mod disks;
 mod machines;
 mod membership;
 mod trouble;

@@ -38,6 +38,12 @@ pub enum Act {
     SlowDisk,
     /// The disk of a site is full, or hangs.
     StuckDisk,
+    /// The disk of a site is put back to an old copy.
+    OldCopy,
+    /// The disk of a site is emptied, but for its key.
+    EmptyDisk,
+    /// The disk of a site changes by itself.
+    CorruptDisk,
     /// A site hangs with its sockets open.
     Hang,
     /// What hangs goes on.
@@ -90,6 +96,9 @@ const ACTS: &[(Act, &str, u64)] = &[
     (Act::FailCommits, "fail-commits", 10),
     (Act::SlowDisk, "slow-disk", 6),
     (Act::StuckDisk, "stuck-disk", 5),
+    (Act::OldCopy, "old-copy", 2),
+    (Act::EmptyDisk, "empty-disk", 2),
+    (Act::CorruptDisk, "corrupt-disk", 2),
     (Act::Hang, "hang", 6),
     (Act::Resume, "resume", 10),
     (Act::Slow, "slow", 5),
@@ -137,6 +146,9 @@ impl Act {
                 | Self::Resume
                 | Self::Weather
                 | Self::Rest
+                | Self::OldCopy
+                | Self::EmptyDisk
+                | Self::CorruptDisk
                 | Self::Join
                 | Self::Leave
                 | Self::ShrinkCatalog
@@ -190,6 +202,9 @@ impl History {
             Act::FailCommits => self.fail_commits(dice),
             Act::SlowDisk => self.slow_disk(dice),
             Act::StuckDisk => self.stuck_disk(dice),
+            Act::OldCopy => self.old_copy(dice)?,
+            Act::EmptyDisk => self.empty_disk(dice)?,
+            Act::CorruptDisk => self.corrupt_disk(dice)?,
             Act::Hang => self.hang(dice),
             Act::Resume => self.resume(),
             Act::Slow => self.slow(dice),

@@ -1,0 +1,112 @@
+//! Disks that are put back to an old copy, emptied, or changed by themselves: one at a time, while all others are well.
+//!
+//! What one site alone has is lost with its disk, and nothing can be done about that. So before its disk is touched the others
+//! have what it has acknowledged; whatever goes wrong after that is of the product.
+
+use super::History;
+use crate::Key;
+use crate::dice::Dice;
+use crate::oracle::Finding;
+
+impl History {
+    /// A site comes back with a copy of its disk that is older than what it has published since.
+    pub(super) fn old_copy(&mut self, dice: &mut Dice) -> Result<bool, Finding> {
+        let Some(host) = self.dispensable(dice)? else {
+            return Ok(false);
+        };
+        let copy = self.world.copy_disk(&host);
+        for _ in 0..1 + dice.below(8) {
+            match dice.chance(10) {
+                true => self.add_zone(dice),
+                false => self.change(dice),
+            };
+            self.pass(dice.below(1_500))?;
+        }
+        if !self.all_have_all()? {
+            return Ok(false);
+        }
+        self.forget_waits();
+        self.world.restore_disk(&host, &copy);
+        self.come_back(&host, dice)
+    }
+
+    /// A site comes back with its key, with what says who the others are, and with nothing else.
+    pub(super) fn empty_disk(&mut self, dice: &mut Dice) -> Result<bool, Finding> {
+        let Some(host) = self.dispensable(dice)? else {
+            return Ok(false);
+        };
+        self.forget_waits();
+        self.emptied(&host);
+        self.come_back(&host, dice)
+    }
+
+    /// A disk has changed by itself, which is seen when it is read.
+    pub(super) fn corrupt_disk(&mut self, dice: &mut Dice) -> Result<bool, Finding> {
+        let Some(host) = self.dispensable(dice)? else {
+            return Ok(false);
+        };
+        self.forget_waits();
+        self.kill(&host);
+        for _ in 0..1 + dice.below(30) {
+            self.world.corrupt_disk(&host);
+        }
+        self.start(&host);
+        if !self.up(&host) {
+            // As its message says: the operator begins with an empty store.
+            self.emptied(&host);
+        }
+        self.come_back(&host, dice)
+    }
+
+    fn emptied(&mut self, host: &str) {
+        let others = self.world.hosts[host].members.to_vec();
+        self.world.empty_disk(host, Key::Kept);
+        if let Some(mesh) = &mut self.world.host(host).settings.mesh {
+            mesh.bootstrap = others;
+        }
+    }
+
+    fn come_back(&mut self, host: &str, dice: &mut Dice) -> Result<bool, Finding> {
+        self.notice_stops();
+        if !self.up(host) {
+            self.start(host);
+        }
+        self.pass(dice.below(20_000))?;
+        Ok(true)
+    }
+
+    /// A site that can do without its disk, once all others have what it has; all faults have been mended for that.
+    fn dispensable(&mut self, dice: &mut Dice) -> Result<Option<String>, Finding> {
+        let host = self.member(dice);
+        let zones = self.record.zones_of(&host);
+        // What a configuration names is loaded from its file, which says what was acknowledged before anything else.
+        let configured = zones.iter().any(|apex| self.record.zones[apex].configured);
+        if configured || self.rolling.contains(&host) {
+            return Ok(None);
+        }
+        self.note("*", "operators mend what is broken");
+        self.calm();
+        for member in self.members() {
+            self.stand_up(&member);
+        }
+        let there = self.all_have_all()?;
+        Ok(Some(host).filter(|_| there))
+    }
+
+    /// Lets time pass until all is everywhere, and nothing is under way.
+    fn all_have_all(&mut self) -> Result<bool, Finding> {
+        for _ in 0..60 {
+            self.pass(1_000)?;
+            let all_up = self.members().iter().all(|host| self.runs(host));
+            if all_up && self.record.open.is_empty() && self.world.converged().is_ok() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What a site has said of its disk is true no longer when that is another.
+    fn forget_waits(&mut self) {
+        self.record.waits.clear();
+    }
+}
