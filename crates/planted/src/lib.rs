@@ -20,8 +20,6 @@ pub enum Bug {
     FlushSkipped,
     /// The store says that a change is durable before it has flushed it.
     DurableTooEarly,
-    /// The store forgets the highest serial that it has seen of a zone.
-    HighWaterNotKept,
     /// What could not be stored stays the version that the next change is made of.
     HeadNotTakenBack,
     /// A difference starts from what is served, not from the version that was decided last.
@@ -79,7 +77,6 @@ impl Bug {
         Self::FailureTakenForSuccess,
         Self::FlushSkipped,
         Self::DurableTooEarly,
-        Self::HighWaterNotKept,
         Self::HeadNotTakenBack,
         Self::DifferenceFromWrongVersion,
         Self::SerialReused,

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Name, Serial, SerialExt, Zone};
 
 use crate::batch::{Batch, Op, Origin, Snapshot, zone_key};
@@ -376,9 +375,7 @@ impl<V: View> Planner<'_, V> {
             if draft.header_changed {
                 self.writes.push(Write::Header(key.clone(), draft.header));
             }
-            if let (true, Some(serial)) = (draft.high_water_changed, draft.high_water)
-                && !planted(Bug::HighWaterNotKept)
-            {
+            if let (true, Some(serial)) = (draft.high_water_changed, draft.high_water) {
                 self.writes.push(Write::HighWater(key.clone(), serial));
             }
             if let Some(state) = draft.state {

@@ -19,7 +19,6 @@ const BOUNDS: &[(Bug, &str, u64)] = &[
     (Bug::FailureTakenForSuccess, "durability", 20),
     (Bug::FlushSkipped, "durability", 20),
     (Bug::DurableTooEarly, "durability", 20),
-    (Bug::HighWaterNotKept, "serials", 60),
     (Bug::HeadNotTakenBack, "durability", 20),
     (Bug::DifferenceFromWrongVersion, "versions", 250),
     (Bug::SerialReused, "serials", 20),
