@@ -306,11 +306,10 @@ impl Core {
         if self.ready || !self.mesh.as_ref().is_none_or(Mesh::known) {
             return;
         }
-        let lacks =
-            |entry: &Entry| entry.spec.mesh && entry.served.is_none() && !entry.nobody_has();
         // As long as the zone is lacking that was found to be, the others need not be looked at for everything that happens.
-        let found = self.lacking.as_ref().and_then(|apex| self.zones.get(apex));
-        if found.is_some_and(lacks) {
+        let found = self.lacking.as_ref();
+        let found = found.and_then(|apex| self.zones.get_key_value(apex));
+        if found.is_some_and(|(apex, entry)| self.is_waited_for(apex, entry)) {
             return;
         }
         let after = self.lacking.take();
@@ -320,9 +319,15 @@ impl Core {
         };
         let mut lacking = rest
             .chain(self.zones.iter())
-            .filter(|(_, entry)| lacks(entry));
+            .filter(|(apex, entry)| self.is_waited_for(apex, entry));
         self.lacking = lacking.next().map(|(apex, _)| apex.clone());
         self.ready = self.lacking.is_none() || planted(Bug::ReadyTooEarly);
+    }
+
+    /// Whether a zone is lacking that others may have. One of this site's own that nobody has heard of is not waited for.
+    fn is_waited_for(&self, apex: &Name, entry: &Entry) -> bool {
+        let lacks = entry.spec.mesh && entry.served.is_none() && !entry.nobody_has();
+        lacks && !self.is_to_begin(apex)
     }
 
     fn happened(&mut self, what: Happening) {
@@ -353,6 +358,22 @@ impl Core {
     /// of which every other site says that it lacks it too.
     pub fn ready(&self) -> bool {
         self.ready
+    }
+
+    /// Whether this site is to be the primary of a zone of the mesh, holds nothing of it, and the directory as it is now lists it
+    /// nowhere: no other site has it, and it begins with what it is given here.
+    pub fn is_to_begin(&self, apex: &Name) -> bool {
+        let entry = self.zones.get(apex);
+        let own = entry.is_some_and(|entry| entry.spec.primary && entry.head.is_none());
+        let Some(mesh) = self.mesh.as_ref().filter(|_| own) else {
+            return false;
+        };
+        let directory = self.zone(&mesh.settings.directory);
+        let is_current = directory.is_some_and(|view| match &view.recovery {
+            Some(recovery) => view.zone.is_some() && recovery.until.is_none(),
+            None => view.zone.is_some() && view.source.is_some(),
+        });
+        is_current && mesh.lists_zone(apex) == Some(false)
     }
 
     /// Which zones are missing, if any.

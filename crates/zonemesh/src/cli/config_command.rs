@@ -76,6 +76,8 @@ fn check(path: &std::path::Path, json: bool) -> Outcome {
     for zone in config.iter().flat_map(|config| &config.zones) {
         if let Some(file) = &zone.file {
             findings.extend(super::zone::file_findings(file, Some(&zone.name)));
+        } else if zone.dynamic && zone.catalog.is_none() {
+            findings.push(without_contents(&zone.name));
         }
     }
     let valid = faults.is_empty()
@@ -116,6 +118,23 @@ fn check(path: &std::path::Path, json: bool) -> Outcome {
         Some(config) => explain(&config, path)?,
     }
     Ok(code)
+}
+
+/// What is said of a zone that its site does not answer for before it is told what is in it.
+fn without_contents(zone: &zonemesh_zone::Name) -> Finding {
+    let name = zone.fmt_with_dot();
+    Finding {
+        severity: Severity::Warning,
+        file: None,
+        line: None,
+        column: None,
+        zone: name.to_string(),
+        name: None,
+        rtype: None,
+        message: format!(
+            "it is `dynamic` and has no `file`: unless the site holds it already it is not answered until `zonemesh zone import {name} FILE` gives it contents"
+        ),
+    }
 }
 
 /// Says in sentences what the file makes of this host.

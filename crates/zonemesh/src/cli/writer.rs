@@ -29,6 +29,9 @@ pub(super) async fn promote(client: &Client, args: args::Promote) -> Outcome {
         }
         return Ok(exit::DONE);
     };
+    if is_writer(&promotion) && !changed.changed && !args.change.json {
+        output::line(&format!("{} is the writer already", promotion.site))?;
+    }
     let what = format!(
         "{} writes directory and catalog from now on, in epoch {}",
         promotion.site, promotion.epoch
@@ -46,10 +49,16 @@ pub(super) async fn promote(client: &Client, args: args::Promote) -> Outcome {
     }
 }
 
+/// Whether the site is the writer as it is.
+fn is_writer(promotion: &Promotion) -> bool {
+    promotion.from.as_ref() == Some(&promotion.site)
+}
+
 /// What a promotion would be.
 fn show(promotion: &Promotion) -> Result<(), Failure> {
     let from = or_dash(promotion.from.as_deref());
     let how = match promotion.planned {
+        _ if is_writer(promotion) => "nothing to do: it is the writer already".to_owned(),
         true => format!("{from} hands over to it in order"),
         false => format!("it takes over from {from}"),
     };

@@ -165,7 +165,16 @@ pub(crate) fn look_before_start(
         return join::bootstrap(store);
     }
     if whole(&mesh.directory) {
-        identity::used(&config.site.data_dir)?;
+        let dir = &config.site.data_dir;
+        if !dir.join(KEY).exists() {
+            tracing::warn!(
+                "{} has a store and no {KEY}: a new key is made, which the other sites do not know; bring it back from a backup, or \
+                 have a welcome packet made (`zonemesh invite {}`) and start with `zonemesh join`",
+                dir.display(),
+                config.site.name
+            );
+        }
+        identity::used(dir)?;
         return join::bootstrap(store);
     }
     let founds = config.site.role == config::Role::CatalogPrimary;

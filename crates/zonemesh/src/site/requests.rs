@@ -187,7 +187,10 @@ async fn notify(live: &Live, mut asked: Asked, zone: &Name, serial: Option<Seria
             asked.refuse(Rcode::NOERROR, OTHER, "").await;
         }
         None => {
-            if live.may_log("refused NOTIFY") {
+            if live.mesh.is_some() && live.directory.load().is_none() {
+                // Sites tell a new one of their zones before it knows who they are.
+                tracing::debug!(zone = %zone, client = %asked.client.addr, "a NOTIFY came before the directory was known");
+            } else if live.may_log("refused NOTIFY") {
                 tracing::info!(zone = %zone, client = %asked.client.addr, "a NOTIFY from somebody who may not send one was refused");
             }
             asked

@@ -177,7 +177,10 @@ impl Control {
                         .map_err(|error| ApiError::internal(error.to_string()))?;
                     let edited = editor.finish().map_err(|error| ApiError::internal(error.to_string()))?;
                     let what = match &departure {
-                        Departure::Adopt(heir) => format!("adopted by {heir}"),
+                        Departure::Adopt(heir) => format!(
+                            "adopted by {heir}; what the configuration of {name} says of it (`dynamic`, `allow-update`, foreign servers) stays \
+                             there: say it in a [[zone]] at {heir}"
+                        ),
                         Departure::Remove => "removed, and kept for 30 days".to_owned(),
                     };
                     Ok((edited, zones.iter().map(|zone| format!("{} is {what}", name_text(zone))).collect()))

@@ -38,8 +38,10 @@ pub(super) struct Here {
 
 /// How a primary stands with what the others hold, where there is something to say.
 pub(super) enum Recovery {
-    /// It has no copy.
+    /// It has no copy, and others may have one.
     Lost,
+    /// It has no copy, and nobody else has: it was given no contents yet.
+    Empty,
     /// It takes a newer history, and from whom; so many changes wait.
     Taking(PeerId, usize),
     /// It does not know what these have.
@@ -147,10 +149,12 @@ pub(super) fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -
                 .map(|member| member.groups.clone())
                 .unwrap_or_default(),
             dynamic: dynamic(&view.spec.apex),
-            recovery: view
-                .recovery
-                .as_ref()
-                .and_then(|view| recovery_of(view, now)),
+            recovery: view.recovery.as_ref().and_then(|recovery| {
+                match core.is_to_begin(&view.spec.apex) {
+                    true => Some(Recovery::Empty),
+                    false => recovery_of(recovery, now),
+                }
+            }),
         })
         .collect();
     let lost = core

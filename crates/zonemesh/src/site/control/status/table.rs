@@ -171,6 +171,11 @@ pub(super) const COPY_LOST: Kind = critical(
     "this site is a zone's primary, holds nothing of it, and waits for another site that does, or for all to say that they do not",
     "start the sites that are down; `zonemesh site remove` takes out those that will not come back",
 );
+pub(super) const ZONE_EMPTY: Kind = critical(
+    "zone-empty",
+    "this site is a zone's primary, and the zone has no contents anywhere: it has no zone file, or none that can be read",
+    "`zonemesh zone import ZONE FILE` gives it contents, or `file` in its [[zone]]; the log says why a file was not read",
+);
 pub(super) const HISTORY_TAKEN: Kind = warning(
     "history-taken",
     "this site is a zone's primary with an old copy, and takes a newer history from another site; changes wait meanwhile",
@@ -226,6 +231,7 @@ const ALL: &[&Kind] = &[
     &PEER_AHEAD,
     &ZONE_MISSING,
     &COPY_LOST,
+    &ZONE_EMPTY,
     &HISTORY_TAKEN,
     &OTHERS_UNHEARD,
     &RECOVERED,

@@ -25,6 +25,13 @@ fn recovery_checks(zones: &[Here], checks: &mut Vec<api::Check>) {
                     here.spec.apex
                 ),
             )),
+            Some(Recovery::Empty) => checks.push(table::ZONE_EMPTY.of(
+                zone(),
+                format!(
+                    "this site is the primary of {} and holds nothing of it, and no other site holds it",
+                    here.spec.apex
+                ),
+            )),
             Some(Recovery::Taking(from, waiting)) => checks.push(table::HISTORY_TAKEN.of(
                 zone(),
                 format!("{from} has a newer history, which is being taken; {waiting} changes wait"),
