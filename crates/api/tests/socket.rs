@@ -73,6 +73,8 @@ impl Site for Fake {
             site: request.site,
             packet: "packet".into(),
             expires,
+            role: request.role.unwrap_or_default(),
+            returns: false,
         }))
     }
     fn remove_site(&self, request: RemoveSite) -> Reply<'_, Changed> {
