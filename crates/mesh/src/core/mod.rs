@@ -306,10 +306,11 @@ impl Core {
         if self.ready || !self.mesh.as_ref().is_none_or(Mesh::known) {
             return;
         }
+        let lacks =
+            |entry: &Entry| entry.spec.mesh && entry.served.is_none() && !entry.nobody_has();
         // As long as the zone is lacking that was found to be, the others need not be looked at for everything that happens.
-        let found = self.lacking.as_ref();
-        let found = found.and_then(|apex| self.zones.get_key_value(apex));
-        if found.is_some_and(|(apex, entry)| self.is_waited_for(apex, entry)) {
+        let found = self.lacking.as_ref().and_then(|apex| self.zones.get(apex));
+        if found.is_some_and(lacks) {
             return;
         }
         let after = self.lacking.take();
@@ -319,15 +320,9 @@ impl Core {
         };
         let mut lacking = rest
             .chain(self.zones.iter())
-            .filter(|(apex, entry)| self.is_waited_for(apex, entry));
+            .filter(|(_, entry)| lacks(entry));
         self.lacking = lacking.next().map(|(apex, _)| apex.clone());
         self.ready = self.lacking.is_none() || planted(Bug::ReadyTooEarly);
-    }
-
-    /// Whether a zone is lacking that others may have. One of this site's own that nobody has heard of is not waited for.
-    fn is_waited_for(&self, apex: &Name, entry: &Entry) -> bool {
-        let lacks = entry.spec.mesh && entry.served.is_none() && !entry.nobody_has();
-        lacks && !self.is_to_begin(apex)
     }
 
     fn happened(&mut self, what: Happening) {

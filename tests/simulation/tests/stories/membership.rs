@@ -535,20 +535,6 @@ fn a_site_is_not_ready_while_a_zone_is_missing_and_stays_ready_afterwards() {
 }
 
 #[test]
-fn a_zone_of_a_new_site_that_has_no_contents_yet_closes_nothing() {
-    let mut world = with_zones(54, 2, 1);
-    world.add_host("site-c", vec![own("empty.example", &[])]);
-    world.start("site-c");
-    world.join("site-c").unwrap();
-    world.run_until(30, "it answers for what there is", |world| {
-        world.hosts["site-c"].core.as_ref().unwrap().ready()
-    });
-    let core = world.core("site-c");
-    assert_eq!(core.missing(), [name("empty.example")]);
-    assert!(core.is_to_begin(&name("empty.example")));
-}
-
-#[test]
 fn a_zone_that_no_site_holds_keeps_no_restarted_site_silent() {
     let mut world = with_zones(53, 3, 1);
     // Listed by hand, and never hosted.
