@@ -1,5 +1,6 @@
 //! As many real sites as a machine holds, and what it costs them to come back after a power cut: the same story as the
-//! simulation's, to see that it tells the truth. It is measured, not judged.
+//! simulation's, to see that it tells the truth. That all are alike again is a test, with a few; what it costs is measured with
+//! more: `SITES=20 ZONES=200 cargo test -p zonemesh-tests --test scenarios many -- --nocapture`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -163,9 +164,8 @@ impl Many {
 }
 
 #[test]
-#[ignore = "it measures and takes minutes: `SITES=30 ZONES=1000 cargo test -p zonemesh-tests --test scenarios many -- --ignored --nocapture`"]
 fn many_sites_come_back_after_a_power_cut() -> Result<()> {
-    let (sites, zones) = (number_of("SITES", 30)?, number_of("ZONES", 1000)?);
+    let (sites, zones) = (number_of("SITES", 4)?, number_of("ZONES", 12)?);
     let began = Instant::now();
     let mut many = Many::start(sites, zones)?;
     println!(
