@@ -10,6 +10,16 @@ use zonemesh_tests::{Mesh, Site};
 use zonemesh_update::request::claim_zone;
 use zonemesh_zone::directory::SiteName;
 
+/// Removes a site whose zones another one adopts, and waits until all know.
+const REMOVE: [&str; 6] = [
+    "site",
+    "remove",
+    "site-c",
+    "--zones",
+    "adopt:site-b",
+    "--wait",
+];
+
 /// What remains of the mesh knows two sites and is content.
 fn assert_gone(rest: &[Site], key: &zonemesh_transfer::tls::SiteKey) -> Result<()> {
     for site in rest {
@@ -89,14 +99,7 @@ fn a_removed_site_is_forgotten_everywhere_and_another_adopts_its_zones() -> Resu
     let mut gone = mesh.sites.pop().context("the third site")?;
     let key = gone.key()?;
     gone.stop()?;
-    let (code, text) = mesh[0].cli_code(&[
-        "site",
-        "remove",
-        "site-c",
-        "--zones",
-        "adopt:site-b",
-        "--wait",
-    ])?;
+    let (code, text) = mesh[0].cli_code(&REMOVE)?;
     assert_eq!(code, 0, "{text}");
     assert_gone(&mesh.sites, &key)?;
     mesh.wait_address("www.c.example", "198.51.100.1")?;
@@ -147,14 +150,7 @@ fn a_stolen_key_of_a_removed_site_is_worth_nothing_from_its_address_and_from_els
     let mut gone = mesh.sites.pop().context("the third site")?;
     let stolen = gone.key()?;
     gone.stop()?;
-    mesh[0].cli_ok(&[
-        "site",
-        "remove",
-        "site-c",
-        "--zones",
-        "adopt:site-b",
-        "--wait",
-    ])?;
+    mesh[0].cli_ok(&REMOVE)?;
 
     let claim = claim_zone(
         &name("dns.internal")?,

@@ -265,6 +265,11 @@ pub fn parse_name(text: &str) -> Result<Name, String> {
     Ok(name.flatten_into())
 }
 
+/// A name as it is written where one text must stand for one name: absolute, in lower case.
+pub fn canonical_text(name: &Name) -> String {
+    name.fmt_with_dot().to_string().to_ascii_lowercase()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

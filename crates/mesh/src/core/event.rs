@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use zonemesh_zone::directory::SiteName;
+use zonemesh_zone::record::canonical_text;
 use zonemesh_zone::{Diff, Name, Rcode, Record, Rrset, Rtype, Serial, Zone};
 
 use super::{ClockFault, MemberOf, PeerList};
@@ -180,7 +181,7 @@ pub const HOSTED: &str = "hosted";
 
 /// Under which key of [`HOSTED`] a zone is kept.
 pub fn hosted_key(apex: &Name) -> String {
-    apex.fmt_with_dot().to_string().to_ascii_lowercase()
+    canonical_text(apex)
 }
 
 /// A change that an operator or a program asks for.

@@ -179,7 +179,7 @@ impl Entry {
             .map(|tell| tell.due)
             .min();
         let look = self.refresh.look.filter(|_| !self.spec.primary);
-        let again = self.doubt.as_ref().and_then(Doubt::due);
+        let again = self.doubt.as_ref().and_then(|doubt| doubt.again);
         let again = again.filter(|_| self.refresh.asking.is_none());
         let waits = Core::waits_until(self);
         let own = again.into_iter().chain(waits);

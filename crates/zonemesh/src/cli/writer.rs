@@ -205,25 +205,15 @@ fn changes(kept: &types::Yielded) -> Result<(), Failure> {
             "{} {} ({})",
             change.name, change.rtype, change.state
         ))?;
-        for record in change
-            .before
-            .iter()
-            .filter(|record| !change.after.contains(record))
-        {
-            output::line(&format!(
-                "  {}",
-                output::paint(Colour::Red, &format!("- {record}"))
-            ))?;
-        }
-        for record in change
-            .after
-            .iter()
-            .filter(|record| !change.before.contains(record))
-        {
-            output::line(&format!(
-                "  {}",
-                output::paint(Colour::Green, &format!("+ {record}"))
-            ))?;
+        let parts = [
+            ('-', Colour::Red, &change.before, &change.after),
+            ('+', Colour::Green, &change.after, &change.before),
+        ];
+        for (sign, colour, these, others) in parts {
+            for record in these.iter().filter(|record| !others.contains(record)) {
+                let painted = output::paint(colour, &format!("{sign} {record}"));
+                output::line(&format!("  {painted}"))?;
+            }
         }
     }
     Ok(())

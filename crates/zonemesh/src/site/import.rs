@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use zonemesh_mesh::core::{Change, Founding, Input, Reply};
 use zonemesh_store::Batch;
 use zonemesh_zone::catalog::{Broken, Catalog};
+use zonemesh_zone::record::canonical_text;
 use zonemesh_zone::{Diff, Name, Rcode, Serial, Zone, check, file};
 
 use super::live::Live;
@@ -179,10 +180,7 @@ async fn one(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, Fa
         passed_over,
     };
     let value = serde_json::to_vec(&import).map_err(|error| error.to_string())?;
-    let (store, key) = (
-        live.store.clone(),
-        config.name.fmt_with_dot().to_string().to_ascii_lowercase(),
-    );
+    let (store, key) = (live.store.clone(), canonical_text(&config.name));
     let batch = Batch::new(jiff::Timestamp::now()).put(IMPORTS, &key, &value);
     let kept = tokio::task::spawn_blocking(move || store.commit(batch))
         .await
@@ -225,7 +223,7 @@ fn read(
     let (Some(zone), true) = (loaded.zone, errors.is_empty()) else {
         return Err(errors.join("\n"));
     };
-    let key = apex.fmt_with_dot().to_string().to_ascii_lowercase();
+    let key = canonical_text(apex);
     let last = store.get(IMPORTS, &key).map_err(|error| chain(&error))?;
     let last: Option<Import> = last.and_then(|value| serde_json::from_slice(&value).ok());
     let stored = store

@@ -14,6 +14,7 @@ use zonemesh_transfer::tls::SiteKey;
 use zonemesh_transfer::tsig::{Algorithm, Key, KeyError};
 use zonemesh_update::{SiteIdentity, Update, request};
 use zonemesh_zone::directory::{self, Directory, KeyPin, Site, SiteName};
+use zonemesh_zone::record::canonical_text;
 use zonemesh_zone::{Name, Rcode, Serial};
 
 use super::live::Live;
@@ -59,7 +60,7 @@ pub(crate) fn spend(
 
 /// Under which key of the store a token is kept.
 pub(crate) fn stored_as(key_name: &Name) -> String {
-    key_name.fmt_with_dot().to_string().to_ascii_lowercase()
+    canonical_text(key_name)
 }
 
 /// The key that the packet's holder signs with.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use zonemesh_store::{OpenError, Store};
 use zonemesh_zone::Name;
 use zonemesh_zone::directory::{KeyPin, Role, Site, SiteName};
+use zonemesh_zone::record::canonical_text;
 
 use super::membership::KEY;
 use super::pool::chain;
@@ -58,7 +59,7 @@ impl Peers {
         };
         Self {
             version: VERSION,
-            directory: text(directory),
+            directory: canonical_text(directory),
             sites: sites.iter().map(peer).collect(),
         }
     }
@@ -78,10 +79,6 @@ impl Peers {
         };
         self.sites.iter().map(site).collect()
     }
-}
-
-fn text(name: &Name) -> String {
-    name.fmt_with_dot().to_string().to_ascii_lowercase()
 }
 
 /// Reads the file; nothing where there is none, or where the site belongs to no mesh.
@@ -112,12 +109,12 @@ pub(crate) fn read(config: &Config) -> anyhow::Result<Option<Peers>> {
             peers.version
         );
     }
-    if peers.directory != text(&mesh.directory) {
+    if peers.directory != canonical_text(&mesh.directory) {
         bail!(
             "{} is of the mesh of {}, and the configuration names {}: remove it if the site is to change its mesh",
             path.display(),
             peers.directory,
-            text(&mesh.directory)
+            canonical_text(&mesh.directory)
         );
     }
     Ok(Some(peers))

@@ -73,6 +73,17 @@ fn each_size(of: impl Fn(&'static Costs) -> &'static Cost) -> Vec<((usize, usize
         .collect()
 }
 
+/// What befalls one site costs it as much as the mesh is large, and each other its share of the zones: each is the primary of
+/// some, and is told of the share of that site.
+fn one_site_pays(costs: Vec<((usize, usize), &'static Cost)>) {
+    let own = figures(&costs, |cost| cost.concerned.total().messages as f64);
+    grows_no_faster("what it sends", &own, as_the_mesh);
+    let others = figures(&costs, Cost::each_but_probes);
+    grows_no_faster("what each other sends", &others, |sites, zones| {
+        (zones / sites).ceil()
+    });
+}
+
 fn figures(
     costs: &[((usize, usize), &Cost)],
     of: impl Fn(&Cost) -> f64,
@@ -147,25 +158,12 @@ fn a_change_costs_its_primary_in_proportion_to_the_sites_and_each_other_the_same
 
 #[test]
 fn an_emptied_disk_costs_its_site_in_proportion_to_the_zones() {
-    let costs = each_size(|costs| &costs.emptied);
-    let own = figures(&costs, |cost| cost.concerned.total().messages as f64);
-    grows_no_faster("what it sends", &own, as_the_mesh);
-    let others = figures(&costs, Cost::each_but_probes);
-    // Each is the primary of its share of the zones, and is told of the share of the emptied site.
-    grows_no_faster("what each other sends", &others, |sites, zones| {
-        (zones / sites).ceil()
-    });
+    one_site_pays(each_size(|costs| &costs.emptied));
 }
 
 #[test]
 fn a_primary_that_was_restored_costs_in_proportion_to_its_zones_and_the_sites() {
-    let costs = each_size(|costs| &costs.restored);
-    let own = figures(&costs, |cost| cost.concerned.total().messages as f64);
-    grows_no_faster("what it sends", &own, as_the_mesh);
-    let others = figures(&costs, Cost::each_but_probes);
-    grows_no_faster("what each other sends", &others, |sites, zones| {
-        (zones / sites).ceil()
-    });
+    one_site_pays(each_size(|costs| &costs.restored));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use zonemesh_zone::Name;
+use zonemesh_zone::record::canonical_text;
 use zonemesh_zone::record::parse_name;
 
 use super::{Brought, Members};
@@ -15,7 +16,7 @@ struct Stored {
 
 /// Under which key of the store a catalog's members are kept.
 pub(super) fn store_key(catalog: &Name) -> String {
-    catalog.fmt_with_dot().to_string().to_ascii_lowercase()
+    canonical_text(catalog)
 }
 
 pub(super) fn decode(key: &str, value: &[u8]) -> Result<(Name, Members), String> {

@@ -198,16 +198,6 @@ impl Doubt {
         };
         base.clone().filter(|base| known == Some(base.serial()))
     }
-
-    /// Until when changes wait at the latest.
-    pub(super) fn until(&self) -> Duration {
-        self.until
-    }
-
-    /// When this wants attention next.
-    pub(super) fn due(&self) -> Option<Duration> {
-        self.again
-    }
 }
 
 impl Entry {
@@ -338,8 +328,7 @@ impl Core {
         }
     }
 
-    /// A peer has shown which serial it has of a zone that this site is primary of. Returns whether nothing more is to be
-    /// done about it.
+    /// A peer has shown which serial it has of a zone that this site is primary of.
     pub(in crate::core) fn look_at_shown(
         &mut self,
         apex: &Name,
@@ -472,7 +461,7 @@ impl Core {
     /// The same, if it is time.
     pub(super) fn settle_due(&mut self, apex: &Name, now: Now) {
         let is_due = |entry: &Entry| {
-            let again = entry.doubt.as_ref().and_then(Doubt::due);
+            let again = entry.doubt.as_ref().and_then(|doubt| doubt.again);
             let waits = Self::waits_until(entry);
             again.into_iter().chain(waits).any(|due| due <= now.mono)
         };

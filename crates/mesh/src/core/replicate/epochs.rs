@@ -416,9 +416,6 @@ impl Core {
 
     /// Goes a step above what others have shown.
     fn go_above(&mut self, apex: &Name, peer: &PeerId) {
-        if self.has_yielded(apex) {
-            return;
-        }
         let Some(entry) = self.zones.get(apex) else {
             return;
         };

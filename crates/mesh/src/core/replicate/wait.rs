@@ -122,7 +122,7 @@ impl Core {
     fn put_off(&mut self, apex: &Name, mut waits: Waits, now: Now) {
         let doubt_ends = |apex: &Name| {
             let entry = self.zones.get(apex).filter(|entry| entry.head.is_some())?;
-            entry.doubt.as_ref().map(super::doubt::Doubt::until)
+            entry.doubt.as_ref().map(|doubt| doubt.until)
         };
         let also = match (&waits.what, &self.mesh) {
             (What::Directory(..), Some(mesh)) => doubt_ends(&mesh.settings.catalog),

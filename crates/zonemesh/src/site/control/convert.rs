@@ -3,13 +3,14 @@
 use zonemesh_api::types as api;
 use zonemesh_api::{ApiError, ErrorKind};
 use zonemesh_mesh::core;
+use zonemesh_zone::record::canonical_text;
 use zonemesh_zone::{Diff, Name, Rcode, Record, Rtype};
 
 use crate::site::clock::timestamp;
 
 /// A name as the API writes it: absolute, in lower case.
 pub(super) fn name_text(name: &Name) -> String {
-    name.fmt_with_dot().to_string().to_ascii_lowercase()
+    canonical_text(name)
 }
 
 /// The name of a zone that somebody typed.
