@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use zonemesh_api::types::{
-    AddZone, ChangeRecords, Changed, CopyState, RecordChange, Status, Verdict, Wait,
+    AddZone, ChangeRecords, Changed, Check, CheckState, CopyState, RecordChange, Status, Verdict,
+    Wait, ZoneAtSite,
 };
 use zonemesh_api::{ApiError, Client};
 use zonemesh_testkit::daemon::Daemon;
@@ -492,9 +493,11 @@ pub fn zone_file(serial: u32, address: &str) -> String {
     )
 }
 
+/// What is not as it should be.
 fn summary(status: &Status) -> String {
     let mut text = format!("{:?}", status.verdict);
-    for check in &status.checks {
+    let wrong = |check: &&Check| check.state != CheckState::Ok;
+    for check in status.checks.iter().filter(wrong) {
         text.push_str(&format!("\n  {:?}: {}", check.state, check.message));
     }
     for site in &status.sites {
@@ -504,7 +507,12 @@ fn summary(status: &Status) -> String {
         ));
     }
     for zone in &status.zones {
-        for copy in &zone.sites {
+        let sites = zone.sites.len();
+        if sites != status.sites.len() {
+            text.push_str(&format!("\n  {} is listed at {sites} sites", zone.zone));
+        }
+        let wrong = |copy: &&ZoneAtSite| copy.state != CopyState::Current;
+        for copy in zone.sites.iter().filter(wrong) {
             text.push_str(&format!(
                 "\n  {} at {}: {:?} {:?} {:?}",
                 zone.zone, copy.site, copy.state, copy.serial, copy.last_error

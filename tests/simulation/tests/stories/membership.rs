@@ -166,6 +166,38 @@ fn an_added_zone_survives_a_crash_before_the_directory_has_come_back() {
 }
 
 #[test]
+fn a_zone_that_is_removed_before_its_catalog_has_come_is_held_no_longer() {
+    let mut world = with_zones(38, 3, 1);
+    let apex = name("new.example");
+    world
+        .add_zone("site-b", zone("new.example", 1, &[]))
+        .unwrap();
+    // The directory that lists the zone reaches its primary, the catalog of that moment does not.
+    let listed = |world: &mut World| {
+        let owners = &world.core("site-b").directory().unwrap().owners;
+        owners.contains_key(&apex)
+    };
+    for _ in 0..1000 {
+        if listed(&mut world) {
+            break;
+        }
+        world.run_millis(1);
+    }
+    assert!(listed(&mut world));
+    let core = world.core("site-b");
+    assert!(!core.catalog().unwrap().members.contains_key(&apex));
+    world.isolate("site-b");
+    world.remove_zone("site-b", "new.example").unwrap();
+    world.run_for(2);
+    world.heal_links();
+    world.settle(60);
+    for (host, state) in &world.hosts {
+        assert!(!state.served.contains_key(&apex), "{host} serves it");
+        assert!(!state.disk.zones.contains_key(&apex), "{host} keeps it");
+    }
+}
+
+#[test]
 fn a_mass_removal_is_held_until_it_is_approved() {
     let mut world = with_zones(37, 3, 12);
     world

@@ -35,6 +35,10 @@ impl Core {
                 for zone in &listed {
                     mesh.hosted.remove(zone);
                     mesh.unlisted.remove(zone);
+                    // From here on it goes as others go, also when the catalog of this moment never comes: a zone that is
+                    // in none of the lists would be held for ever.
+                    let zones = &mut mesh.observed.zones;
+                    zones.entry(zone.clone()).or_insert_with(made_primary);
                 }
                 self.forget_hosted(listed);
             }
