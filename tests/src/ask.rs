@@ -110,4 +110,4 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(30);

@@ -19,8 +19,9 @@ use zonemesh_transfer::tls::SiteKey;
 
 use crate::ask;
 
-/// How long anything may take that happens within milliseconds on an idle machine.
-pub const SOON: Duration = Duration::from_secs(30);
+/// How long anything may take that happens within milliseconds on an idle machine. Where a bound is promised, the test that
+/// defends it has its own; here nothing is lost by patience with a machine that does much else.
+pub const SOON: Duration = Duration::from_secs(120);
 
 /// A site of a mesh under test.
 #[derive(Debug)]

@@ -12,10 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::wait;
 
 /// How long a server may take to start.
-pub const START_LIMIT: Duration = Duration::from_secs(30);
+pub const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long a server may take to end once it was asked to; then it is killed.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Lines of the log that are printed when the test fails.
 const TAIL: usize = 60;
