@@ -72,7 +72,7 @@ pub fn tls(
             tsig: None,
         };
         let peer = Peer::new(target, key, Options::default())?;
-        Ok(peer.request_signed(message, tsig, PATIENCE).await?)
+        Ok(peer.request_signed(message, tsig, PATIENCE_TLS).await?)
     })
 }
 
@@ -110,4 +110,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one answer over UDP may take. A site that is not ready is silent, so whoever waits for one asks again soon.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long one answer over TLS may take, which always comes.
+const PATIENCE_TLS: Duration = Duration::from_secs(30);
