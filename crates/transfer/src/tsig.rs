@@ -8,14 +8,16 @@
 
 mod key;
 mod record;
+mod replay;
 
 use std::collections::HashMap;
 
 use jiff::Timestamp;
 use zonemesh_zone::{Name, Rcode};
 
-pub use self::key::{Algorithm, Key, KeyError};
+pub use self::key::{Algorithm, Key, KeyError, Method};
 use self::record::{Digest, Tsig, Variables, append, push_record, seconds, show};
+pub use self::replay::{Judgement, REMEMBERED, ReplayGuard, Ticket};
 use crate::message::{Header, QR};
 
 /// Why a signature is not good.
@@ -181,8 +183,11 @@ impl Keys {
         Ok(Some(Verified {
             key: key.name.clone(),
             message: restored,
-            time_signed: tsig.variables.time,
-            mac: tsig.mac.to_vec(),
+            stamp: Stamp {
+                time_signed: tsig.variables.time,
+                fudge: tsig.variables.fudge,
+                mac,
+            },
             signer: Signer {
                 key: key.clone(),
                 digest: Digest::after(key, tsig.mac),
@@ -203,17 +208,16 @@ impl Keys {
         let mut reply = crate::query::reply(&tsig.without(message), Rcode::NOTAUTH, None)?;
         let mut digest = Digest::after(key, tsig.mac);
         digest.update(&reply);
-        // RFC 8945 §5.2.3: the client's time comes back as Time Signed, ours in Other Data.
-        let variables = Variables {
-            error,
-            other: match error {
-                BADTIME => seconds(now).to_be_bytes()[2..].to_vec(),
-                _ => Vec::new(),
+        let variables = match error {
+            BADTIME => bad_time(tsig.variables.time, tsig.variables.fudge, now),
+            _ => Variables {
+                error,
+                other: Vec::new(),
+                ..tsig.variables.clone()
             },
-            ..tsig.variables.clone()
         };
         let mac = variables.finish(digest, key);
-        append(&mut reply, key, &variables, &mac);
+        append(&mut reply, key, &variables, key.cut(&mac));
         Some(reply)
     }
 }
@@ -225,12 +229,21 @@ pub struct Verified {
     pub key: Name,
     /// The request without its TSIG record.
     pub message: Vec<u8>,
-    /// When it was signed, in seconds since 1970: what a guard against replay keeps.
-    pub time_signed: u64,
-    /// The signature: likewise.
-    pub mac: Vec<u8>,
+    /// What tells it from all others.
+    pub stamp: Stamp,
     /// Signs the answer.
     pub signer: Signer,
+}
+
+/// When and how a request was signed: what a [`ReplayGuard`] remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// When it was signed, in seconds since 1970.
+    pub time_signed: u64,
+    /// For how many seconds before and after that it is good.
+    pub fudge: u16,
+    /// The whole signature, also of a request that had it truncated.
+    pub mac: Vec<u8>,
 }
 
 /// A request that was refused for its signature.
@@ -272,8 +285,29 @@ impl Signer {
             true => variables.finish(digest, &self.key),
             false => variables.finish_timers(digest),
         };
-        append(message, &self.key, &variables, &mac);
-        self.digest = Digest::after(&self.key, &mac);
+        let mac = self.key.cut(&mac);
+        append(message, &self.key, &variables, mac);
+        self.digest = Digest::after(&self.key, mac);
+    }
+
+    /// Appends a TSIG record to the only message of an answer which says that the request was signed at the wrong time, and
+    /// what time it is here (RFC 8945 §5.2.3).
+    pub fn sign_bad_time(self, message: &mut Vec<u8>, request: &Stamp, now: Timestamp) {
+        let variables = bad_time(request.time_signed, request.fudge, now);
+        let mut digest = self.digest;
+        digest.update(message);
+        let mac = variables.finish(digest, &self.key);
+        append(message, &self.key, &variables, self.key.cut(&mac));
+    }
+}
+
+/// The fields of an answer with BADTIME. RFC 8945 §5.2.3: the client's time comes back as Time Signed, ours in Other Data.
+fn bad_time(signed: u64, fudge: u16, now: Timestamp) -> Variables {
+    Variables {
+        time: signed,
+        fudge,
+        error: BADTIME,
+        other: seconds(now).to_be_bytes()[2..].to_vec(),
     }
 }
 

@@ -79,6 +79,11 @@ impl Algorithm {
             Self::HmacSha512 => 64,
         }
     }
+
+    /// RFC 8945 §5.2.2.1: a truncated signature has at least half of the whole, and never less than ten octets.
+    fn least_mac_len(self) -> usize {
+        (self.mac_len() / 2).max(10)
+    }
 }
 
 impl fmt::Display for Algorithm {
@@ -102,6 +107,60 @@ impl std::str::FromStr for Algorithm {
     }
 }
 
+/// An algorithm, and how much of each signature is sent and asked for: `hmac-sha256` is all of it, `hmac-sha256-128` its
+/// first 128 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Method {
+    algorithm: Algorithm,
+    mac_len: usize,
+}
+
+impl From<Algorithm> for Method {
+    fn from(algorithm: Algorithm) -> Self {
+        Self {
+            algorithm,
+            mac_len: algorithm.mac_len(),
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.algorithm.name())?;
+        match self.mac_len < self.algorithm.mac_len() {
+            true => write!(f, "-{}", self.mac_len * 8),
+            false => Ok(()),
+        }
+    }
+}
+
+impl std::str::FromStr for Method {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let cut = text
+            .rsplit_once('-')
+            .and_then(|(name, bits)| Some((name, bits.parse::<usize>().ok()?)));
+        let Some((name, bits)) = cut else {
+            return Ok(text.parse::<Algorithm>()?.into());
+        };
+        let algorithm: Algorithm = name.parse()?;
+        let (least, most) = (algorithm.least_mac_len(), algorithm.mac_len());
+        if bits % 8 != 0 || !(least..=most).contains(&(bits / 8)) {
+            return Err(KeyError::Bits {
+                algorithm,
+                bits,
+                least: least * 8,
+                most: most * 8,
+            });
+        }
+        Ok(Self {
+            algorithm,
+            mac_len: bits / 8,
+        })
+    }
+}
+
 /// Why there is no key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -111,6 +170,20 @@ pub enum KeyError {
         "TSIG algorithm `{0}` is not known; use hmac-sha256 (or hmac-sha224, -sha384, -sha512; -sha1 for old peers)"
     )]
     Algorithm(String),
+    /// Signatures of this length are not secure, or do not exist.
+    #[error(
+        "signatures of {algorithm} cannot be cut to {bits} bits; {least} to {most} are possible, in steps of 8 (RFC 8945 §5.2.2.1)"
+    )]
+    Bits {
+        /// The algorithm.
+        algorithm: Algorithm,
+        /// What was asked for.
+        bits: usize,
+        /// The shortest possible.
+        least: usize,
+        /// The whole.
+        most: usize,
+    },
     /// The secret is not base64.
     #[error("the secret is not base64: {0}")]
     Secret(#[from] data_encoding::DecodeError),
@@ -124,6 +197,8 @@ pub enum KeyError {
 pub struct Key {
     pub(super) name: Name,
     pub(super) algorithm: Algorithm,
+    /// How many octets of a signature are sent, and asked for at least.
+    mac_len: usize,
     pub(super) hmac: Arc<hmac::Key>,
 }
 
@@ -133,13 +208,15 @@ impl Key {
     /// # Errors
     ///
     /// When the secret is too short.
-    pub fn new(name: Name, algorithm: Algorithm, secret: &[u8]) -> Result<Self, KeyError> {
+    pub fn new(name: Name, method: impl Into<Method>, secret: &[u8]) -> Result<Self, KeyError> {
+        let Method { algorithm, mac_len } = method.into();
         if secret.len() < 8 {
             return Err(KeyError::TooShort(secret.len()));
         }
         Ok(Self {
             name,
             algorithm,
+            mac_len,
             hmac: Arc::new(hmac::Key::new(algorithm.hmac(), secret)),
         })
     }
@@ -149,10 +226,14 @@ impl Key {
     /// # Errors
     ///
     /// When it is not base64, or too short.
-    pub fn from_base64(name: Name, algorithm: Algorithm, secret: &str) -> Result<Self, KeyError> {
+    pub fn from_base64(
+        name: Name,
+        method: impl Into<Method>,
+        secret: &str,
+    ) -> Result<Self, KeyError> {
         let secret: String = secret.split_whitespace().collect();
         let secret = data_encoding::BASE64.decode(secret.as_bytes())?;
-        Self::new(name, algorithm, &secret)
+        Self::new(name, method, &secret)
     }
 
     /// Its name.
@@ -177,10 +258,11 @@ impl Key {
         digest.update(message);
         let variables = Variables::new(now);
         let mac = variables.finish(digest, self);
-        append(message, self, &variables, &mac);
+        let mac = self.cut(&mac);
+        append(message, self, &variables, mac);
         Verifier {
             key: self.clone(),
-            digest: Digest::after(self, &mac),
+            digest: Digest::after(self, mac),
             request_time: variables.time,
             first: true,
             unsigned: 0,
@@ -192,16 +274,21 @@ impl Key {
             && Algorithm::from_wire_name(&tsig.algorithm) == Some(self.algorithm)
     }
 
-    /// RFC 8945 §5.2.2.1: a truncated signature is good down to half of its length, but never below ten octets.
+    /// The part of a signature that is sent.
+    pub(super) fn cut<'m>(&self, mac: &'m [u8]) -> &'m [u8] {
+        &mac[..self.mac_len.min(mac.len())]
+    }
+
+    /// Compares a signature with the one that it should be, of which it may be the beginning.
     pub(super) fn matches(&self, mac: &[u8], got: &[u8]) -> Result<(), TsigError> {
-        let full = self.algorithm.mac_len();
-        if got.len() > full || got.len() < (full / 2).max(10) {
+        let algorithm = self.algorithm;
+        if got.len() > algorithm.mac_len() || got.len() < algorithm.least_mac_len() {
             return Err(TsigError::Malformed("signature of an impossible length"));
         }
         constant_time::verify_slices_are_equal(&mac[..got.len()], got)
             .map_err(|_| TsigError::BadSignature)?;
-        // §5.2.2.1 leaves to local policy what shorter ones are taken: none, no current peer sends them.
-        match got.len() < full {
+        // §5.2.2.1 leaves to local policy what shorter ones are taken: none, unless the key says so.
+        match got.len() < self.mac_len {
             true => Err(TsigError::Truncated),
             false => Ok(()),
         }

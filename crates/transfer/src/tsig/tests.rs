@@ -178,6 +178,97 @@ fn changed_reordered_and_unsigned_answers_are_refused() {
     ));
 }
 
+/// The key of the tests with signatures cut to so many bits.
+fn cut(bits: usize) -> Key {
+    let method: Method = format!("hmac-sha256-{bits}").parse().unwrap();
+    let secret = "c2VjcmV0IG9mIHRoaXJ0eS10d28gb2N0ZXRzLi4uLi4=";
+    Key::from_base64(parse_name("transfer.key").unwrap(), method, secret).unwrap()
+}
+
+#[test]
+fn truncated_signatures_are_taken_down_to_what_the_key_says_and_no_further() {
+    let exchange = |asker: &Key, server: Key| {
+        let mut keys = Keys::new();
+        keys.insert(server);
+        let mut message = request();
+        let mut verifier = asker.sign_request(&mut message, at(NOW));
+        match keys.verify_request(&message, at(NOW)) {
+            Ok(verified) => {
+                let mut signer = verified.unwrap().signer;
+                for number in 0..3 {
+                    let mut reply = answer(number);
+                    signer.sign(&mut reply, at(NOW));
+                    verifier.verify(&reply, at(NOW))?;
+                }
+                verifier.finish()
+            }
+            Err(refusal) => {
+                assert_eq!(refusal.error, TsigError::Truncated);
+                let reply = refusal.reply.unwrap();
+                assert_eq!(Header::read(&reply).unwrap().rcode(), 9, "NOTAUTH");
+                verifier.verify(&reply, at(NOW)).map(drop)
+            }
+        }
+    };
+    let whole = key(Algorithm::HmacSha256);
+    assert_eq!(exchange(&cut(128), cut(128)), Ok(()));
+    assert_eq!(
+        exchange(&cut(192), cut(128)).unwrap_err(),
+        TsigError::Truncated
+    );
+    assert_eq!(exchange(&whole, whole.clone()), Ok(()));
+    // The server wants all of it and says so in a signed answer.
+    assert_eq!(
+        exchange(&cut(248), whole.clone()),
+        Err(TsigError::PeerOther(22))
+    );
+    // Its answers are cut and the asker wants all of them.
+    assert_eq!(exchange(&whole, cut(128)), Err(TsigError::Truncated));
+}
+
+#[test]
+fn methods_are_written_and_read_with_the_bits_that_are_possible() {
+    for text in [
+        "hmac-sha224",
+        "hmac-sha256-128",
+        "hmac-sha512-256",
+        "hmac-sha1-80",
+    ] {
+        assert_eq!(text.parse::<Method>().unwrap().to_string(), text);
+    }
+    assert_eq!(
+        "hmac-sha256-256".parse(),
+        Ok(Method::from(Algorithm::HmacSha256))
+    );
+    for text in [
+        "hmac-sha256-120",
+        "hmac-sha256-264",
+        "hmac-sha256-129",
+        "hmac-sha1-72",
+        "hmac-sha512-0",
+    ] {
+        let error = text.parse::<Method>().unwrap_err().to_string();
+        assert!(error.contains("cannot be cut to"), "{text}: {error}");
+    }
+    assert!("hmac-md5-128".parse::<Method>().is_err());
+}
+
+#[test]
+fn a_repeated_request_is_refused_with_a_signed_badtime() {
+    let mut message = request();
+    let mut verifier = key(Algorithm::HmacSha256).sign_request(&mut message, at(NOW));
+    let verified = keys(Algorithm::HmacSha256)
+        .verify_request(&message, at(NOW + 5))
+        .unwrap()
+        .unwrap();
+    let mut reply = crate::query::reply(&verified.message, Rcode::NOTAUTH, None).unwrap();
+    let Verified { signer, stamp, .. } = verified;
+    signer.sign_bad_time(&mut reply, &stamp, at(NOW + 5));
+    let told = verifier.verify(&reply, at(NOW)).unwrap_err();
+    let (theirs, ours) = (NOW as u64 + 5, NOW as u64);
+    assert_eq!(told, TsigError::PeerBadTime { theirs, ours });
+}
+
 /// What the asker learns when its request is refused.
 fn refused(sign_with: &Key, have: &Keys, signed: i64, now: i64) -> (TsigError, TsigError) {
     let mut message = request();

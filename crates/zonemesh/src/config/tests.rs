@@ -199,6 +199,13 @@ const CASES: &[Case] = &[
             "unknown algorithm `hmac-sha265` (did you mean `hmac-sha256`?)",
         )],
     ),
+    (
+        "[[key]]\nname = \"k\"\nalgorithm = \"hmac-sha256-64\"\nsecret = \"c2VjcmV0\"\n",
+        &[(
+            ":3:13",
+            "signatures of hmac-sha256 cannot be cut to 64 bits; 128 to 256 are possible",
+        )],
+    ),
     // F-46: an address alone never lets an update in.
     (
         "[[zone]]\nname = \"a.example\"\ndynamic = true\nallow-update = [\"192.0.2.0/24\"]\n",

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use zonemesh_transfer::tls::GivenCertificate;
+use zonemesh_transfer::tsig::Method;
 use zonemesh_zone::Name;
 pub use zonemesh_zone::directory::Role;
-use zonemesh_zone::domain::tsig::Algorithm;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -174,8 +174,8 @@ pub struct PeerTls {
 pub struct Key {
     /// Its name on the wire.
     pub name: Name,
-    /// Its algorithm.
-    pub algorithm: Algorithm,
+    /// Its algorithm, and how much of its signatures is sent and asked for.
+    pub algorithm: Method,
     /// The shared secret.
     pub secret: Secret,
 }

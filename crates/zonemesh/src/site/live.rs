@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use zonemesh_mesh::core::MemberOf;
 use zonemesh_serve::{CookieSecrets, Shared};
 use zonemesh_store::{ReadError, Store};
 use zonemesh_transfer::tls::SiteKey;
-use zonemesh_transfer::tsig::{Key, Keys};
+use zonemesh_transfer::tsig::{Key, Keys, ReplayGuard};
 use zonemesh_zone::directory::{Directory, Site};
 use zonemesh_zone::{Diff, Name, Serial};
 
@@ -43,6 +43,8 @@ pub(crate) struct Live {
     pub(crate) catalog_members: ArcSwap<BTreeMap<Name, MemberOf>>,
     /// Keys of foreign peers and of open invitations.
     pub(crate) keys: ArcSwap<Keys>,
+    /// Which signed updates have come.
+    replays: Mutex<ReplayGuard>,
     /// Why the configuration is not what its file says.
     pub(crate) loud: ArcSwap<Option<String>>,
     /// Why the last change could not be stored, until one can.
@@ -112,6 +114,7 @@ impl Live {
             directory: ArcSwap::from_pointee(None),
             catalog_members: ArcSwap::from_pointee(BTreeMap::new()),
             keys: ArcSwap::from_pointee(parts.keys),
+            replays: Mutex::new(ReplayGuard::new(Timestamp::now())),
             loud: ArcSwap::from_pointee(parts.loud),
             store_error: ArcSwap::from_pointee(None),
             yielded: ArcSwap::from_pointee(BTreeMap::new()),
@@ -180,6 +183,12 @@ impl Live {
             all.remove(id);
             all
         });
+    }
+
+    /// Which signed updates have come. Held for as long as it takes to look one up.
+    pub(crate) fn replays(&self) -> MutexGuard<'_, ReplayGuard> {
+        // Nothing is left half done where this lock is held.
+        self.replays.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds the key of an invitation.

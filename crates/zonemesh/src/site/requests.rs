@@ -10,7 +10,7 @@ use zonemesh_mesh::core::{Input, PeerId, Reply};
 use zonemesh_serve::{Access, Client, Handler, Request, Responder, Served, Transport};
 use zonemesh_transfer::outbound::Response;
 use zonemesh_transfer::query::{self, ExtendedError, Question, RequestError};
-use zonemesh_transfer::tsig::{Signer, TsigRefusal, Verified};
+use zonemesh_transfer::tsig::{Judgement, Signer, Stamp, TsigRefusal, Verified};
 use zonemesh_update::{DirectoryPolicy, SiteIdentity, Update, apply};
 use zonemesh_zone::{Name, Rcode, Serial};
 
@@ -55,19 +55,22 @@ struct Asked {
     identity: Identity,
     key: Option<Name>,
     signer: Option<Signer>,
+    /// When and how it was signed.
+    stamp: Option<Stamp>,
     responder: Responder,
 }
 
 async fn handle(live: &Arc<Live>, request: Request, responder: Responder) {
     let Request { message, client } = request;
-    let (message, key, signer) = match live.keys.load().verify_request(&message, Timestamp::now()) {
+    let verified = live.keys.load().verify_request(&message, Timestamp::now());
+    let (message, key, signer, stamp) = match verified {
         Ok(Some(Verified {
             key,
             message,
             signer,
-            ..
-        })) => (message, Some(key), Some(signer)),
-        Ok(None) => (message.to_vec(), None, None),
+            stamp,
+        })) => (message, Some(key), Some(signer), Some(stamp)),
+        Ok(None) => (message.to_vec(), None, None, None),
         Err(refusal) => {
             let TsigRefusal { reply, error } = *refusal;
             if live.may_log("bad TSIG") {
@@ -100,6 +103,7 @@ async fn handle(live: &Arc<Live>, request: Request, responder: Responder) {
         identity,
         key,
         signer,
+        stamp,
         responder,
     };
     // The opcode stands in the third octet.
@@ -370,26 +374,70 @@ fn stream_out(
 
 /// RFC 2136.
 async fn update(live: &Arc<Live>, mut asked: Asked) {
-    let update = match Update::parse(&asked.message) {
-        Ok(update) => update,
-        Err(error) => {
+    let ticket = match asked.judge_repetition(live) {
+        None => None,
+        Some(Judgement::New(ticket)) => Some(ticket),
+        Some(Judgement::UnderWay) => return,
+        Some(Judgement::Answered(rcode)) => {
+            let reply = zonemesh_update::respond(&asked.message, rcode).to_vec();
+            return asked.answer(reply).await;
+        }
+        Some(Judgement::Repeated) => {
             return asked
-                .update_done(live, error.rcode(), &error.to_string())
+                .refuse_repetition(
+                    live,
+                    "this very update has come before, and is not done twice",
+                )
                 .await;
         }
+        Some(Judgement::TooOld) => {
+            let why = "it was signed before this server started, or too long ago to know whether it has come before";
+            return asked.refuse_repetition(live, why).await;
+        }
     };
+    let (rcode, why) = match Update::parse(&asked.message) {
+        Ok(update) => perform_update(live, &asked, update).await,
+        Err(error) => (error.rcode(), error.to_string()),
+    };
+    if let Some(ticket) = ticket {
+        live.replays().answered(&ticket, rcode);
+    }
+    asked.update_done(live, rcode, &why).await;
+}
+
+async fn perform_update(live: &Arc<Live>, asked: &Asked, update: Update) -> (Rcode, String) {
     let is_directory = live
         .mesh
         .as_ref()
         .is_some_and(|(directory, _)| *directory == update.zone);
-    let (rcode, why) = match is_directory {
-        true => update_directory(live, &asked, update).await,
-        false => update_zone(live, &asked, update).await,
-    };
-    asked.update_done(live, rcode, &why).await;
+    match is_directory {
+        true => update_directory(live, asked, update).await,
+        false => update_zone(live, asked, update).await,
+    }
 }
 
 impl Asked {
+    /// Whether an update that is signed has come before; none when it is not signed.
+    fn judge_repetition(&self, live: &Live) -> Option<Judgement> {
+        let (key, stamp) = self.key.as_ref().zip(self.stamp.as_ref())?;
+        let from = (self.client.transport == Transport::Udp).then_some(self.client.addr);
+        Some(live.replays().judge(key, stamp, from, Timestamp::now()))
+    }
+
+    /// RFC 8945 §5.2.3: BADTIME is what is said to a request that comes too late, one that has come before included.
+    async fn refuse_repetition(self, live: &Live, why: &str) {
+        if live.may_log("repeated UPDATE") {
+            let key = self.key.as_ref().map(tracing::field::display);
+            tracing::warn!(client = %self.client.addr, key, why, "a signed UPDATE was refused with BADTIME");
+        }
+        let reply = query::reply(&self.message, Rcode::NOTAUTH, Some((OTHER, why)));
+        let (Some(mut reply), Some(signer), Some(stamp)) = (reply, self.signer, self.stamp) else {
+            return;
+        };
+        signer.sign_bad_time(&mut reply, &stamp, Timestamp::now());
+        send(&self.responder, reply).await;
+    }
+
     async fn update_done(&mut self, live: &Live, rcode: Rcode, why: &str) {
         if rcode != Rcode::NOERROR && live.may_log("refused UPDATE") {
             tracing::info!(client = %self.client.addr, %rcode, why, "UPDATE refused");

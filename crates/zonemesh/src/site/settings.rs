@@ -8,7 +8,7 @@ use zonemesh_mesh::core::{
 };
 use zonemesh_serve::CookieSecrets;
 use zonemesh_transfer::tls::SiteKey;
-use zonemesh_transfer::tsig::{Algorithm, Key, Keys};
+use zonemesh_transfer::tsig::{Key, Keys};
 use zonemesh_zone::directory::{KeyPin, Site, SiteName};
 
 use super::pool::Foreign;
@@ -172,8 +172,11 @@ fn admit(pattern: &config::Pattern) -> Admit {
 
 /// A TSIG key of the configuration.
 fn tsig(key: &config::Key) -> anyhow::Result<Key> {
-    let algorithm: Algorithm = key.algorithm.to_string().parse()?;
-    Ok(Key::new(key.name.clone(), algorithm, key.secret.expose())?)
+    Ok(Key::new(
+        key.name.clone(),
+        key.algorithm,
+        key.secret.expose(),
+    )?)
 }
 
 /// The TSIG keys of the configuration.

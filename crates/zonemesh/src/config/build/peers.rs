@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use zonemesh_zone::domain::tsig::Algorithm;
+use zonemesh_transfer::tsig::{Algorithm, KeyError, Method};
 
 use super::super::reader::Item;
 use super::*;
@@ -45,20 +45,28 @@ impl<'c, 'a> Builder<'c, 'a> {
         keys
     }
 
-    fn algorithm(&self, text: Option<At<String>>) -> Algorithm {
+    fn algorithm(&self, text: Option<At<String>>) -> Method {
+        let default = Algorithm::HmacSha256.into();
         let Some(text) = text else {
-            return Algorithm::Sha256;
+            return default;
         };
-        match text.value.as_str() {
-            "hmac-sha256" => Algorithm::Sha256,
-            "hmac-sha384" => Algorithm::Sha384,
-            "hmac-sha512" => Algorithm::Sha512,
-            // RFC 8945 §6: still to be implemented, no more to be used.
-            "hmac-sha1" => Algorithm::Sha1,
-            other => {
-                let known = ["hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha1"];
-                self.unknown_word(&text.span, "algorithm", other, &known);
-                Algorithm::Sha256
+        match text.value.parse() {
+            Ok(method) => method,
+            Err(error @ KeyError::Bits { .. }) => {
+                self.context.fault(&text.span, error.to_string());
+                default
+            }
+            Err(_) => {
+                // RFC 8945 §6: SHA-1 is still to be implemented, no more to be used.
+                let known = [
+                    "hmac-sha256",
+                    "hmac-sha224",
+                    "hmac-sha384",
+                    "hmac-sha512",
+                    "hmac-sha1",
+                ];
+                self.unknown_word(&text.span, "algorithm", &text.value, &known);
+                default
             }
         }
     }
