@@ -1,12 +1,15 @@
 //! Talking to another server: one handle for each, with connections that are opened when needed and kept open.
 //!
-//! A [`Peer`] has two [`Connection`]s, one for questions, NOTIFY and UPDATE and one for transfers, so that a question
-//! never waits behind a large zone. Requests on a connection are pipelined and told apart by their IDs (RFC 7766 §6.2.1.1,
-//! RFC 9103 §6.2). What comes back is checked here for signature and form; what it means is decided elsewhere, and so is
+//! A [`Peer`] has one [`Connection`] for questions, NOTIFY and UPDATE, and for transfers as many as there are at the same
+//! time, up to a bound, so that a question never waits behind a large zone, nor a small zone behind a large one: many
+//! servers answer on a connection one after the other. Requests on a connection are pipelined and told apart by their IDs
+//! (RFC 7766 §6.2.1.1, RFC 9103 §6.2). What comes back is checked here for signature and form; what it means is decided elsewhere, and so is
 //! when to try again, save for a floor: a peer that cannot be reached is not dialled again at once.
 
 mod connection;
 mod error;
+mod least;
+mod lines;
 mod open;
 mod udp;
 
@@ -20,6 +23,8 @@ use zonemesh_zone::{Name, Rcode, Record, Zone};
 
 pub use self::connection::Connection;
 pub use self::error::{FetchError, PeerError};
+use self::least::Least;
+use self::lines::Lines;
 use crate::inbound::{Incoming, Limits, Step, Transfer, TransferError};
 use crate::message::{Header, set_id};
 use crate::query::{self, Question, ReplyError, Request, SoaAnswer};
@@ -81,6 +86,11 @@ pub struct Options {
     pub answer_timeout: Duration,
     /// How long to wait for each further message of a transfer. Default 30 s.
     pub message_timeout: Duration,
+    /// How many octets a transfer must bring in each [`Options::least_within`]; a peer that sends less of it may be alive,
+    /// and is given up all the same. Default 16 KiB.
+    pub least_octets: u64,
+    /// The time for that. Default 60 s: with 16 KiB a line of 2,400 baud, far slower than any that zones come over.
+    pub least_within: Duration,
     /// How long a peer that could not be reached is left alone at first; doubles with each failure. Default 250 ms.
     pub back_off_floor: Duration,
     /// How long it is left alone at the most. Default 10 s, so that a peer that is back is found soon.
@@ -98,6 +108,8 @@ impl Default for Options {
             idle: Duration::from_secs(60),
             answer_timeout: Duration::from_secs(10),
             message_timeout: Duration::from_secs(30),
+            least_octets: 16 * 1024,
+            least_within: Duration::from_secs(60),
             back_off_floor: Duration::from_millis(250),
             back_off_cap: Duration::from_secs(10),
             limits: Limits::default(),
@@ -139,7 +151,7 @@ pub struct Peer {
     target: Arc<Target>,
     options: Options,
     questions: Connection,
-    transfers: Connection,
+    transfers: Lines,
 }
 
 /// # Making it
@@ -159,7 +171,7 @@ impl Peer {
         let target = Arc::new(target);
         Ok(Self {
             questions: Connection::new(target.clone(), tls.clone(), options.clone()),
-            transfers: Connection::new(target.clone(), tls, options.clone()),
+            transfers: Lines::new(target.clone(), tls, options.clone()),
             target,
             options,
         })
@@ -360,26 +372,31 @@ impl Peer {
             transfer,
             progress,
         };
-        match self.fetch_once(&mut open).await {
+        let line = self.transfers.take();
+        match self.fetch_once(line.connection(), &mut open).await {
             Err(FetchError::Peer(PeerError::Closed { reused: true, .. }))
                 if open.transfer.messages() == 0 =>
             {
-                self.fetch_once(&mut open).await
+                self.fetch_once(line.connection(), &mut open).await
             }
             other => other,
         }
     }
 
-    async fn fetch_once(&self, open: &mut Open<'_>) -> Result<Fetched, FetchError> {
+    async fn fetch_once(
+        &self,
+        connection: &Connection,
+        open: &mut Open<'_>,
+    ) -> Result<Fetched, FetchError> {
         let started = Instant::now();
         let message = Request::new(0, open.zone.clone(), open.question.clone())
             .with_edns()
             .compose();
-        let mut stream = self
-            .transfers
+        let mut stream = connection
             .stream(&message, self.target.tsig.as_ref())
             .await?;
         open.transfer.set_request_id(stream.id());
+        let mut least = Least::new(&self.options, tokio::time::Instant::now());
         loop {
             let timeout = match open.transfer.messages() {
                 0 => self.options.answer_timeout,
@@ -392,7 +409,16 @@ impl Peer {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let step = open.transfer.feed(&reply);
+            let step = feed(&mut open.transfer, &reply);
+            let now = tokio::time::Instant::now();
+            let slow = least.is_missed(open.transfer.bytes(), now);
+            if slow && matches!(step, Ok(Step::More)) {
+                return Err(FetchError::Peer(PeerError::TooSlow {
+                    target: self.target.to_string(),
+                    least: self.options.least_octets,
+                    within: self.options.least_within,
+                }));
+            }
             (open.progress)(&open.transfer);
             let incoming = match step {
                 Ok(Step::More) => continue,
@@ -440,6 +466,21 @@ impl Peer {
     }
 }
 
+/// Feeds a transfer with a message. What takes long, as the last message of a large zone does, is done where it keeps no
+/// other task of the runtime waiting.
+fn feed(transfer: &mut Transfer, reply: &[u8]) -> Result<Step, TransferError> {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    let is_much = reply.len() > MUCH || transfer.bytes() > MUCH as u64;
+    let many_threads = || {
+        let runtime = Handle::try_current();
+        runtime.is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
+    };
+    match is_much && many_threads() {
+        true => tokio::task::block_in_place(|| transfer.feed(reply)),
+        false => transfer.feed(reply),
+    }
+}
+
 /// A transfer under way.
 struct Open<'a> {
     zone: &'a Name,
@@ -448,6 +489,8 @@ struct Open<'a> {
     progress: &'a mut (dyn FnMut(&Transfer) + Send),
 }
 
+/// Octets that are checked within a millisecond.
+const MUCH: usize = 8 * 1024;
 /// Leaves room for a signature.
 const MAX_REQUEST: usize = 0xFFFF - 512;
 

@@ -52,6 +52,16 @@ pub enum PeerError {
         /// How long was waited.
         after: Duration,
     },
+    /// It sends a transfer so slowly that it would hold its place for ever.
+    #[error("{target} sent less than {least} octets of the transfer within {within:?}")]
+    TooSlow {
+        /// The peer.
+        target: String,
+        /// How many octets must come at the least.
+        least: u64,
+        /// Within which time.
+        within: Duration,
+    },
     /// The server there has another key than the one we look for.
     #[error("{target} is not who it should be")]
     WrongPin {

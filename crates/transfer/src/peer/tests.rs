@@ -16,6 +16,8 @@ const LONG: Duration = Duration::from_secs(20);
 enum Act {
     Send(Vec<u8>),
     Close,
+    /// Does nothing more on this connection, and keeps it open.
+    Hang,
 }
 
 type Handler = Arc<dyn Fn(&[u8]) -> Vec<Act> + Send + Sync>;
@@ -88,6 +90,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(mut socket: S, handler: Handler
                     socket.shutdown().await.ok()?;
                     return None;
                 }
+                Act::Hang => std::future::pending().await,
             }
         }
     }
@@ -482,6 +485,53 @@ async fn the_rest_of_a_refused_transfer_is_stopped_by_closing() {
             .same_contents(&zone(3, 1500))
     );
     assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_small_zone_does_not_wait_behind_a_large_one() {
+    let (asked, mut large_asked) = tokio::sync::mpsc::unbounded_channel();
+    let large = parse_name("large.example").unwrap();
+    let (small_primary, large_apex) = (primary(zone(3, 3), vec![]), large.clone());
+    // As servers do that answer one request of a connection after the other.
+    let handler: Handler =
+        Arc::new(
+            move |message| match Request::parse(message).unwrap().zone == large_apex {
+                true => {
+                    asked.send(()).unwrap();
+                    vec![Act::Hang]
+                }
+                false => small_primary(message),
+            },
+        );
+    let server = Server::start(None, handler).await;
+    let peer = server.peer();
+    let other = peer.clone();
+    let waiting = tokio::spawn(async move { other.transfer(&large, None).await });
+    large_asked.recv().await.unwrap();
+    for _ in 0..3 {
+        let fetched = peer.transfer(&apex(), None).await.unwrap();
+        assert!(fetched.incoming.zone().unwrap().same_contents(&zone(3, 3)));
+    }
+    assert_eq!(server.connections(), 2, "what is free is used again");
+    waiting.abort();
+}
+
+#[tokio::test]
+async fn a_transfer_that_brings_less_than_it_must_is_given_up() {
+    let server = Server::start(None, primary(zone(3, 1500), vec![])).await;
+    let options = Options {
+        least_octets: 1 << 20,
+        // Each message is late.
+        least_within: Duration::ZERO,
+        ..Options::default()
+    };
+    let peer = Peer::new(server.target(Transport::Tcp), None, options).unwrap();
+    let error = peer.transfer(&apex(), None).await.unwrap_err();
+    let FetchError::Peer(error) = error else {
+        panic!("{error:?}");
+    };
+    assert!(matches!(error, PeerError::TooSlow { .. }), "{error:?}");
+    assert!(!error.is_silence(), "it is there");
 }
 
 #[tokio::test]
