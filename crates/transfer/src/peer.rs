@@ -47,7 +47,8 @@ pub struct Target {
 /// What to talk over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// UDP for questions and NOTIFY, TCP for transfers and UPDATE: what foreign servers expect.
+    /// UDP for questions, NOTIFY and, where they are signed, differences; TCP for transfers and UPDATE: what foreign servers
+    /// expect.
     Plain,
     /// TCP for everything.
     Tcp,
@@ -131,6 +132,8 @@ pub struct Fetched {
     pub incoming: Incoming,
     /// Whether it was asked for as an IXFR at last.
     pub ixfr: bool,
+    /// What it came over: `udp`, `tcp` or `tls`.
+    pub over: &'static str,
     /// Why the IXFR before it failed, when it was an AXFR after all.
     pub fell_back: Option<TransferError>,
     /// How many messages came.
@@ -335,6 +338,9 @@ impl Peer {
         let started = Instant::now();
         let failure = match &have {
             Some(have) => {
+                if let Some(fetched) = self.ixfr_over_udp(have, progress).await {
+                    return Ok(fetched);
+                }
                 let question = Question::Ixfr {
                     from: have.serial(),
                 };
@@ -355,6 +361,40 @@ impl Peer {
             fell_back: Some(failure),
             elapsed: started.elapsed(),
             ..fetched
+        })
+    }
+
+    /// Asks for what is newer with a datagram (RFC 1995 §2); none when the answer does not fit into one or is no good, and
+    /// TCP has to do it. Only where the answer is signed: a forged one could bring anything.
+    async fn ixfr_over_udp(
+        &self,
+        have: &Zone,
+        progress: &mut (dyn FnMut(&Transfer) + Send),
+    ) -> Option<Fetched> {
+        let is_for_udp = self.target.transport == Transport::Plain && self.target.tsig.is_some();
+        if !is_for_udp {
+            return None;
+        }
+        let started = Instant::now();
+        let from = have.serial();
+        let message = Request::new(0, have.apex().clone(), Question::Ixfr { from })
+            .with_edns()
+            .compose();
+        let reply = udp::exchange(&self.target, &self.options, &message, UDP_PATIENCE);
+        let reply = reply.await.ok()?;
+        let mut transfer = Transfer::ixfr(have.clone(), 0).with_limits(self.options.limits);
+        let incoming = transfer.feed_udp(&reply).ok()?;
+        progress(&transfer);
+        Some(Fetched {
+            incoming,
+            ixfr: true,
+            over: "udp",
+            fell_back: None,
+            messages: transfer.messages(),
+            records: transfer.records(),
+            bytes: transfer.bytes(),
+            expire: transfer.expire(),
+            elapsed: started.elapsed(),
         })
     }
 
@@ -436,6 +476,10 @@ impl Peer {
             return Ok(Fetched {
                 incoming,
                 ixfr: matches!(open.question, Question::Ixfr { .. }),
+                over: match self.target.transport {
+                    Transport::Plain | Transport::Tcp => "tcp",
+                    Transport::Tls { .. } => "tls",
+                },
                 fell_back: None,
                 messages: open.transfer.messages(),
                 records: open.transfer.records(),
@@ -489,6 +533,8 @@ struct Open<'a> {
     progress: &'a mut (dyn FnMut(&Transfer) + Send),
 }
 
+/// How long to wait for differences by UDP: two datagrams may be lost.
+const UDP_PATIENCE: Duration = Duration::from_millis(1500);
 /// Octets that are checked within a millisecond.
 const MUCH: usize = 8 * 1024;
 /// Leaves room for a signature.

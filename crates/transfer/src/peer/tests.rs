@@ -578,6 +578,76 @@ async fn foreign_peers_are_asked_over_udp_and_over_tcp_when_truncated() {
     assert_eq!((server.connections(), asked.load(Ordering::SeqCst)), (1, 2));
 }
 
+/// Answers signed requests over UDP as a primary does that has these differences, and counts them.
+async fn udp_primary(addr: SocketAddr, key: Key, new: Zone, diffs: Vec<Diff>) -> Arc<AtomicUsize> {
+    let socket = UdpSocket::bind(addr).await.unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = asked.clone();
+    tokio::spawn(async move {
+        let mut keys = Keys::new();
+        keys.insert(key);
+        let mut buffer = [0; 2048];
+        while let Ok((len, from)) = socket.recv_from(&mut buffer).await {
+            counter.fetch_add(1, Ordering::SeqCst);
+            let verified = keys.verify_request(&buffer[..len], Timestamp::now());
+            let mut verified = verified.unwrap().expect("it is signed");
+            let request = Request::parse(&verified.message).unwrap();
+            let response = Response::new(&request, new.clone(), |_| Some(diffs.clone()))
+                .with_reserve(verified.signer.max_len())
+                .for_udp(1232);
+            for mut message in response.messages() {
+                verified.signer.sign(&mut message, Timestamp::now());
+                socket.send_to(&message, from).await.unwrap();
+            }
+        }
+    });
+    asked
+}
+
+#[tokio::test]
+async fn signed_differences_come_by_udp_when_they_fit_and_by_tcp_when_they_do_not() {
+    let key = Key::new(apex(), Algorithm::HmacSha256, &[9; 32]).unwrap();
+    let old = zone(3, 100);
+    for (names, over) in [(102, "udp"), (400, "tcp")] {
+        let new = zone(4, names);
+        let diffs = vec![old.diff(&new)];
+        // Over TCP, which the answers are signed on as well.
+        let (signing, tcp) = (key.clone(), primary(new.clone(), diffs.clone()));
+        let handler: Handler = Arc::new(move |message| {
+            let mut keys = Keys::new();
+            keys.insert(signing.clone());
+            let verified = keys.verify_request(message, Timestamp::now()).unwrap();
+            let mut verified = verified.unwrap();
+            let mut acts = tcp(&verified.message);
+            for act in &mut acts {
+                if let Act::Send(reply) = act {
+                    verified.signer.sign(reply, Timestamp::now());
+                }
+            }
+            acts
+        });
+        let server = Server::start(None, handler).await;
+        let asked = udp_primary(server.addr, key.clone(), new.clone(), diffs).await;
+        let target = Target {
+            tsig: Some(key.clone()),
+            ..server.target(Transport::Plain)
+        };
+        let peer = Peer::new(target, None, Options::default()).unwrap();
+        let fetched = peer.transfer(&apex(), Some(old.clone())).await.unwrap();
+        assert_eq!(fetched.over, over);
+        assert!(matches!(fetched.incoming, Incoming::Diffs { .. }));
+        assert!(fetched.incoming.zone().unwrap().same_contents(&new));
+        assert!(asked.load(Ordering::SeqCst) > 0);
+        assert_eq!(server.connections(), usize::from(over == "tcp"));
+    }
+    // Not signed, it does not go by UDP.
+    let new = zone(4, 102);
+    let server = Server::start(None, primary(new.clone(), vec![old.diff(&new)])).await;
+    let peer = Peer::new(server.target(Transport::Plain), None, Options::default()).unwrap();
+    let fetched = peer.transfer(&apex(), Some(old)).await.unwrap();
+    assert_eq!(fetched.over, "tcp");
+}
+
 #[tokio::test]
 async fn a_notify_is_sent_and_its_acknowledgement_awaited() {
     let handler: Handler = Arc::new(|message| {

@@ -77,11 +77,16 @@ pub enum Judgement {
 }
 
 impl ReplayGuard {
-    /// Begins to remember.
-    pub fn new(now: Timestamp) -> Self {
+    /// Begins to remember. `last_change` is when the last request was done before, if that is known.
+    pub fn new(last_change: Option<Timestamp>, now: Timestamp) -> Self {
+        let now = seconds(now);
+        // Times of signatures have whole seconds. What was signed in this very one may be new, unless something was done in it.
+        let floor = match last_change.is_some_and(|at| seconds(at) >= now) {
+            true => now,
+            false => now.saturating_sub(1),
+        };
         Self {
-            // What was signed in this very second may have been signed for us.
-            floor: seconds(now).saturating_sub(1),
+            floor,
             keys: HashMap::new(),
         }
     }

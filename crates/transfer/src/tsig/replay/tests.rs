@@ -33,7 +33,7 @@ fn is_new(judgement: &Judgement) -> bool {
 
 #[test]
 fn a_request_is_taken_once_for_as_long_as_its_signature_is_good() {
-    let mut guard = ReplayGuard::new(at(0));
+    let mut guard = ReplayGuard::new(None, at(0));
     assert!(is_new(&guard.judge(&key(), &stamp(5, 1), None, at(5))));
     for later in [5, 6, 300, 305] {
         let again = guard.judge(&key(), &stamp(5, 1), None, at(later));
@@ -51,15 +51,28 @@ fn a_request_is_taken_once_for_as_long_as_its_signature_is_good() {
 
 #[test]
 fn what_was_signed_before_the_guard_began_is_not_taken() {
-    let mut guard = ReplayGuard::new(at(0));
+    let mut guard = ReplayGuard::new(None, at(0));
     let before = guard.judge(&key(), &stamp(-1, 1), None, at(1));
     assert_eq!(before, Judgement::TooOld);
     assert!(is_new(&guard.judge(&key(), &stamp(0, 2), None, at(1))));
 }
 
 #[test]
+fn a_guard_that_begins_in_the_second_of_the_last_change_takes_nothing_that_was_signed_in_it() {
+    let judge = |last, signed| {
+        let mut guard = ReplayGuard::new(Some(at(last)), at(0));
+        guard.judge(&key(), &stamp(signed, 1), None, at(1))
+    };
+    assert!(is_new(&judge(-1, 0)));
+    assert_eq!(judge(0, 0), Judgement::TooOld);
+    assert!(is_new(&judge(0, 1)));
+    // The clock was set back.
+    assert!(is_new(&judge(3600, 1)));
+}
+
+#[test]
 fn a_guard_that_began_by_a_clock_ahead_takes_requests_once_the_clock_is_right() {
-    let mut guard = ReplayGuard::new(at(3600));
+    let mut guard = ReplayGuard::new(None, at(3600));
     assert!(is_new(&guard.judge(&key(), &stamp(0, 1), None, at(0))));
     assert_eq!(
         guard.judge(&key(), &stamp(0, 1), None, at(1)),
@@ -69,7 +82,7 @@ fn a_guard_that_began_by_a_clock_ahead_takes_requests_once_the_clock_is_right() 
 
 #[test]
 fn who_repeats_a_datagram_from_the_same_port_is_answered_as_before() {
-    let mut guard = ReplayGuard::new(at(0));
+    let mut guard = ReplayGuard::new(None, at(0));
     let judge = |from, guard: &mut ReplayGuard| guard.judge(&key(), &stamp(0, 1), from, at(1));
     let Judgement::New(ticket) = judge(client(4000), &mut guard) else {
         panic!("it is new");
@@ -84,7 +97,7 @@ fn who_repeats_a_datagram_from_the_same_port_is_answered_as_before() {
 
 #[test]
 fn memory_is_bounded_and_what_is_forgotten_cannot_be_repeated() {
-    let mut guard = ReplayGuard::new(at(0));
+    let mut guard = ReplayGuard::new(None, at(0));
     let many = 3 * REMEMBERED as u32;
     // A thousand in each second.
     let signed = |number: u32| i64::from(number / 1000);
@@ -117,7 +130,7 @@ proptest! {
     fn nothing_is_ever_taken_twice(
         sent in proptest::collection::vec((0i64..40, -300i64..=300, 0u32..30, 0u16..=600), 1..200),
     ) {
-        let mut guard = ReplayGuard::new(at(0));
+        let mut guard = ReplayGuard::new(None, at(0));
         let mut taken = std::collections::HashSet::new();
         let mut now = 0;
         for (pause, ahead, number, fudge) in sent {
