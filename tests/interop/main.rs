@@ -5,4 +5,6 @@ mod common;
 mod primary;
 mod root;
 mod secondary;
+mod signatures;
 mod takeover;
+mod transfers;

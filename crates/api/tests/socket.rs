@@ -234,7 +234,20 @@ fn status() -> Status {
                 transport: Some("tls".into()),
                 from: Some("site-a".into()),
                 last_error: Some("timed out".into()),
+                errors: vec![SourceError {
+                    source: "site-a".into(),
+                    error: "timed out".into(),
+                }],
             }],
+        }],
+        transfers: vec![TransferStatus {
+            zone: "b.example.".into(),
+            direction: Direction::Out,
+            peer: "site-b".into(),
+            records: 5,
+            expected_records: Some(9),
+            bytes: 300,
+            running_secs: 2,
         }],
     }
 }
@@ -489,7 +502,10 @@ fn the_json_that_scripts_rely_on_does_not_change() {
             r#""addresses":["127.0.0.1"],"reachable":true,"ready":true,"rtt-ms":3,"pins":[],"zones":2,"this":true}],"#,
             r#""zones":[{"zone":"a.example.","primary":"site-a","kind":"data","serial":7,"groups":[],"dynamic":true,"#,
             r#""sites":[{"site":"site-b","state":"behind","serial":6,"age-secs":10,"next-refresh-secs":20,"#,
-            r#""expires-in-secs":3628800,"transport":"tls","from":"site-a","last-error":"timed out"}]}]}"#
+            r#""expires-in-secs":3628800,"transport":"tls","from":"site-a","last-error":"timed out","#,
+            r#""errors":[{"source":"site-a","error":"timed out"}]}]}],"#,
+            r#""transfers":[{"zone":"b.example.","direction":"out","peer":"site-b","records":5,"expected-records":9,"#,
+            r#""bytes":300,"running-secs":2}]}"#
         )
     );
     assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status());

@@ -29,5 +29,6 @@ mod writer;
 pub use self::batch::{Batch, Origin, ZoneState};
 pub use self::error::{CommitError, EngineError, OpenError, ReadError};
 pub use self::medium::Medium;
+pub use self::place::last_change;
 pub use self::plan::History;
 pub use self::store::{HistoryEntry, RemovedZone, Store, Stored};

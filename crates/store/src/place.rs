@@ -58,6 +58,13 @@ pub(crate) fn take(dir: &Path) -> Result<Lock, OpenError> {
     lock(dir)
 }
 
+/// When the database in a data directory was last written; none when there is none. To be asked before it is opened, which
+/// writes too.
+pub fn last_change(dir: &Path) -> Option<jiff::Timestamp> {
+    let written = fs::metadata(dir.join(DATABASE)).and_then(|database| database.modified());
+    jiff::Timestamp::try_from(written.ok()?).ok()
+}
+
 /// Makes the file of the database where there is none, so that only its owner can read it: it holds tokens.
 pub(crate) fn make_database(dir: &Path) -> Result<PathBuf, OpenError> {
     let path = dir.join(DATABASE);

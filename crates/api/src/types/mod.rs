@@ -8,12 +8,14 @@
 mod change;
 mod event;
 mod status;
+mod transfer;
 mod writer;
 mod zone;
 
 pub use self::change::*;
 pub use self::event::*;
 pub use self::status::*;
+pub use self::transfer::*;
 pub use self::writer::*;
 pub use self::zone::*;
 

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::{SourceError, TransferStatus};
+
 /// The whole mesh as one site sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -29,6 +31,9 @@ pub struct Status {
     pub sites: Vec<SiteStatus>,
     /// All zones, in canonical order.
     pub zones: Vec<ZoneStatus>,
+    /// Transfers under way at the answering site, those that began first in front.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transfers: Vec<TransferStatus>,
 }
 
 /// A mesh in one word. The exit code of `zonemesh status` is 0, 1 or 2 in this order.
@@ -185,6 +190,9 @@ pub struct ZoneAtSite {
     /// Why the last attempt failed, when it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// Of each source that has not been of use since, why; of the answering site's copy alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<SourceError>,
 }
 
 /// How a copy of a zone compares with the newest one known.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use zonemesh_api::Client;
 use zonemesh_api::types::{
-    Check, CheckState, CopyState, SiteStatus, Status, Verdict, ZoneAtSite, ZoneStatus,
+    Check, CheckState, CopyState, SiteStatus, Status, TransferStatus, Verdict, ZoneAtSite,
+    ZoneStatus,
 };
 
 use super::args::StatusArgs;
@@ -72,7 +73,36 @@ fn text(status: &Status) -> Result<String, Failure> {
         text.push('\n');
         text.push_str(&copies_table(&copies).render(colours));
     }
+    let transfers = shown_transfers(&status.transfers);
+    if !transfers.is_empty() {
+        text.push('\n');
+        text.push_str(&transfers_table(&transfers).render(colours));
+    }
     Ok(text)
+}
+
+/// Transfers that take long enough to be waited for, as many as fit on a screen; all of them are in JSON.
+fn shown_transfers(transfers: &[TransferStatus]) -> Vec<&TransferStatus> {
+    let long = |transfer: &&TransferStatus| transfer.running_secs >= LONG_TRANSFER_SECS;
+    transfers.iter().filter(long).take(MOST_TRANSFERS).collect()
+}
+
+fn transfers_table(transfers: &[&TransferStatus]) -> Table {
+    let mut table = Table::new([
+        "TRANSFER", "", "PEER", "RECORDS", "OF ABOUT", "BYTES", "SINCE",
+    ]);
+    for transfer in transfers {
+        table.painted([
+            (transfer.zone.clone(), Colour::Bold),
+            (transfer.direction.to_string(), Colour::Plain),
+            (transfer.peer.clone(), Colour::Plain),
+            (transfer.records.to_string(), Colour::Plain),
+            (or_dash(transfer.expected_records), Colour::Plain),
+            (transfer.bytes.to_string(), Colour::Plain),
+            (duration(transfer.running_secs), Colour::Plain),
+        ]);
+    }
+    table
 }
 
 /// Every copy of a small mesh; of a large one those that need attention, the rest is in `zone show` and in JSON.
@@ -94,6 +124,9 @@ pub(super) fn shown_copies(zones: &[ZoneStatus]) -> Vec<(&ZoneStatus, &ZoneAtSit
 
 /// What fits on a screen under sites and zones.
 const MOST_COPIES: usize = 40;
+const MOST_TRANSFERS: usize = 20;
+/// What is over sooner is over before it has been read.
+const LONG_TRANSFER_SECS: u64 = 2;
 
 fn check_line(check: &Check) -> String {
     let (word, colour) = match check.state {
@@ -218,6 +251,20 @@ fn copy_row(zone: &str, copy: &ZoneAtSite) -> [(String, Colour); 8] {
         (or_dash(copy.transport.as_deref()), Colour::Plain),
         (copy.last_error.clone().unwrap_or_default(), Colour::Red),
     ]
+}
+
+/// What each source of a zone said that has not been of use since.
+pub(super) fn errors_table(zone: &ZoneStatus) -> Option<Table> {
+    let mut errors = zone.sites.iter().flat_map(|copy| &copy.errors).peekable();
+    errors.peek()?;
+    let mut table = Table::new(["SOURCE", "LAST ERROR"]);
+    for error in errors {
+        table.painted([
+            (error.source.clone(), Colour::Plain),
+            (error.error.clone(), Colour::Red),
+        ]);
+    }
+    Some(table)
 }
 
 /// One zone at every site, with every time.

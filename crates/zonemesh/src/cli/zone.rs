@@ -208,6 +208,10 @@ async fn show(client: &Client, zone: &str, json: bool) -> Outcome {
         },
     ))?;
     super::status::zone_table(&zone).print()?;
+    if let Some(errors) = super::status::errors_table(&zone) {
+        output::line("")?;
+        errors.print()?;
+    }
     Ok(exit::DONE)
 }
 

@@ -1,28 +1,35 @@
 //! Does what the core asks for, and reports back to it.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc};
-use zonemesh_api::types::What;
+use tokio::sync::mpsc;
+use zonemesh_api::types::{Direction, What};
 use zonemesh_keep::{Disk, Done, Job};
 use zonemesh_mesh::core::{Failure, Got, Happening, Input, Output, PeerId, ZoneSpec};
 use zonemesh_serve::{Access, Members, Served};
+use zonemesh_transfer::Transfer;
 use zonemesh_zone::directory::Site;
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
 
 use super::control::convert;
+use super::gate::{Bounds, Gate, Lost};
 use super::live::Live;
 use super::membership;
 use super::peers::Peers;
+use super::transfers::{Begun, Ended};
 
 /// Transfers in that may run at the same time: a cold start must not stampede a primary.
-const TRANSFERS: usize = 16;
-/// Those of them that one peer may take up, so that a slow one leaves room for the others.
-const TRANSFERS_OF_ONE: usize = 8;
+const TRANSFERS: Bounds = Bounds {
+    all: 32,
+    of_one: 8,
+    aside: 16,
+    aside_of_one: 4,
+};
+/// A transfer that takes longer lets another one begin.
+const LONG_TRANSFER: Duration = Duration::from_secs(5);
 /// How long a transfer may take. A zone that is larger than this allows comes over a link that is too slow for it.
 const LONGEST_TRANSFER: Duration = Duration::from_secs(2 * 3600);
 
@@ -32,9 +39,7 @@ type Commits = mpsc::UnboundedSender<Job>;
 /// The hands of the core.
 pub(crate) struct Jobs {
     live: Arc<Live>,
-    transfers: Arc<Semaphore>,
-    /// What each peer may take up of them; as many as there were peers.
-    shares: Mutex<HashMap<PeerId, Arc<Semaphore>>>,
+    transfers: Arc<Gate<PeerId>>,
     store: Commits,
     was_ready: AtomicBool,
 }
@@ -48,8 +53,7 @@ impl Jobs {
         tokio::task::spawn_blocking(move || keep_store(&committer, jobs));
         Arc::new(Self {
             live,
-            transfers: Arc::new(Semaphore::new(TRANSFERS)),
-            shares: Mutex::new(HashMap::new()),
+            transfers: Arc::new(Gate::new(TRANSFERS)),
             store,
             was_ready: AtomicBool::new(false),
         })
@@ -170,63 +174,54 @@ impl Jobs {
 
     fn transfer(&self, apex: Name, from: PeerId, have: Option<Zone>) {
         let live = self.live.clone();
-        let transfers = self.transfers.clone();
-        let share = self.share_of(&from);
+        let gate = self.transfers.clone();
         tokio::spawn(async move {
-            // The peer's share first: who waits for a slow peer must not keep a place from the others. It is closed when the
-            // peer is lost; the core has turned to others by then. The other semaphore is never closed.
-            let Ok(_share) = share.acquire_owned().await else {
-                let lost = format!("{from} does not answer");
-                let result = Err(Failure {
-                    message: lost,
-                    unreachable: true,
-                    lacks: false,
-                });
-                return live.core.send(Input::Transferred {
-                    apex,
-                    from,
-                    result,
-                    expire: None,
-                });
-            };
-            let _permit = transfers.acquire_owned().await;
-            let held = have.as_ref().map(|zone| zone.serial().into_int());
-            let started = Instant::now();
             let mut expire = None;
-            // In a task of its own: should it panic, the core must hear all the same, or the zone would never be asked for again.
-            let (pool, source, zone) = (live.clone(), from.clone(), apex.clone());
-            let attempt = tokio::spawn(async move {
-                let transfer = pool.pool.transfer(&source, &zone, have.as_ref());
-                tokio::time::timeout(LONGEST_TRANSFER, transfer)
-                    .await
-                    .unwrap_or_else(|_| {
-                        Err(Failure {
+            let result = match gate.enter(&from).await {
+                Ok(mut place) => {
+                    // In a task of its own: should it panic, the core must hear all the same, or the zone would never be
+                    // asked for again.
+                    let (site, source, zone) = (live.clone(), from.clone(), apex.clone());
+                    let mut attempt = tokio::spawn(async move {
+                        let transfer = transfer_in(&site, &source, &zone, have);
+                        tokio::time::timeout(LONGEST_TRANSFER, transfer).await
+                    });
+                    let attempt = loop {
+                        tokio::select! {
+                            ended = &mut attempt => break ended,
+                            () = tokio::time::sleep(LONG_TRANSFER) => place.move_aside(),
+                        }
+                    };
+                    match attempt {
+                        Ok(Ok(Ok((got, seconds)))) => {
+                            expire = seconds;
+                            Ok(got)
+                        }
+                        Ok(Ok(Err(failure))) => Err(failure),
+                        Ok(Err(_)) => Err(Failure {
                             message: format!(
                                 "the transfer was not over after {LONGEST_TRANSFER:?}"
                             ),
                             unreachable: true,
                             lacks: false,
-                        })
-                    })
-            });
-            let attempt = attempt.await.unwrap_or_else(|error| {
-                tracing::error!(zone = %apex, peer = %from, %error, "a transfer ended early");
-                Err(Failure {
-                    message: "the transfer ended early, by an error of this server".to_owned(),
-                    unreachable: false,
+                        }),
+                        Err(error) => {
+                            tracing::error!(zone = %apex, peer = %from, %error, "a transfer ended early");
+                            Err(Failure {
+                                message: "the transfer ended early, by an error of this server"
+                                    .to_owned(),
+                                unreachable: false,
+                                lacks: false,
+                            })
+                        }
+                    }
+                }
+                // The peer was lost meanwhile; the core has turned to others by then.
+                Err(Lost) => Err(Failure {
+                    message: format!("{from} does not answer"),
+                    unreachable: true,
                     lacks: false,
-                })
-            });
-            let result = match attempt {
-                Ok((got, fetched, target)) => {
-                    expire = fetched.expire;
-                    log_transfer(&apex, &from, &target, held, &got, &fetched, started);
-                    Ok(got)
-                }
-                Err(failure) => {
-                    tracing::debug!(zone = %apex, direction = "in", peer = %from, error = %failure.message, "transfer failed");
-                    Err(failure)
-                }
+                }),
             };
             live.core.send(Input::Transferred {
                 apex,
@@ -235,16 +230,6 @@ impl Jobs {
                 expire,
             });
         });
-    }
-
-    /// What a peer may take up of the transfers that run at the same time.
-    fn share_of(&self, peer: &PeerId) -> Arc<Semaphore> {
-        // Nothing is left half done where this lock is held.
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        let share = shares.entry(peer.clone());
-        share
-            .or_insert_with(|| Arc::new(Semaphore::new(TRANSFERS_OF_ONE)))
-            .clone()
     }
 
     fn probe(&self, peer: PeerId) {
@@ -343,11 +328,7 @@ impl Jobs {
             self.live.has_yielded(id.clone(), apex.clone());
         }
         if let Happening::PeerLost { peer, .. } = happening {
-            // Nothing is left half done where this lock is held.
-            let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(share) = shares.remove(peer) {
-                share.close();
-            }
+            self.transfers.lose(peer);
         }
         self.live.tell(convert::event(happening));
     }
@@ -370,36 +351,50 @@ async fn look_ahead(live: &Live, peer: PeerId, apex: Name, told: Serial) {
     }
 }
 
-/// One line for each transfer: what, from whom, how, and how much.
-fn log_transfer(
-    apex: &Name,
+/// Transfers a zone from a peer; says as well how long the peer may still serve it, in seconds. It is one line of the log.
+async fn transfer_in(
+    live: &Live,
     from: &PeerId,
-    target: &str,
-    held: Option<u32>,
-    got: &Got,
-    fetched: &zonemesh_transfer::peer::Fetched,
-    started: Instant,
-) {
-    let (kind, serial) = match got {
-        Got::UpToDate { serial } => ("up-to-date", Some(serial.into_int())),
-        Got::Full(zone) => ("axfr", Some(zone.serial().into_int())),
-        Got::Diffs(zone, _) => ("ixfr", Some(zone.serial().into_int())),
-    };
-    tracing::debug!(
-        zone = %apex,
-        direction = "in",
-        peer = %from,
-        target,
-        kind,
-        from_serial = held,
-        serial,
-        records = fetched.records,
-        bytes = fetched.bytes,
-        messages = fetched.messages,
-        ms = started.elapsed().as_millis() as u64,
-        fell_back = fetched.fell_back.as_ref().map(tracing::field::display),
-        "transfer"
-    );
+    apex: &Name,
+    have: Option<Zone>,
+) -> Result<(Got, Option<u32>), Failure> {
+    let under = live.transfers.begin(Begun {
+        zone: apex.clone(),
+        direction: Direction::In,
+        peer: from.to_string(),
+        from_serial: have.as_ref().map(|zone| zone.serial().into_int()),
+        expected: have.as_ref().map(|zone| zone.record_count() as u64),
+    });
+    let watch = |transfer: &Transfer| under.follow(transfer);
+    match live.pool.transfer(from, apex, have.as_ref(), &watch).await {
+        Ok((got, fetched, way)) => {
+            let (kind, serial) = match &got {
+                Got::UpToDate { serial } => ("SOA", *serial),
+                Got::Full(zone) => ("AXFR", zone.serial()),
+                Got::Diffs(zone, _) => ("IXFR", zone.serial()),
+            };
+            under.log(&Ended {
+                kind,
+                serial: Some(serial.into_int()),
+                way: &way,
+                fell_back: fetched.fell_back.as_ref().map(ToString::to_string),
+                error: None,
+            });
+            Ok((got, fetched.expire))
+        }
+        Err(failure) => {
+            if live.may_log("failed transfer") {
+                under.log(&Ended {
+                    kind: if have.is_some() { "IXFR" } else { "AXFR" },
+                    serial: None,
+                    way: &live.pool.way_to(from),
+                    fell_back: None,
+                    error: Some(&failure.message),
+                });
+            }
+            Err(failure)
+        }
+    }
 }
 
 /// Whether somebody waits for it to be durable.

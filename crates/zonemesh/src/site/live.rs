@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 use zonemesh_api::types::{Event, What};
 use zonemesh_mesh::core::MemberOf;
 use zonemesh_serve::{CookieSecrets, Shared};
@@ -18,10 +18,12 @@ use zonemesh_zone::directory::{Directory, Site};
 use zonemesh_zone::{Diff, Name, Serial};
 
 use super::driver::CoreHandle;
+use super::gate::{Bounds, Gate};
 use super::listeners::Listeners;
 use super::peers::Peers;
 use super::pool::Pool;
 use super::progress::Progress;
+use super::transfers::Transfers;
 use crate::config::Config;
 
 /// Shared by the tasks of one site.
@@ -66,8 +68,10 @@ pub(crate) struct Live {
     pub(crate) refused_busy: AtomicU64,
     /// What peers were asked for, by kind as in [`ASKED`].
     pub(crate) asked: [AtomicU64; ASKED.len()],
-    /// Transfers out that run at the same time; the others wait their turn.
-    pub(crate) transfers_out: Arc<Semaphore>,
+    /// Transfers under way, in both directions.
+    pub(crate) transfers: Transfers,
+    /// Lets transfers out begin; the others wait their turn.
+    pub(crate) transfers_out: Gate<String>,
     /// Whether the core has said which zones there are: before that nothing is known to be missing.
     pub(crate) started: AtomicBool,
     /// The sites of the mesh as they are to be kept beside the key.
@@ -83,7 +87,12 @@ pub(crate) struct Live {
 const LINES_A_MINUTE: u32 = 30;
 
 /// Each holds a thread while its client reads.
-const TRANSFERS_OUT: usize = 64;
+const TRANSFERS_OUT: Bounds = Bounds {
+    all: 64,
+    of_one: 16,
+    aside: 32,
+    aside_of_one: 8,
+};
 
 /// What is needed to make a [`Live`].
 pub(crate) struct Parts {
@@ -95,6 +104,8 @@ pub(crate) struct Parts {
     pub(crate) keys: Keys,
     pub(crate) mesh: Option<(Name, Name)>,
     pub(crate) loud: Option<String>,
+    /// When something was stored last before this start.
+    pub(crate) last_change: Option<Timestamp>,
 }
 
 impl Live {
@@ -114,7 +125,7 @@ impl Live {
             directory: ArcSwap::from_pointee(None),
             catalog_members: ArcSwap::from_pointee(BTreeMap::new()),
             keys: ArcSwap::from_pointee(parts.keys),
-            replays: Mutex::new(ReplayGuard::new(Timestamp::now())),
+            replays: Mutex::new(ReplayGuard::new(parts.last_change, Timestamp::now())),
             loud: ArcSwap::from_pointee(parts.loud),
             store_error: ArcSwap::from_pointee(None),
             yielded: ArcSwap::from_pointee(BTreeMap::new()),
@@ -130,7 +141,8 @@ impl Live {
             joins: tokio::sync::Mutex::new(()),
             refused_busy: AtomicU64::new(0),
             asked: Default::default(),
-            transfers_out: Arc::new(Semaphore::new(TRANSFERS_OUT)),
+            transfers: Transfers::default(),
+            transfers_out: Gate::new(TRANSFERS_OUT),
             started: AtomicBool::new(false),
             peers: watch::Sender::new(None),
             events,

@@ -7,6 +7,7 @@ mod access;
 mod clock;
 mod control;
 mod driver;
+mod gate;
 mod identity;
 mod import;
 mod jobs;
@@ -23,6 +24,7 @@ mod reload;
 mod requests;
 mod seen;
 mod settings;
+mod transfers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,6 +63,7 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let data_dir = &config.site.data_dir;
+    let last_change = zonemesh_store::last_change(data_dir);
     let store = peers::open_store(&config)?;
     let mut bootstrap = peers::look_before_start(&config, &store, options.join.is_some())?;
     let key = identity::key(data_dir, &config.site.name, options.join.as_deref(), &store)?;
@@ -83,6 +86,7 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
             .as_ref()
             .map(|mesh| (mesh.directory.clone(), mesh.catalog.clone())),
         loud: options.loud,
+        last_change,
     });
     for (id, value) in store.list(YIELDED)? {
         match Yielded::decode(&value) {

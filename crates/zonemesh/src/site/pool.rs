@@ -11,13 +11,15 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 pub(crate) use zonemesh_keep::chain;
 use zonemesh_mesh::core::{Beat, Failure, Got, PeerId};
-use zonemesh_transfer::inbound::Incoming;
+use zonemesh_transfer::inbound::{Incoming, Transfer};
 use zonemesh_transfer::peer::{FetchError, Fetched, Options, Peer, PeerError, Target, Transport};
 use zonemesh_transfer::query::SoaAnswer;
 use zonemesh_transfer::tls::{Pin, SiteKey};
 use zonemesh_transfer::tsig::Key;
 use zonemesh_zone::directory::Site;
 use zonemesh_zone::{Name, Rcode, Record, Serial, Zone};
+
+use super::transfers::Way;
 
 /// How long a question may take. Two failures, one after the other, make a peer lost within 15 seconds.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -264,18 +266,27 @@ fn connect(
 
 /// # Asking
 impl Pool {
-    /// Transfers a zone, from the first address that answers. Besides what it brought, says from where.
+    /// Transfers a zone, from the first address that answers. Besides what it brought, says from where. `watch` is called
+    /// after each message.
     pub(crate) async fn transfer(
         &self,
         from: &PeerId,
         apex: &Name,
         have: Option<&Zone>,
-    ) -> Result<(Got, Fetched, String), Failure> {
-        let (fetched, target) = self
+        watch: &(dyn Fn(&Transfer) + Sync),
+    ) -> Result<(Got, Fetched, Way), Failure> {
+        let (fetched, way) = self
             .first(from, |peer| {
                 Box::pin(async move {
-                    let fetched = peer.transfer(apex, have.cloned()).await?;
-                    Ok::<_, FetchError>((fetched, peer.target().to_string()))
+                    let mut watched = |transfer: &Transfer| watch(transfer);
+                    let fetched = peer
+                        .transfer_watched(apex, have.cloned(), &mut watched)
+                        .await?;
+                    let way = Way {
+                        transport: fetched.over,
+                        ..way_to(peer.target())
+                    };
+                    Ok::<_, FetchError>((fetched, way))
                 })
             })
             .await?;
@@ -284,7 +295,13 @@ impl Pool {
             Incoming::Full(zone) => Got::Full(zone.clone()),
             Incoming::Diffs { zone, diffs } => Got::Diffs(zone.clone(), diffs.clone()),
         };
-        Ok((got, fetched, target))
+        Ok((got, fetched, way))
+    }
+
+    /// How a peer is reached for a transfer: at its first address.
+    pub(crate) fn way_to(&self, peer: &PeerId) -> Way {
+        let first = self.get(peer).into_iter().next();
+        first.map_or_else(Way::default, |peer| way_to(peer.target()))
     }
 
     /// Asks for an SOA record.
@@ -419,6 +436,20 @@ async fn race<T>(
             },
             () = tokio::time::sleep(pause), if asks.len() > 0 => {}
         }
+    }
+}
+
+fn way_to(target: &Target) -> Way {
+    let (transport, proof) = match (&target.transport, &target.tsig) {
+        (Transport::Tls { .. }, _) => ("tls", "tls-key"),
+        (Transport::Plain | Transport::Tcp, Some(_)) => ("tcp", "tsig"),
+        (Transport::Plain | Transport::Tcp, None) => ("tcp", "address"),
+    };
+    Way {
+        addr: target.addr.to_string(),
+        transport,
+        proof,
+        key: target.tsig.as_ref().map(|key| key.name().clone()),
     }
 }
 

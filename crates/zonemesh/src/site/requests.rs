@@ -6,20 +6,25 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
+use zonemesh_api::types::Direction;
 use zonemesh_mesh::core::{Input, PeerId, Reply};
 use zonemesh_serve::{Access, Client, Handler, Request, Responder, Served, Transport};
-use zonemesh_transfer::outbound::Response;
+use zonemesh_transfer::outbound::{Content, Response};
 use zonemesh_transfer::query::{self, ExtendedError, Question, RequestError};
 use zonemesh_transfer::tsig::{Judgement, Signer, Stamp, TsigRefusal, Verified};
 use zonemesh_update::{DirectoryPolicy, SiteIdentity, Update, apply};
 use zonemesh_zone::{Name, Rcode, Serial};
 
 use super::access::{self, Identity};
+use super::gate::Place;
 use super::live::Live;
 use super::membership;
+use super::transfers::{Begun, Ended, Way};
 
 /// Requests that may be under way at the same time, over all transports.
 const REQUESTS: usize = 1024;
+/// A transfer out that takes longer lets another one begin.
+const LONG_TRANSFER: Duration = Duration::from_secs(5);
 /// How long an update may take to become durable.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
 /// RFC 8914: "Prohibited".
@@ -128,6 +133,41 @@ async fn handle(live: &Arc<Live>, request: Request, responder: Responder) {
 }
 
 impl Asked {
+    /// Who asks, for people to read.
+    fn peer(&self) -> String {
+        match (&self.identity, &self.key) {
+            (Identity::Site(site), _) => site.to_string(),
+            (_, Some(key)) => key.to_string(),
+            (_, None) => self.client.ip().to_string(),
+        }
+    }
+
+    /// Who has a share of the transfers of its own: a site, or an address.
+    fn share(&self) -> String {
+        match &self.identity {
+            Identity::Site(site) => site.to_string(),
+            _ => self.client.ip().to_string(),
+        }
+    }
+
+    /// How it asks, and what proves who it is.
+    fn way(&self) -> Way {
+        Way {
+            addr: self.client.addr.to_string(),
+            transport: match self.client.transport {
+                Transport::Udp => "udp",
+                Transport::Tcp => "tcp",
+                Transport::Tls => "tls",
+            },
+            proof: match (&self.key, self.client.pin) {
+                (_, Some(_)) => "tls-key",
+                (Some(_), None) => "tsig",
+                (None, None) => "address",
+            },
+            key: self.key.clone(),
+        }
+    }
+
     /// Signs and sends an answer.
     async fn answer(&mut self, mut message: Vec<u8>) {
         if let Some(signer) = &mut self.signer {
@@ -269,11 +309,20 @@ async fn transfer_out(live: &Arc<Live>, mut asked: Asked, request: query::Reques
         }
     }
     let live = live.clone();
-    // The semaphore is never closed.
-    let _place = live.transfers_out.clone().acquire_owned().await;
+    // Nobody is lost here.
+    let Ok(place) = live.transfers_out.enter(&asked.share()).await else {
+        return;
+    };
     // Making a large answer takes a while, and waits for a slow reader: not on a worker of the runtime.
     let sent = tokio::task::spawn_blocking(move || {
-        stream_out(&live, asked, &request, zone, served.expires.as_deref())
+        stream_out(
+            &live,
+            asked,
+            &request,
+            zone,
+            served.expires.as_deref(),
+            place,
+        )
     });
     if let Err(error) = sent.await {
         tracing::error!(%error, "a transfer ended early");
@@ -310,8 +359,8 @@ fn stream_out(
     request: &query::Request,
     zone: zonemesh_zone::Zone,
     expires: Option<&std::sync::atomic::AtomicU64>,
+    mut place: Place,
 ) {
-    let started = std::time::Instant::now();
     let serial = zone.serial();
     let expire = match expires {
         None => zone.soa().expire,
@@ -320,6 +369,7 @@ fn stream_out(
             (at - Timestamp::now().as_second()).clamp(0, i64::from(u32::MAX)) as u32
         }
     };
+    let count = zone.record_count();
     let apex = request.zone.clone();
     let mut response = Response::new(request, zone, |from| {
         live.journal.since(&apex, from, serial).or_else(|| {
@@ -340,36 +390,61 @@ fn stream_out(
             .map_or(512, |edns| usize::from(edns.payload_size));
         response = response.for_udp(size.min(1232));
     }
-    let (mut messages, mut octets) = (0u64, 0u64);
+    let kind = match response.content() {
+        Content::Soa => "SOA",
+        Content::Axfr => "AXFR",
+        Content::Ixfr(_) => "IXFR",
+    };
+    let under = live.transfers.begin(Begun {
+        zone: request.zone.clone(),
+        direction: Direction::Out,
+        peer: asked.peer(),
+        from_serial: match request.question {
+            Question::Ixfr { from } => Some(from.into_int()),
+            _ => None,
+        },
+        expected: Some(records_of(response.content(), count)),
+    });
+    let mut error = None;
     for mut message in response.messages() {
+        // ANCOUNT.
+        let records = message
+            .get(6..8)
+            .map_or(0, |octets| u64::from(octets[0]) << 8 | u64::from(octets[1]));
         if let Some(signer) = &mut asked.signer {
             signer.sign(&mut message, Timestamp::now());
         }
-        messages += 1;
-        octets += message.len() as u64;
+        under.sent(records, message.len());
         if asked.responder.blocking_send(message).is_err() {
-            tracing::info!(zone = %apex, direction = "out", client = %asked.client.addr, messages, "the client went away in the middle of a transfer");
-            return;
+            error = Some("the client went away");
+            break;
+        }
+        if under.elapsed() > LONG_TRANSFER {
+            place.move_aside();
         }
     }
-    let identity = match &asked.identity {
-        Identity::Site(name) => name.to_string(),
-        _ => asked.client.addr.to_string(),
-    };
-    let kind = format!("{:?}", request.question.rtype());
-    tracing::debug!(
-        zone = %apex,
-        direction = "out",
-        peer = identity,
-        transport = ?asked.client.transport,
-        key = asked.key.as_ref().map(tracing::field::display),
+    under.log(&Ended {
         kind,
-        serial = serial.into_int(),
-        messages,
-        bytes = octets,
-        ms = started.elapsed().as_millis() as u64,
-        "transfer"
-    );
+        serial: Some(serial.into_int()),
+        way: &asked.way(),
+        fell_back: None,
+        error,
+    });
+}
+
+/// How many records an answer has.
+fn records_of(content: &Content, zone: usize) -> u64 {
+    let records = match content {
+        Content::Soa => 1,
+        // The SOA record ends it as well.
+        Content::Axfr => zone + 1,
+        Content::Ixfr(diffs) => {
+            let changes = diffs.iter();
+            let changes = changes.map(|diff| diff.removed.len() + diff.added.len());
+            changes.sum::<usize>() + 2
+        }
+    };
+    records as u64
 }
 
 /// RFC 2136.

@@ -127,6 +127,7 @@ impl Control {
             checks,
             sites,
             zones,
+            transfers: self.live.transfers.status(),
         }
     }
 
@@ -244,6 +245,7 @@ impl Control {
                 .filter(|_| !here.spec.primary)
                 .map(PeerId::to_string),
             last_error: here.error.clone(),
+            errors: here.errors.clone(),
         }
     }
 }

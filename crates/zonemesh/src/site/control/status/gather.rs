@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use zonemesh_api::ApiError;
+use zonemesh_api::types::SourceError;
 use zonemesh_mesh::core::{
     ClockFault, Core, Failure, Now, PeerId, RecoveryView, ZoneSpec, ZoneView,
 };
@@ -28,6 +29,8 @@ pub(super) struct Here {
     pub(super) source: Option<PeerId>,
     /// The error of the first source that failed in the last round without success.
     pub(super) error: Option<String>,
+    /// What each source said that has not been of use since.
+    pub(super) errors: Vec<SourceError>,
     /// For how many seconds its SOA lets it be served without a word from a source.
     pub(super) expire: u32,
     pub(super) expired: bool,
@@ -142,6 +145,7 @@ pub(super) fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -
             next_refresh: view.next_refresh,
             source: view.source.cloned(),
             error: error_of(&view),
+            errors: errors_of(&view),
             expire: view.zone.map_or(0, |zone| zone.soa().expire),
             expired: view.expired,
             groups: catalog
@@ -206,4 +210,14 @@ fn error_of(view: &ZoneView<'_>) -> Option<String> {
     first
         .or_else(|| view.errors.iter().next())
         .map(|(peer, error)| format!("{peer}: {error}"))
+}
+
+fn errors_of(view: &ZoneView<'_>) -> Vec<SourceError> {
+    let errors = view.errors.iter();
+    errors
+        .map(|(peer, error)| SourceError {
+            source: peer.to_string(),
+            error: error.clone(),
+        })
+        .collect()
 }

@@ -48,6 +48,7 @@ pub(super) fn copy_there(
             .err()
             .filter(|failure| !failure.unreachable)
             .map(|failure| failure.message.clone()),
+        errors: Vec::new(),
     }
 }
 
@@ -167,6 +168,7 @@ mod tests {
             transport: None,
             from: None,
             last_error: Some("site-a: no answer".to_owned()),
+            errors: Vec::new(),
         };
         let mut checks = Vec::new();
         copy_checks("a.example.", &copy, Some("site-a"), 86_400, &mut checks);

@@ -187,6 +187,7 @@ mod tests {
             keys: Keys::new(),
             mesh: None,
             loud: None,
+            last_change: None,
         });
         (folder, Control::new(live), commands)
     }
