@@ -64,11 +64,11 @@ fn follows(us: &Site, at: SocketAddr, peers: &Peers) -> Result<()> {
     let kinds = transfers(us, "in");
     ensure!(us.log().contains("\"NOTIFY\""), "no NOTIFY:\n{}", us.log());
     ensure!(
-        kinds.iter().any(|line| line.contains("\"axfr\"")),
+        kinds.iter().any(|line| line.contains("\"AXFR\"")),
         "{kinds:#?}"
     );
     ensure!(
-        kinds.iter().any(|line| line.contains("\"ixfr\"")),
+        kinds.iter().any(|line| line.contains("\"IXFR\"")),
         "{kinds:#?}"
     );
     Ok(())
@@ -379,7 +379,7 @@ fn nsd_is_primary_to_us_with_tsig() -> Result<()> {
     assert_same(&us, &Dig::new(&peers).at(nsd.dns()), ZONE)?;
     let kinds = transfers(&us, "in");
     ensure!(
-        kinds.iter().any(|line| line.contains("\"ixfr\"")),
+        kinds.iter().any(|line| line.contains("\"IXFR\"")),
         "{kinds:#?}"
     );
     Ok(())

@@ -126,7 +126,7 @@ fn sixteen_versions_of_the_root_zone_go_through_us_and_knot_by_ixfr_and_come_out
     let taken = transfers(&secondary, "in");
     let incremental = taken
         .iter()
-        .filter(|line| line.contains("\"ixfr\""))
+        .filter(|line| line.contains("\"IXFR\""))
         .count();
     ensure!(incremental == 15, "{incremental} of 15 by IXFR: {taken:#?}");
     let log = knot.log();
