@@ -19,4 +19,5 @@ mod rest;
 mod serials;
 mod sources;
 mod starting;
+mod trying;
 mod zones;

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use zonemesh_api::error::exit;
 use zonemesh_api::types::{Event, Invite, InvitedRole, What};
-use zonemesh_api::{ApiError, Client};
+use zonemesh_api::{ApiError, Client, ErrorKind};
 
 use super::args::Target;
 use super::output::{self, Colour};
@@ -133,7 +133,7 @@ impl Running {
         let packet = if index == 0 {
             None
         } else {
-            packet_for(site, first).await?
+            self.packet_for(site, first).await?
         };
         let process = spawn(site, packet.is_some())?;
         self.children.push(process);
@@ -180,6 +180,30 @@ impl Running {
                     START_LIMIT.as_secs()
                 ))
                 .hint(format!("its log: {}", log_path(site).display())));
+            }
+            self.drain()?;
+            sleep(POLL).await;
+        }
+    }
+
+    /// A welcome packet, unless the site is a member already. The first site answers before it has made its directory, or
+    /// read it.
+    async fn packet_for(
+        &mut self,
+        site: &LoopbackSite,
+        first: &LoopbackSite,
+    ) -> Result<Option<String>, Failure> {
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            match packet_for(site, first).await {
+                Err(error) if error.kind == ErrorKind::Unavailable && Instant::now() < deadline => {
+                }
+                outcome => return Ok(outcome?),
+            }
+            if let Some(process) = self.children.first_mut()
+                && let Ok(Some(status)) = process.child.try_wait()
+            {
+                return Err(process.ended(status));
             }
             self.drain()?;
             sleep(POLL).await;
@@ -283,7 +307,7 @@ impl Process {
 }
 
 /// A welcome packet, unless the site is a member already.
-async fn packet_for(site: &LoopbackSite, first: &LoopbackSite) -> Result<Option<String>, Failure> {
+async fn packet_for(site: &LoopbackSite, first: &LoopbackSite) -> Result<Option<String>, ApiError> {
     let client = Client::new(first.socket());
     if client
         .sites()
