@@ -41,7 +41,7 @@ impl Core {
             changed: false,
         };
         let pending = self.commits.values_mut().rev().find(|pending| {
-            !pending.doomed && pending.zones.iter().any(|new| new.zone.apex() == apex)
+            pending.doomed.is_none() && pending.zones.iter().any(|new| new.zone.apex() == apex)
         });
         match pending {
             Some(pending) => pending.answers.push(answer),

@@ -125,8 +125,8 @@ struct PendingCommit {
     zones: Vec<NewVersion>,
     /// Who waits for it.
     answers: Vec<Answer>,
-    /// Whether it was made from a version that could not be stored, and so cannot be either.
-    doomed: bool,
+    /// Why a version that it was made from could not be stored, so that it cannot be either.
+    doomed: Option<String>,
 }
 
 /// What a request is answered with when what it depends on is durable.

@@ -111,6 +111,21 @@ fn a_failed_commit_takes_the_head_back_and_the_requester_is_told() {
 }
 
 #[test]
+fn what_was_made_of_a_change_that_could_not_be_stored_fails_for_the_same_reason() {
+    let mut world = three(150);
+    world.host("site-b").failing_commits = 1;
+    world.host("site-b").slow_disk = 100;
+    let request = world.change("site-b", put("alpha.example", "www", 1));
+    let later = world.change("site-b", put("alpha.example", "mail", 2));
+    for request in [request, later] {
+        let why = world.done("site-b", request).unwrap_err();
+        assert!(why.contains("No space left"), "{why}");
+    }
+    world.changed("site-b", put("alpha.example", "mail", 3));
+    world.settle(30);
+}
+
+#[test]
 fn a_secondary_whose_disk_fails_takes_the_change_when_it_works_again() {
     let mut world = three(16);
     world.host("site-c").failing_commits = 3;

@@ -38,7 +38,7 @@ impl Core {
             PendingCommit {
                 zones: versions.clone(),
                 answers: answer.into_iter().collect(),
-                doomed: false,
+                doomed: None,
             },
         );
         self.out.push(Output::Commit {
@@ -101,16 +101,19 @@ impl Core {
         now: Now,
     ) {
         let failed = apexes.clone();
+        // The store had to refuse what was made of a version that it does not have; what ails it is why it has none.
+        let message = pending.doomed.clone().unwrap_or(message);
         // A commit is whole or nothing: what was made from one of its versions fails with it, and so on.
         // Where it was known to fail, its own have been told by then, and nothing was made of it since.
-        let later = self.commits.range_mut(commit..).filter(|_| !pending.doomed);
+        let later = self.commits.range_mut(commit..);
+        let later = later.filter(|_| pending.doomed.is_none());
         for (_, later) in later {
             if later
                 .zones
                 .iter()
                 .any(|version| apexes.contains(version.zone.apex()))
             {
-                later.doomed = true;
+                later.doomed = Some(message.clone());
                 apexes.extend(
                     later
                         .zones
@@ -161,7 +164,11 @@ impl Core {
             let Some(entry) = self.zones.get_mut(apex) else {
                 continue;
             };
-            let pending = self.commits.values().rev().filter(|commit| !commit.doomed);
+            let pending = self
+                .commits
+                .values()
+                .rev()
+                .filter(|commit| commit.doomed.is_none());
             let newest = pending
                 .flat_map(|commit| &commit.zones)
                 .find(|version| version.zone.apex() == apex);
