@@ -4,9 +4,9 @@
 //! have what it has acknowledged; whatever goes wrong after that is of the product.
 
 use super::History;
-use crate::Key;
 use crate::dice::Dice;
 use crate::oracle::Finding;
+use crate::{Key, name};
 
 impl History {
     /// A site comes back with a copy of its disk that is older than what it has published since.
@@ -22,7 +22,7 @@ impl History {
             };
             self.pass(dice.below(1_500))?;
         }
-        if !self.all_have_all()? {
+        if !self.all_have_all()? || !self.others_hold_zones_of(&host) {
             return Ok(false);
         }
         self.forget_waits();
@@ -89,8 +89,25 @@ impl History {
         for member in self.members() {
             self.stand_up(&member);
         }
-        let there = self.all_have_all()?;
+        let there = self.all_have_all()? && self.others_hold_zones_of(&host);
         Ok(Some(host).filter(|_| there))
+    }
+
+    /// Whether others hold the zones that are changed at a site. Who has been let in, but whose record the catalog primary lost
+    /// before it answered, is no member until it is let in again, and until then alone with what it has.
+    fn others_hold_zones_of(&self, host: &str) -> bool {
+        let newest = |at: &str, apex: &str| {
+            let stored = self.world.hosts[at].disk.zones.get(&name(apex));
+            stored.map(|stored| stored.zone.serial())
+        };
+        let members = self.members();
+        self.record.zones_of(host).iter().all(|apex| {
+            let ours = newest(host, apex);
+            ours.is_none()
+                || members
+                    .iter()
+                    .any(|other| other != host && newest(other, apex) == ours)
+        })
     }
 
     /// Lets time pass until all is everywhere, and nothing is under way.
