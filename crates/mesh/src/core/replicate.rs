@@ -106,6 +106,8 @@ struct Refresh {
     unsure: u32,
     /// Whether a source of this round had only a version from before what was served here once.
     too_old: bool,
+    /// Whether its primary had, too, and was told to go above.
+    primary_told: bool,
     /// Whether in the last round all sources have said so: there is nothing to wait for.
     nobody_has: bool,
     /// Whether a source has confirmed or renewed what is held, since the start.

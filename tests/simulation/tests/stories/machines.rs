@@ -130,3 +130,28 @@ fn a_clock_that_jumps_past_the_expiry_closes_no_zone_whose_primary_is_there() {
     assert!(!world.saw("site-c", expired));
     assert!(world.now > Duration::from_secs(400));
 }
+
+#[test]
+fn who_hung_for_longer_than_a_zone_may_be_served_does_not_serve_it_when_it_goes_on() {
+    let mut world = World::mesh(108, 3);
+    let times = (30, 10, 300);
+    let zone = timed_zone("alpha.example", 1, times, &[]);
+    world.add_zone("site-b", zone).unwrap();
+    world.settle(60);
+    world.hang("site-c");
+    world.kill("site-b");
+    world.run_for(600);
+    world.resume("site-c");
+    world.run_millis(1);
+    assert_eq!(world.serial("site-c", "alpha.example"), None);
+    assert!(world.saw("site-c", |what| matches!(what, Happening::Expired(_))));
+    world.start("site-b");
+    world.settle(60);
+    // Who hung while the primary was there has it confirmed as soon as it can ask.
+    world.hang("site-c");
+    world.run_for(600);
+    world.resume("site-c");
+    world.run_until(3, "it is confirmed", |world| {
+        world.serial("site-c", "alpha.example") == Some(1)
+    });
+}

@@ -40,6 +40,39 @@ fn a_removed_zone_is_withdrawn_everywhere_and_comes_back_above_its_old_serial() 
 }
 
 #[test]
+fn a_zone_that_comes_back_at_a_site_that_never_held_it_goes_above_what_others_served() {
+    for restarted in [false, true] {
+        let mut world = with_zones(3200 + u64::from(restarted), 3, 4);
+        world.kill("site-c");
+        world
+            .add_zone("site-b", zone("new.example", 1, &[]))
+            .unwrap();
+        for last in 1..6 {
+            world.changed("site-b", put("new.example", "www", last));
+        }
+        world.run_until(60, "site-a has it", |world| {
+            world.serial("site-a", "new.example") == Some(6)
+        });
+        world.remove_zone("site-b", "new.example").unwrap();
+        world.run_until(60, "it is withdrawn", |world| {
+            let gone = |host: &str| world.zone(host, "new.example").is_none();
+            gone("site-a") && gone("site-b")
+        });
+        world.start("site-c");
+        world.settle(60);
+        world
+            .add_zone("site-c", zone("new.example", 1, &[]))
+            .unwrap();
+        if restarted {
+            // It does not know any longer whether what it holds is the newest, and nobody can give it what was shown.
+            world.restart("site-c");
+        }
+        world.settle(60);
+        assert!(world.serial("site-a", "new.example") > Some(6));
+    }
+}
+
+#[test]
 fn a_zone_that_leaves_and_comes_back_before_anyone_looked_is_transferred_whole() {
     let mut world = with_zones(32, 3, 2);
     world.kill("site-c");

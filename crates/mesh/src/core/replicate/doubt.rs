@@ -47,6 +47,8 @@ pub(super) struct Doubt {
     partings: Vec<Parting>,
     /// Who could not be reached, and is not waited for.
     pub(super) silent: BTreeSet<PeerId>,
+    /// Who has answered that it holds nothing of the zone when it was asked last.
+    pub(super) lacking: BTreeSet<PeerId>,
     /// Until when changes wait at the latest.
     pub(super) until: Duration,
     /// What is on its way to the disk.
@@ -77,6 +79,7 @@ impl Doubt {
             first: None,
             partings: Vec::new(),
             silent: BTreeSet::new(),
+            lacking: BTreeSet::new(),
             until: now.mono + LONGEST_WAIT,
             taking: None,
             again: None,

@@ -14,6 +14,9 @@ use super::round::Round;
 use crate::brake::{Approvals, check_change};
 use crate::core::{Core, Failure, Got, Happening, NewVersion, Now, PeerId};
 
+/// After so many attempts, in half a minute, nobody is waited for who has shown a serial and holds nothing.
+const LACKS: u32 = 4;
+
 /// # Taking
 impl Core {
     /// A transfer to a primary ended.
@@ -48,6 +51,9 @@ impl Core {
         match result {
             Ok(got) => {
                 entry.refresh.errors.remove(&from);
+                if let Some(doubt) = &mut entry.doubt {
+                    doubt.lacking.remove(&from);
+                }
                 let Some(got) = self.follow_writer(apex, &from, got, now) else {
                     return;
                 };
@@ -55,12 +61,19 @@ impl Core {
             }
             Err(failure) => {
                 entry.refresh.errors.insert(from.clone(), failure.message);
-                if let Some(doubt) = entry.doubt.as_mut().filter(|_| failure.unreachable) {
-                    doubt.silent.insert(from);
+                if let Some(doubt) = &mut entry.doubt {
+                    if failure.unreachable {
+                        doubt.silent.insert(from.clone());
+                    }
+                    match failure.lacks {
+                        true => doubt.lacking.insert(from),
+                        false => doubt.lacking.remove(&from),
+                    };
                 }
                 if self.ask_next(apex, rest).is_some() {
                     return;
                 }
+                self.go_above_marks(apex, now);
                 self.take_later(apex, now);
             }
         }
@@ -82,6 +95,26 @@ impl Core {
         let wait = pace.floor * 2u32.pow(doubt.failures.min(10));
         doubt.again = Some(now.mono + wait.min(pace.cap));
         self.schedule(apex);
+    }
+
+    /// Publishes above what others have shown who have said again and again that they hold nothing of the zone: they remember the
+    /// serial of before it was withdrawn there, and serve nothing that is not after it. Should somebody hold that version yet, it is
+    /// as unknown here as before.
+    fn go_above_marks(&mut self, apex: &Name, now: Now) {
+        let Some(entry) = self.zones.get(apex) else {
+            return;
+        };
+        let (Some(doubt), Some(head)) = (&entry.doubt, &entry.head) else {
+            return;
+        };
+        let (ahead, ours) = (entry.ahead(), head.serial());
+        let all_lack = ahead.iter().all(|peer| doubt.lacking.contains(peer));
+        let often = doubt.failures > 0 && doubt.failures.is_multiple_of(LACKS);
+        let first = ahead.into_iter().next().filter(|_| all_lack && often);
+        let shown = first.and_then(|peer| Some((entry.shown.get(&peer).copied()?, peer)));
+        if let Some((theirs, peer)) = shown {
+            self.peer_ahead(apex, peer, theirs, ours, now);
+        }
     }
 
     /// Takes what a peer has: a history of the zone that this primary has forgotten, with its own changes since then on top.

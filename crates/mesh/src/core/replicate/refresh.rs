@@ -6,7 +6,8 @@ use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
 
 use super::{Round, Standing};
-use crate::core::{Core, Failure, Got, Happening, Mesh, NewVersion, Now, Output, PeerId};
+use crate::core::change::with_serial;
+use crate::core::{Core, Failure, Got, Happening, Mesh, NewVersion, Now, Output, PeerId, far};
 
 /// No zone goes longer without a question, whatever its SOA says: one with a refresh of months would be forgotten.
 const LONGEST_REFRESH: Duration = Duration::from_secs(86_400);
@@ -86,6 +87,7 @@ impl Core {
         };
         entry.refresh.unsure = 0;
         entry.refresh.too_old = false;
+        entry.refresh.primary_told = false;
         entry.refresh.again = None;
         entry.refresh.confirmed = None;
         entry.refresh.began = now.mono;
@@ -272,15 +274,8 @@ impl Core {
         if let Standing::Earlier(why) = standing {
             return self.outdated(apex, from, rest, zone.serial(), why, now);
         }
-        if let Some(mark) = self.goes_back(&zone, &from) {
-            let message = format!(
-                "serial {} is behind {mark}, which was served here before the zone was withdrawn; waiting for its primary, or for one that is not behind",
-                zone.serial()
-            );
-            if let Some(entry) = self.zones.get_mut(apex) {
-                entry.refresh.too_old = true;
-            }
-            return self.try_next(apex, from, rest, message, now);
+        if let Some(mark) = self.goes_back(&zone) {
+            return self.too_old(apex, from, rest, &zone, mark, now);
         }
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
@@ -321,14 +316,43 @@ impl Core {
         self.take(apex, from, rest, version, &standing, now);
     }
 
-    /// What was served here of a zone that was withdrawn since and is listed again, where a copy is older than that. Only its
-    /// primary may say that it begins anew. Without directory and catalog nothing could be had at all.
-    fn goes_back(&self, zone: &Zone, from: &PeerId) -> Option<Serial> {
+    /// What was served here of a zone that was withdrawn since and is listed again, where a copy is older than that. Without
+    /// directory and catalog nothing could be had at all; and what nobody would believe its primary can never exceed.
+    fn goes_back(&self, zone: &Zone) -> Option<Serial> {
         let entry = self.zones.get(zone.apex())?;
         let counts = entry.spec.mesh && !entry.spec.members_only && entry.head.is_none();
-        let others = entry.spec.sources.first() != Some(from);
         let mark = self.marks.get(zone.apex()).copied();
-        mark.filter(|mark| counts && others && mark.is_after(zone.serial()))
+        mark.filter(|mark| counts && far::ahead(*mark, zone.serial()).is_some())
+    }
+
+    /// A source has a version that is older than what was served here before the zone was withdrawn. Its primary, which may never
+    /// have seen that, is told, so that it goes above.
+    fn too_old(
+        &mut self,
+        apex: &Name,
+        from: PeerId,
+        rest: Round,
+        zone: &Zone,
+        mark: Serial,
+        now: Now,
+    ) {
+        let message = format!(
+            "serial {} is behind {mark}, which was served here before the zone was withdrawn; waiting for its primary to go above",
+            zone.serial()
+        );
+        if let Some(entry) = self.zones.get_mut(apex) {
+            if entry.spec.sources.first() == Some(&from) {
+                entry.refresh.primary_told = true;
+                entry.refresh.unsure += 1;
+                self.out.extend(with_serial(zone, mark).ok().map(|shown| {
+                    let (to, soa, serial) = (from.clone(), shown.soa_record(), mark);
+                    Output::Notify { to, soa, serial }
+                }));
+            } else {
+                entry.refresh.too_old = true;
+            }
+        }
+        self.try_next(apex, from, rest, message, now);
     }
 
     /// A source has an older version than is held here: it is told, so that it can do something about it.
@@ -470,8 +494,10 @@ impl Core {
         // Whoever was asked first is the one that should have had it; the others are a substitute.
         let (from, message) = entry.refresh.failed_first.take().unwrap_or((from, message));
         entry.refresh.first_error = Some((from.clone(), message.clone()));
-        // Nor is there anything to wait for before others are answered where what can be had is not to be served.
-        entry.refresh.nobody_has = entry.refresh.unsure == 0 || entry.refresh.too_old;
+        // Nor is there anything to wait for before others are answered where what can be had is not to be served, and nobody knows
+        // when its primary is back.
+        let too_old = entry.refresh.too_old && !entry.refresh.primary_told;
+        entry.refresh.nobody_has = entry.refresh.unsure == 0 || too_old;
         entry.refresh.at = Some(now.mono + wait + wait * jitter as u32 / 1000);
         // One round without success is a source that starts; two are worth a line.
         if entry.refresh.failures == 2 {
@@ -501,7 +527,7 @@ impl Core {
             return;
         };
         let half = entry.times().2 / 2;
-        entry.refresh.look = None;
+        let look = entry.refresh.look.take();
         let held = !entry.spec.primary && entry.served.is_some() && !entry.refresh.expired;
         let held = held && !planted(Bug::ExpiryNotHonoured);
         let Some(at) = entry.refresh.expires_at.filter(|_| held) else {
@@ -509,10 +535,12 @@ impl Core {
         };
         let left = at.saturating_sub(now.wall);
         if left <= 0 {
-            // Time was up, or the clock was set forward: one more attempt before answers stop.
+            // Time was up: one more attempt before answers stop. Who should have looked long ago has hung, and has had its time.
+            let hung = look.is_some_and(|look| now.mono > look + LAST_CHANCE);
+            let chance = if hung { Duration::ZERO } else { LAST_CHANCE };
             let until = *entry.refresh.last_chance.get_or_insert_with(|| {
                 entry.refresh.at = Some(now.mono);
-                now.mono + LAST_CHANCE
+                now.mono + chance
             });
             if now.mono < until {
                 entry.refresh.look = Some(until);
