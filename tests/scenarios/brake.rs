@@ -45,8 +45,8 @@ fn a_removal_of_many_zones_is_held_until_it_is_approved() -> Result<()> {
 
 #[test]
 fn an_import_that_would_empty_a_zone_is_held_until_it_is_approved() -> Result<()> {
-    let mesh = Mesh::start(2)?;
-    let site = &mesh[1];
+    let mut mesh = Mesh::start(2)?;
+    let site = &mut mesh[1];
     for number in 1..=8 {
         site.set("b.example", &format!("n{number}"), "192.0.2.8", false)?;
     }
@@ -59,7 +59,22 @@ fn an_import_that_would_empty_a_zone_is_held_until_it_is_approved() -> Result<()
     assert_eq!(site.address("n8.b.example")?.0, rcode::NOERROR);
     let held = site.api(async |client| client.plan().await)?.held;
     let id = held.first().context("it is held")?.id.clone();
-    site.cli_code(&["plan", "approve", &id])?;
+    let (code, text) = site.cli_code(&["plan", "decline", &id])?;
+    assert_eq!(code, 0, "nothing is held any longer: {text}");
+    let (code, text) = site.cli_code(&["plan", "approve", &id])?;
+    assert_eq!(code, 1, "it was thrown away: {text}");
+    // Asked for again, and the site dies before anybody has looked at it.
+    let (code, text) = site.cli_code(&["zone", "import", "b.example", &small])?;
+    assert_eq!(code, 5, "{text}");
+    site.kill9()?;
+    site.restart()?;
+    site.wait_ready()?;
+    let (code, text) = site.cli_code(&["plan", "show"])?;
+    assert_eq!(code, 5, "{text}");
+    assert_eq!(site.address("n8.b.example")?.0, rcode::NOERROR);
+    let (code, text) = site.cli_code(&["plan", "approve", &id])?;
+    assert_eq!(code, 0, "{text}");
+    let site = &mesh[1];
     for other in &mesh.sites {
         other.wait_code("n8.b.example", rcode::NXDOMAIN)?;
     }

@@ -251,7 +251,13 @@ impl Client {
 
     /// See [`crate::Site::approve_plan`].
     pub async fn approve_plan(&self, id: &str) -> Outcome<Plan> {
-        self.post("/v1/plan/approve", &Approve { id: id.to_owned() }, None)
+        self.post("/v1/plan/approve", &Decide { id: id.to_owned() }, None)
+            .await
+    }
+
+    /// See [`crate::Site::decline_plan`].
+    pub async fn decline_plan(&self, id: &str) -> Outcome<Plan> {
+        self.post("/v1/plan/decline", &Decide { id: id.to_owned() }, None)
             .await
     }
 

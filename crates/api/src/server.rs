@@ -174,6 +174,7 @@ pub fn control_router(site: Arc<dyn Site>) -> Router {
         .route("/v1/records", get(records).post(change_records))
         .route("/v1/plan", get(plan))
         .route("/v1/plan/approve", post(approve_plan))
+        .route("/v1/plan/decline", post(decline_plan))
         .route("/v1/key/roll", post(roll_key))
         .route("/v1/reload", post(reload))
         .route("/v1/events", get(events))
@@ -338,6 +339,10 @@ async fn plan(State(site): Context) -> Response {
 
 async fn approve_plan(State(site): Context, body: Bytes) -> Response {
     with_body(&body, |request| site.approve_plan(request)).await
+}
+
+async fn decline_plan(State(site): Context, body: Bytes) -> Response {
+    with_body(&body, |request| site.decline_plan(request)).await
 }
 
 async fn roll_key(State(site): Context) -> Response {

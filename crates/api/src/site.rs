@@ -79,7 +79,9 @@ pub trait Site: Send + Sync + 'static {
     /// What the planner last decided, and what the brake holds.
     fn plan(&self) -> Reply<'_, Plan>;
     /// Lets a held change go on.
-    fn approve_plan(&self, request: Approve) -> Reply<'_, Plan>;
+    fn approve_plan(&self, request: Decide) -> Reply<'_, Plan>;
+    /// Leaves everything as it is, and asks no more.
+    fn decline_plan(&self, request: Decide) -> Reply<'_, Plan>;
     /// Makes a new key for this site; peers follow by the directory.
     fn roll_key(&self) -> Reply<'_, KeyRolled>;
     /// Reads the configuration file again; a broken one changes nothing.

@@ -172,7 +172,11 @@ impl Site for Fake {
     fn plan(&self) -> Reply<'_, Plan> {
         done(Ok(Plan::default()))
     }
-    fn approve_plan(&self, request: Approve) -> Reply<'_, Plan> {
+    fn approve_plan(&self, request: Decide) -> Reply<'_, Plan> {
+        self.note(&request);
+        done(Ok(Plan::default()))
+    }
+    fn decline_plan(&self, request: Decide) -> Reply<'_, Plan> {
         self.note(&request);
         done(Ok(Plan::default()))
     }

@@ -9,7 +9,7 @@ use std::error::Error;
 
 use jiff::Timestamp;
 use zonemesh_mesh::core::{
-    CommitId, DOUBTS, HOSTED, Held, HeldDoubt, Input, NewVersion, doubts_key, hosted_key,
+    CONSENT, CommitId, DOUBTS, HOSTED, Held, HeldDoubt, Input, NewVersion, doubts_key, hosted_key,
 };
 use zonemesh_store::{Batch, CommitError, Origin, ReadError, Store, ZoneState};
 use zonemesh_zone::{Name, Serial};
@@ -210,6 +210,8 @@ pub struct Found {
     pub damaged: Vec<(Name, ReadError)>,
     /// The highest serials of those, and of zones that were here once.
     pub marks: BTreeMap<Name, Serial>,
+    /// What operators have said about what the brake holds, for [`Settings`](zonemesh_mesh::core::Settings).
+    pub consent: Vec<(String, Vec<u8>)>,
 }
 
 /// Why a site cannot start with its store.
@@ -246,6 +248,7 @@ pub fn held(store: &Store) -> Result<Found, FindError> {
 pub fn held_of_what_others_have(store: &Store) -> Result<Found, ReadError> {
     let mut found = Found {
         marks: store.high_waters()?,
+        consent: store.list(CONSENT)?,
         ..Found::default()
     };
     for apex in store.zones()? {

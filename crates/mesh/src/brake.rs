@@ -67,12 +67,16 @@ pub struct HeldChange {
 }
 
 /// Looks at a change of a zone before it is published. An RRset counts as removed when none of its type is left at its
-/// owner name; the SOA and what signing makes do not count.
+/// owner name; the SOA and what signing makes do not count. With the approval that it goes on by, if it needs one.
 ///
 /// # Errors
 ///
 /// When the change has to wait for approval.
-pub fn check_change(old: &Zone, new: &Zone, approvals: &Approvals) -> Result<(), HeldChange> {
+pub fn check_change(
+    old: &Zone,
+    new: &Zone,
+    approvals: &Approvals,
+) -> Result<Option<Fingerprint>, HeldChange> {
     let counts = |rtype: Rtype| {
         !matches!(
             rtype,
@@ -87,16 +91,16 @@ pub fn check_change(old: &Zone, new: &Zone, approvals: &Approvals) -> Result<(),
         .collect();
     // Counting the zone is in proportion to the zone, so only a change that could matter pays for it.
     if gone.len() < 2 {
-        return Ok(());
+        return Ok(None);
     }
     let of = old.rrsets().filter(|(_, set)| counts(set.rtype())).count();
     if gone.len() * 10 <= of * 3 {
-        return Ok(());
+        return Ok(None);
     }
     let zone = old.apex().fmt_with_dot().to_string();
     let fingerprint = Fingerprint::of(&zone, &gone);
     match approvals.contains(&fingerprint) {
-        true => Ok(()),
+        true => Ok(Some(fingerprint)),
         false => Err(HeldChange {
             zone,
             removed: gone.len(),

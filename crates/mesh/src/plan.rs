@@ -118,6 +118,9 @@ pub struct Plan {
     pub reasons: Vec<String>,
     /// What waits for approval.
     pub held: Vec<Held>,
+    /// The approvals by which it removes in bulk what it removes.
+    #[serde(default)]
+    pub approved: Vec<Fingerprint>,
     /// What it was made from; `None` when nothing could be said.
     pub made_from: Option<MadeFrom>,
 }
@@ -304,6 +307,7 @@ fn approved(
 ) -> bool {
     let fingerprint = Fingerprint::of(kind, &names);
     if approvals.contains(&fingerprint) {
+        plan.approved.push(fingerprint);
         return true;
     }
     plan.reasons.push(format!(

@@ -230,6 +230,7 @@ impl World {
         let state = self.host(host);
         let settings = Settings {
             marks: state.disk.marks(),
+            consent: state.disk.consent(),
             ..state.settings.clone()
         };
         let (core, outputs) = Core::new(settings, held, seed, now);

@@ -320,13 +320,16 @@ impl std::str::FromStr for ZonesOfRemoved {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Held {
-    /// The id to give to `plan approve`.
+    /// The id to give to `plan approve` or `plan decline`.
     pub id: String,
     /// Why it is held: what would go, and how much of what there is.
     pub reason: String,
     /// Since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// Whether it was declined: everything stays as it is, and nobody is asked any longer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub declined: bool,
 }
 
 /// What the planner last decided.
@@ -346,14 +349,14 @@ pub struct Plan {
     pub actions: Vec<String>,
     /// Why things were, or were not, planned.
     pub reasons: Vec<String>,
-    /// What waits for approval.
+    /// What waits for approval, and what was declined.
     pub held: Vec<Held>,
 }
 
-/// Approves a held change.
+/// Approves or declines a held change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Approve {
+pub struct Decide {
     /// The id in [`Held`].
     pub id: String,
 }

@@ -177,7 +177,7 @@ impl std::fmt::Display for What {
             Self::Held { id, reason } => {
                 write!(
                     f,
-                    "held by the brake: {reason}; `zonemesh plan approve {id}` lets it go on"
+                    "held by the brake: {reason}; `zonemesh plan approve {id}` lets it go on, `decline` leaves everything as it is"
                 )
             }
             Self::Warning { message, .. } => write!(f, "warning: {message}"),

@@ -103,7 +103,6 @@ pub struct CatalogReport {
 #[derive(Default)]
 pub(super) struct Catalogs {
     brought: BTreeMap<Name, Members>,
-    approvals: Approvals,
     report: CatalogReport,
     /// The members of all produced catalogs.
     listed: BTreeSet<Name>,
@@ -192,14 +191,22 @@ fn follow(
     }
 }
 
+fn members_of(catalog: &Name) -> String {
+    format!("members of {}", catalog.fmt_with_dot())
+}
+
+/// What approves that members of a catalog go.
+fn removal_of(catalog: &Name, removed: &[Name]) -> Fingerprint {
+    Fingerprint::of(&members_of(catalog), removed)
+}
+
 /// Holds removals that are too many at once and not approved.
 fn brake(catalog: &Name, removed: &[Name], of: usize, approvals: &Approvals) -> Option<plan::Held> {
-    let kind = format!("members of {}", catalog.fmt_with_dot());
-    let fingerprint = Fingerprint::of(&kind, removed);
+    let fingerprint = removal_of(catalog, removed);
     let hold = too_many(removed.len(), of) && !approvals.contains(&fingerprint);
     hold.then(|| plan::Held {
         names: removed.iter().map(ToString::to_string).collect(),
-        kind,
+        kind: members_of(catalog),
         of,
         fingerprint,
     })
@@ -353,7 +360,7 @@ impl Core {
             &catalog,
             &consumed.groups,
             &refuse,
-            &self.catalogs.approvals,
+            self.consent.approved(),
         );
         let apex = consumed.apex.clone();
         self.catalogs.report.refused.extend(
@@ -363,10 +370,7 @@ impl Core {
         );
         if !step.removed.is_empty() {
             // An approval is for one removal.
-            let kind = format!("members of {}", apex.fmt_with_dot());
-            self.catalogs
-                .approvals
-                .remove(&Fingerprint::of(&kind, &step.removed));
+            self.forget_consent([&removal_of(&apex, &step.removed)]);
         }
         self.catalogs.report.held.extend(step.held);
         for zone in &step.removed {
@@ -482,6 +486,8 @@ impl Core {
             .held
             .iter()
             .filter(|held| !before.held.contains(held))
+            .filter(|held| !self.consent.is_declined(&held.fingerprint))
+            .collect::<Vec<_>>()
         {
             let message = format!(
                 "{} of {} {} would be removed at once",
@@ -506,11 +512,6 @@ impl Core {
                 self.happened(Happening::Blocked(message));
             }
         }
-    }
-
-    /// An operator lets a held removal go on.
-    pub(super) fn approve_catalogs(&mut self, hash: &str) {
-        self.catalogs.approvals.insert(Fingerprint(hash.to_owned()));
     }
 
     /// How the catalogs stand.

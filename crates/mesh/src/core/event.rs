@@ -8,7 +8,7 @@ use zonemesh_zone::directory::SiteName;
 use zonemesh_zone::record::canonical_text;
 use zonemesh_zone::{Diff, Name, Rcode, Record, Rrset, Rtype, Serial, Zone};
 
-use super::{ClockFault, MemberOf, PeerList};
+use super::{ClockFault, MemberOf, PeerList, Verdict};
 
 /// The time, as the shell knows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -313,10 +313,14 @@ pub enum Input {
         /// The zone.
         apex: Name,
     },
-    /// An operator lets a held removal go on.
-    Approve {
-        /// What is approved, as the plan shows it.
+    /// An operator says what becomes of what is held.
+    Decide {
+        /// To answer by.
+        request: RequestId,
+        /// What it is about, as the plan shows it.
         hash: String,
+        /// What is said.
+        verdict: Verdict,
     },
     /// An operator makes a site the writer of directory and catalog: this one, or, where this one is it, another.
     Promote {

@@ -17,7 +17,7 @@ use zonemesh_zone::{Name, Zone};
 use self::lists::Lists;
 pub use self::promotion::Promotion;
 use super::{Core, Happening, Now, PeerId, PeerList, SharedPeers, ZoneSpec};
-use crate::brake::{Approvals, Breaker};
+use crate::brake::Breaker;
 use crate::desired::{self, Source, ZoneRole, ZoneSetup};
 use crate::plan::{Observed, Plan};
 
@@ -66,7 +66,6 @@ pub(super) struct Mesh {
     unlisted: BTreeSet<Name>,
     /// What was last announced, and when.
     announced: Option<(Duration, (Site, Vec<Name>))>,
-    approvals: Approvals,
     breaker: Breaker,
     last: Option<Report>,
     /// When directory and catalog were last read and the plan made of them carried out; and when the site started.
@@ -119,7 +118,6 @@ impl Mesh {
             hosted: BTreeSet::new(),
             unlisted: BTreeSet::new(),
             announced: None,
-            approvals: Approvals::default(),
             breaker: Breaker::default(),
             last: None,
             reconciled: None,

@@ -15,6 +15,7 @@
 mod catalogs;
 mod change;
 mod clocks;
+mod consent;
 mod event;
 mod far;
 mod membership;
@@ -33,6 +34,8 @@ pub use self::catalogs::{
 };
 use self::clocks::Clocks;
 pub use self::clocks::{ClockFault, FUDGE_MS};
+use self::consent::Consent;
+pub use self::consent::{CONSENT, Verdict};
 pub use self::event::*;
 use self::membership::Mesh;
 pub use self::membership::{Me, MeshSettings, Promotion, Report};
@@ -85,6 +88,8 @@ pub struct Settings {
     pub founding: Founding,
     /// The highest serials of zones that the store has no longer, or no longer whole: what takes their place is published above.
     pub marks: BTreeMap<Name, Serial>,
+    /// What the store has in [`CONSENT`], key and value; looked at once, at the start.
+    pub consent: Vec<(String, Vec<u8>)>,
 }
 
 /// Zones that were kept by hand so far, for the first start of a mesh.
@@ -106,6 +111,7 @@ pub struct Core {
     mesh: Option<Mesh>,
     clocks: Clocks,
     catalogs: Catalogs,
+    consent: Consent,
     commits: BTreeMap<CommitId, PendingCommit>,
     waiting: Vec<Waiting>,
     /// The highest serials that zones had here that are not held: see `drop_zone`.
@@ -140,10 +146,16 @@ struct Answer {
 /// # Running
 impl Core {
     /// Makes the core of a site out of its configuration and what its store holds. `seed` feeds the jitter of timers.
-    pub fn new(settings: Settings, held: Vec<Held>, seed: u64, now: Now) -> (Self, Vec<Output>) {
+    pub fn new(
+        mut settings: Settings,
+        held: Vec<Held>,
+        seed: u64,
+        now: Now,
+    ) -> (Self, Vec<Output>) {
         let mut core = Self {
             mesh: settings.mesh.clone().map(|mesh| Mesh::new(mesh, now)),
             marks: settings.marks.clone(),
+            consent: Consent::kept(&mut settings),
             settings,
             zones: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -207,7 +219,11 @@ impl Core {
             Input::Unlisted { apex } => self.list_again(apex, now),
             Input::Forget { request } => self.waiting.retain(|waiting| waiting.request != request),
             Input::Refresh { apex } => self.refresh(&apex, None, now),
-            Input::Approve { hash } => self.approve(hash, now),
+            Input::Decide {
+                request,
+                hash,
+                verdict,
+            } => self.decide(request, hash, verdict, now),
             Input::Promote { request, to, force } => self.promote(request, &to, force),
             Input::Recalled { apex, zone } => self.recalled(&apex, zone, now),
         }

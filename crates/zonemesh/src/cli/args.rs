@@ -71,7 +71,7 @@ pub enum Command {
     /// Look at records and change them
     #[command(subcommand)]
     Record(Record),
-    /// See what the planner decided, and approve what the brake holds
+    /// See what the planner decided, and approve or decline what the brake holds
     #[command(subcommand)]
     Plan(Plan),
     /// Keys of the site
@@ -514,13 +514,27 @@ pub enum Plan {
     /// Show what was decided and why, and what is held
     Show(Listing),
     /// Let a held change go on
-    Approve {
-        /// The id that `plan show` prints
-        id: String,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    #[command(
+        after_help = "What is approved is kept until it has been done, a week at most, and is for exactly what was shown, once."
+    )]
+    Approve(Held),
+    /// Leave everything as it is, and ask no more about a held change
+    #[command(
+        after_help = "A change that was asked for here is thrown away. Of what removes zones or sites in bulk nothing is removed, and\n\
+                      nobody is asked for 30 days; `plan show` lists it, and `plan approve` lets it go on all the same. A newer\n\
+                      history of a zone is not taken: what this site has is published above it."
+    )]
+    Decline(Held),
+}
+
+/// Something that the brake holds.
+#[derive(Debug, Args)]
+pub struct Held {
+    /// The id that `plan show` prints
+    pub id: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `key`.

@@ -237,7 +237,7 @@ pub(super) fn changed(changed: &Changed, as_json: bool, done: &str) -> Outcome {
             error(
                 &format!("held by the brake: {}", held.reason),
                 Some(&format!(
-                    "look with `zonemesh plan show`, then `zonemesh plan approve {}`",
+                    "look with `zonemesh plan show`, then `zonemesh plan approve {0}` or `zonemesh plan decline {0}`",
                     held.id
                 )),
             );

@@ -144,7 +144,8 @@ pub(super) async fn invite(client: &Client, invite: Invite) -> Outcome {
 pub(super) async fn plan(client: &Client, command: Plan) -> Outcome {
     let (plan, json) = match command {
         Plan::Show(listing) => (client.plan().await?, listing.json),
-        Plan::Approve { id, json } => (client.approve_plan(&id).await?, json),
+        Plan::Approve(held) => (client.approve_plan(&held.id).await?, held.json),
+        Plan::Decline(held) => (client.decline_plan(&held.id).await?, held.json),
     };
     if json {
         output::json(&plan)?;
@@ -165,19 +166,21 @@ pub(super) async fn plan(client: &Client, command: Plan) -> Outcome {
             output::line(&format!("  because {reason}"))?;
         }
         for held in &plan.held {
-            output::line(&format!(
-                "{} {}: {}\n  → zonemesh plan approve {}",
-                output::paint(Colour::Red, "held"),
-                held.id,
-                held.reason,
-                held.id
-            ))?;
+            let (id, reason) = (&held.id, &held.reason);
+            output::line(&match held.declined {
+                true => format!(
+                    "declined {id}: {reason}\n  → zonemesh plan approve {id} lets it go on all the same"
+                ),
+                false => format!(
+                    "{} {id}: {reason}\n  → zonemesh plan approve {id}, or zonemesh plan decline {id}",
+                    output::paint(Colour::Red, "held"),
+                ),
+            })?;
         }
     }
-    Ok(if plan.held.is_empty() {
-        exit::DONE
-    } else {
-        exit::HELD
+    Ok(match plan.held.iter().all(|held| held.declined) {
+        true => exit::DONE,
+        false => exit::HELD,
     })
 }
 

@@ -58,6 +58,7 @@ fn every_documented_command_parses() {
         "record delete a.example www A 192.0.2.1 --wait --timeout 5s",
         "plan show",
         "plan approve 17",
+        "plan decline 17 --json",
         "key roll",
         "config check",
         "config check f --json",

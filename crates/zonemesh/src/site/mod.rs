@@ -118,6 +118,7 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
     settings.founding = import::founding(&config, &store)?;
     let found = tokio::task::spawn_blocking(move || found(&store, others)).await??;
     settings.marks = found.marks;
+    settings.consent = found.consent;
     let seed = u64::from_le_bytes(random::bytes());
     let (core, first) = Core::new(settings, found.held, seed, clock.now());
     let driver = tokio::spawn(Driver::new(core, clock, jobs, handle, commands).run(first));

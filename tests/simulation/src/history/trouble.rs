@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use zonemesh_mesh::core::{Change, Input};
+use zonemesh_mesh::core::{Change, Input, Verdict};
 use zonemesh_zone::catalog::{self as members, Catalog};
 use zonemesh_zone::directory::{self as names, Directory};
 use zonemesh_zone::{Name, Record, Zone};
@@ -262,7 +262,7 @@ impl History {
                     any = true;
                     self.note(&host, "an operator lets go on what is held");
                     let hash = held.fingerprint.to_string();
-                    self.world.input(&host, Input::Approve { hash });
+                    self.world.decide(&host, hash, Verdict::Approve);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! What happens to disks, and what sites have done on them: one job after the other, each whole or not at all.
 
-use zonemesh_keep::{Done, Job};
+use zonemesh_keep::{Done, Found, Job};
 
 use super::model::Disk;
 use super::platter::Platter;
@@ -283,7 +283,12 @@ impl World {
         real.platter.set_full(false);
         let opened = real.open(host);
         real.platter.set_full(state.full);
-        let (held, damaged) = match opened {
+        let Found {
+            held,
+            damaged,
+            consent,
+            ..
+        } = match opened {
             Ok(opened) => opened,
             Err(why) if corrupt || real.platter.is_failing() => return Err(why),
             Err(why) => panic!("{host}: a sound disk is refused: {why}\n{}", self.tail()),
@@ -317,8 +322,9 @@ impl World {
             );
         }
         state.disk.replace_zones(&held);
-        for what in damaged {
-            self.note(host, &what);
+        state.disk.replace_consent(consent);
+        for (_, error) in damaged {
+            self.note(host, &zonemesh_keep::chain(&error));
         }
         Ok(held)
     }

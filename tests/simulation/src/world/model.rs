@@ -65,6 +65,21 @@ impl Disk {
         lost.map(|(apex, serial)| (apex.clone(), *serial)).collect()
     }
 
+    /// What operators have said.
+    pub(super) fn consent(&self) -> Vec<(String, Vec<u8>)> {
+        let said = self.table.iter().filter(|((table, _), _)| table == CONSENT);
+        said.map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
+    /// The same as a store has it.
+    pub(super) fn replace_consent(&mut self, said: Vec<(String, Vec<u8>)>) {
+        self.table.retain(|(table, _), _| table != CONSENT);
+        let said = said.into_iter();
+        self.table
+            .extend(said.map(|(key, value)| ((CONSENT.to_owned(), key), value)));
+    }
+
     /// A disk on which this is held.
     pub fn of(held: Vec<Held>) -> Self {
         let mut disk = Self::default();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use zonemesh_keep::{Done, Job};
+use zonemesh_keep::{Done, Found, Job};
 use zonemesh_store::Store;
 
 use super::platter::Platter;
@@ -17,18 +17,15 @@ pub(super) struct Real {
 }
 
 impl Real {
-    /// Opens the store, as a site does that starts; with what it holds, and what in it is damaged.
-    pub(super) fn open(&mut self, host: &str) -> Result<(Vec<Held>, Vec<String>), String> {
+    /// Opens the store, as a site does that starts; with what it holds.
+    pub(super) fn open(&mut self, host: &str) -> Result<Found, String> {
         self.close();
         let path = format!("{host}/store.redb");
         let store = Store::on(self.platter.open(), Path::new(&path), host)
             .map_err(|error| zonemesh_keep::chain(&error))?;
         let found = zonemesh_keep::held(&store).map_err(|error| zonemesh_keep::chain(&error))?;
-        let damaged = found.damaged.iter();
-        let damaged = damaged.map(|(_, error)| zonemesh_keep::chain(error));
-        let damaged = damaged.collect();
         self.store = Some(store);
-        Ok((found.held, damaged))
+        Ok(found)
     }
 
     /// Does a job as the product does.

@@ -12,6 +12,15 @@ impl World {
         request
     }
 
+    /// An operator says what becomes of what is held.
+    pub fn decide(&mut self, host: &str, hash: String, verdict: Verdict) -> RequestId {
+        self.request(host, |request| Input::Decide {
+            request,
+            hash,
+            verdict,
+        })
+    }
+
     /// Has a zone changed, without waiting for the outcome.
     pub fn change(&mut self, host: &str, change: Change) -> RequestId {
         self.request(host, |request| Input::Change { request, change })

@@ -213,6 +213,32 @@ fn a_standard_site_does_not_become_the_writer_by_the_restart_of_the_true_one() {
 }
 
 #[test]
+fn a_writer_that_only_a_standard_site_tells_of_is_not_asked_about_again_when_that_is_declined() {
+    let mut world = World::mesh_on(Disks::Model, 793, 2);
+    world.settle(60);
+    world.kill("site-b");
+    world.kill("site-a");
+    forge_writer(&mut world, "site-b", 2);
+    world.start("site-b");
+    world.start("site-a");
+    let held = |what: &Happening| matches!(what, Happening::Held { .. });
+    world.run_until(10, "it is held", |world| world.saw("site-a", held));
+    let hash = world.core("site-a").held_histories().next().unwrap().0;
+    let hash = hash.to_string();
+    let request = world.decide("site-a", hash, Verdict::Decline);
+    world.done("site-a", request).unwrap();
+    for _ in 0..2 {
+        world.run_for(60);
+        assert!(world.core("site-a").is_catalog_primary());
+        assert_eq!(world.core("site-a").held_histories().count(), 0);
+        world.restart("site-a");
+    }
+    world.run_for(60);
+    // The directory takes changes: that of who is to leave, above all.
+    remove_site(&mut world, "site-b", Departure::Remove);
+}
+
+#[test]
 fn a_writer_that_only_a_standard_site_tells_of_is_followed_when_that_is_approved() {
     let mut world = World::mesh_on(Disks::Model, 792, 2);
     world.settle(60);
@@ -225,7 +251,7 @@ fn a_writer_that_only_a_standard_site_tells_of_is_followed_when_that_is_approved
     world.run_until(10, "it is held", |world| world.saw("site-a", held));
     let hash = world.core("site-a").held_histories().next().unwrap().0;
     let hash = hash.to_string();
-    world.input("site-a", Input::Approve { hash });
+    world.decide("site-a", hash, Verdict::Approve);
     world.run_until(10, "it is followed", |world| {
         let core = world.hosts["site-a"].core.as_ref().unwrap();
         !core.is_catalog_primary()

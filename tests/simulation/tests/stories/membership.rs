@@ -259,7 +259,7 @@ fn a_mass_removal_is_held_until_it_is_approved() {
         let hash = world.core(host).report().unwrap().plan.held[0]
             .fingerprint
             .to_string();
-        world.input(host, Input::Approve { hash });
+        world.decide(host, hash, Verdict::Approve);
         assert!(world.zone(host, "z0.example").is_none(), "{host}");
         assert!(world.zone(host, "z6.example").is_some(), "{host}");
     }

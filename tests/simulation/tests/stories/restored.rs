@@ -245,9 +245,9 @@ fn a_primary_that_is_certain_takes_nothing_from_a_peer_that_is_ahead() {
     assert!(!has(world.zone("site-c", ZONE).unwrap(), "forged", 66));
 }
 
-#[test]
-fn a_newer_history_that_removes_much_at_once_waits_for_an_operator() {
-    let mut world = three(8270);
+/// A mesh in which site-b is its zone's primary with a copy of before nine RRsets went at once. What holds that.
+fn with_a_held_history(seed: u64) -> (World, String) {
+    let mut world = three(seed);
     for last in 1..10 {
         world.changed("site-b", put(ZONE, &format!("h{last}"), last));
     }
@@ -258,26 +258,85 @@ fn a_newer_history_that_removes_much_at_once_waits_for_an_operator() {
     world.settle(60);
     world.kill("site-b");
     restore(&mut world, "site-b", &backup);
-    let held = |what: &Happening| match what {
+    world.run_until(10, "the brake holds it", |world| {
+        !held_since(world, "site-b", 0).is_empty()
+    });
+    let hash = held_since(&world, "site-b", 0).remove(0);
+    (world, hash)
+}
+
+/// What a site has told of as held, after so many other things.
+fn held_since(world: &World, host: &str, others: usize) -> Vec<String> {
+    let happened = world.hosts[host].happened.iter().skip(others);
+    let held = happened.filter_map(|(_, what)| match what {
         Happening::Held { hash, .. } => Some(hash.clone()),
         _ => None,
-    };
-    world.run_until(10, "the brake holds it", |world| {
-        world.saw("site-b", |what| held(what).is_some())
     });
+    held.collect()
+}
+
+/// What a site has on disk of what operators have said.
+fn said(world: &World, host: &str) -> usize {
+    let table = world.hosts[host].disk.table.iter();
+    table
+        .filter(|((table, _), value)| table == CONSENT && !value.is_empty())
+        .count()
+}
+
+#[test]
+fn a_newer_history_that_removes_much_at_once_waits_for_an_operator() {
+    let (mut world, hash) = with_a_held_history(8270);
     let request = world.change("site-b", put(ZONE, "late", 1));
     let why = world.done("site-b", request).unwrap_err();
     assert!(why.contains("approve"), "{why}");
-    let hash = world.hosts["site-b"]
-        .happened
-        .iter()
-        .find_map(|(_, what)| held(what))
-        .unwrap();
-    world.input("site-b", Input::Approve { hash });
+    let request = world.decide("site-b", hash, Verdict::Approve);
+    world.done("site-b", request).unwrap();
     world.settle(60);
     assert!(!has(world.zone("site-b", ZONE).unwrap(), "h1", 1));
     world.changed("site-b", put(ZONE, "late", 1));
     world.settle(60);
+    assert_eq!(said(&world, "site-b"), 0, "consent is for once");
+}
+
+#[test]
+fn an_approval_is_not_asked_for_again_when_the_site_is_killed_before_it_has_served() {
+    for seed in 0..5 {
+        println!("seed {seed}");
+        let (mut world, hash) = with_a_held_history(8272 + 10 * seed);
+        // Nobody can give what is approved.
+        world.isolate("site-b");
+        let request = world.decide("site-b", hash, Verdict::Approve);
+        world.done("site-b", request).unwrap();
+        let before = world.hosts["site-b"].happened.len();
+        world.restart("site-b");
+        world.run_for(20);
+        assert_eq!(said(&world, "site-b"), 1);
+        world.heal_links();
+        world.settle(120);
+        assert!(!has(world.zone("site-b", ZONE).unwrap(), "h1", 1));
+        assert!(held_since(&world, "site-b", before).is_empty());
+        assert_eq!(said(&world, "site-b"), 0);
+    }
+}
+
+#[test]
+fn a_newer_history_that_is_declined_is_published_above() {
+    for seed in 0..5 {
+        println!("seed {seed}");
+        let (mut world, hash) = with_a_held_history(8274 + 10 * seed);
+        let before = world.hosts["site-b"].happened.len();
+        let request = world.decide("site-b", hash, Verdict::Decline);
+        world.done("site-b", request).unwrap();
+        if seed % 2 == 1 {
+            world.restart("site-b");
+        }
+        world.settle(120);
+        world.changed("site-b", put(ZONE, "late", 1));
+        world.restart("site-b");
+        world.settle(120);
+        assert!(all_have(&world, "h1", 1) && all_have(&world, "late", 1));
+        assert!(held_since(&world, "site-b", before).is_empty());
+    }
 }
 
 #[test]

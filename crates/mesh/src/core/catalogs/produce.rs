@@ -6,7 +6,7 @@ use zonemesh_zone::catalog::{self, Catalog};
 use zonemesh_zone::{Name, Serial, SerialExt, Zone};
 
 use super::super::Core;
-use super::{Produced, brake};
+use super::{Produced, brake, removal_of};
 
 /// # Producing
 impl Core {
@@ -80,9 +80,11 @@ impl Core {
             .filter(|zone| !wanted.contains_key(*zone))
             .cloned()
             .collect();
-        if let Some(held) = brake(apex, &removed, have.len(), &self.catalogs.approvals) {
+        if let Some(held) = brake(apex, &removed, have.len(), self.consent.approved()) {
             wanted.extend(removed.into_iter().map(|zone| (zone, None)));
             self.catalogs.report.held.push(held);
+        } else {
+            self.forget_consent([&removal_of(apex, &removed)]);
         }
         self.catalogs.listed = wanted.keys().cloned().collect();
         let changed = catalog::follow(&head, &wanted, serial).map_err(|error| error.to_string())?;

@@ -4,7 +4,7 @@ use zonemesh_zone::record::parse_name;
 use zonemesh_zone::{Editor, Record, Serial, Zone};
 
 use super::*;
-use crate::core::{Got, Held, Input, NewVersion, Settings};
+use crate::core::{CONSENT, Got, Held, Input, NewVersion, Settings, Verdict};
 
 fn name(text: &str) -> Name {
     parse_name(text).unwrap()
@@ -83,6 +83,7 @@ struct Site {
     core: Core,
     out: Vec<Output>,
     stored: BTreeMap<String, Vec<u8>>,
+    said: BTreeMap<String, Vec<u8>>,
     secs: u64,
 }
 
@@ -101,6 +102,7 @@ impl Site {
             core,
             out: Vec::new(),
             stored: BTreeMap::new(),
+            said: BTreeMap::new(),
             secs: 0,
         };
         site.settle(out);
@@ -115,8 +117,12 @@ impl Site {
             for output in &new {
                 if let Output::Commit { commit, also, .. } = output {
                     for (table, key, value) in also {
-                        assert_eq!(table, CATALOG_MEMBERS);
-                        self.stored.insert(key.clone(), value.clone());
+                        let stored = match table.as_str() {
+                            CATALOG_MEMBERS => &mut self.stored,
+                            CONSENT => &mut self.said,
+                            _ => panic!("{table}"),
+                        };
+                        stored.insert(key.clone(), value.clone());
                     }
                     let done = Input::Committed {
                         commit: *commit,
@@ -185,8 +191,10 @@ impl Site {
             .iter()
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
+        settings.consent.extend(self.said.clone());
         let mut new = Self::new(settings, held);
         new.stored.extend(self.stored.clone());
+        new.said.extend(self.said.clone());
         new
     }
 }
@@ -276,8 +284,29 @@ fn a_member_leaves_with_the_catalog_and_many_only_when_approved() {
     let mut site = site.restarted(consumer());
     assert!(site.withdrawn().is_empty(), "{:?}", site.withdrawn());
     let hash = site.core.catalog_report().held[0].fingerprint.to_string();
-    site.handle(Input::Approve { hash });
+    let request = 1;
+    // Nor that nobody wants to be asked about it any longer.
+    let verdict = Verdict::Decline;
+    let decline = hash.clone();
+    site.handle(Input::Decide {
+        request,
+        hash: decline,
+        verdict,
+    });
+    assert!(site.withdrawn().is_empty());
+    let mut site = site.restarted(consumer());
+    assert!(site.withdrawn().is_empty());
+    let held = &site.core.catalog_report().held[0];
+    assert!(site.core.is_declined(&held.fingerprint));
+    let verdict = Verdict::Approve;
+    site.handle(Input::Decide {
+        request,
+        hash,
+        verdict,
+    });
     assert_eq!(site.withdrawn(), ["a.example", "b.example"]);
+    // Consent is for once.
+    assert!(site.said.values().all(Vec::is_empty));
     assert!(site.core.catalog_report().held.is_empty());
 }
 

@@ -7,7 +7,6 @@ use zonemesh_zone::Name;
 
 use super::Lists;
 use super::founding::made_primary;
-use crate::brake::Fingerprint;
 use crate::core::peers::Peer;
 use crate::core::{Core, Happening, Now, Output, PeerId, PeerList, Report, Settings, ZoneSpec};
 use crate::desired::{Local, desired};
@@ -18,6 +17,7 @@ use crate::verify;
 impl Core {
     /// Compares what should be with what is, and does what the plan says.
     pub(in crate::core) fn reconcile(&mut self, now: Now) {
+        self.forget_old_consent(now);
         if self.mesh.is_none() {
             self.reconcile_configured(now);
             self.follow_catalogs(now);
@@ -68,14 +68,14 @@ impl Core {
         };
         let me = &mesh.settings.me.name;
         let wanted = desired(me, &mesh.directory, &mesh.catalog, &local);
-        let plan = plan::plan(&wanted, &mesh.observed, &mesh.approvals);
+        let plan = plan::plan(&wanted, &mesh.observed, self.consent.approved());
         let facts = verify::Facts {
             me,
             directory: &mesh.directory,
             catalog: &mesh.catalog,
             local: &local,
             observed: &mesh.observed,
-            approvals: &mesh.approvals,
+            approvals: self.consent.approved(),
         };
         let faults = verify::check(&plan, &facts);
         let blocked = match faults.first() {
@@ -98,9 +98,10 @@ impl Core {
             return;
         }
         for held in &plan.held {
-            if before
-                .as_ref()
-                .is_some_and(|before| before.plan.held.contains(held))
+            if self.consent.is_declined(&held.fingerprint)
+                || before
+                    .as_ref()
+                    .is_some_and(|before| before.plan.held.contains(held))
             {
                 continue;
             }
@@ -131,16 +132,6 @@ impl Core {
     pub(super) fn carry_out(&mut self, plan: &Plan, now: Now) {
         let Some(mesh) = &mut self.mesh else { return };
         let news = std::mem::replace(&mut mesh.passed, mesh.directory.value().is_some());
-        let removes = |action: &Action| {
-            matches!(
-                action,
-                Action::RemoveZone { .. } | Action::RemovePeer { .. }
-            )
-        };
-        if plan.actions.iter().any(removes) {
-            // Consent is for once.
-            mesh.approvals.clear();
-        }
         plan::apply(&mut mesh.observed, plan);
         let lists = Lists::of(&mesh.observed.peers);
         if mesh.lists != lists {
@@ -204,6 +195,8 @@ impl Core {
         for apex in changed {
             self.run_zone(&apex, now);
         }
+        // Consent is for once.
+        self.forget_consent(&plan.approved);
     }
 
     /// Runs a zone as its setup says.
@@ -254,16 +247,6 @@ impl Core {
         for apex in all.cloned().collect::<Vec<_>>() {
             self.run_zone(&apex, now);
         }
-    }
-
-    /// An operator lets a held removal go on.
-    pub(in crate::core) fn approve(&mut self, hash: String, now: Now) {
-        if let Some(mesh) = &mut self.mesh {
-            mesh.approvals.insert(Fingerprint(hash.clone()));
-        }
-        self.approve_taking(&hash, now);
-        self.approve_catalogs(&hash);
-        self.reconcile(now);
     }
 
     /// Zones of the configuration of a plain name server: added, changed and dropped as it says.

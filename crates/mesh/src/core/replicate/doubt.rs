@@ -19,7 +19,7 @@ use zonemesh_zone::{Name, Serial, SerialExt, Zone};
 use super::Entry;
 use super::held::HeldHistory;
 use super::round::Round;
-use crate::brake::Approvals;
+use crate::brake::Fingerprint;
 use crate::core::{Core, DOUBTS, HeldDoubt, Now, Parting, PeerId, RecoveryView, doubts_key};
 
 /// How long changes wait for the others to show what they have. A site that cannot be reached fails a NOTIFY within four seconds,
@@ -57,7 +57,6 @@ pub(super) struct Doubt {
     pub(super) again: Option<Duration>,
     pub(super) failures: u32,
     pub(super) held: Option<HeldHistory>,
-    pub(super) approvals: Approvals,
 }
 
 /// A version on its way from a peer to the disk.
@@ -69,6 +68,8 @@ pub(super) struct Taking {
     pub(super) from: PeerId,
     /// The serial that was held before, if anything was.
     pub(super) before: Option<Serial>,
+    /// The approvals without which it would be held.
+    pub(super) approved: Vec<Fingerprint>,
 }
 
 impl Doubt {
@@ -85,7 +86,6 @@ impl Doubt {
             again: None,
             failures: 0,
             held: None,
-            approvals: Approvals::new(),
         }
     }
 
@@ -549,7 +549,7 @@ impl Core {
     }
 
     /// What a peer has is not taken: publish above it.
-    fn jump_over(&mut self, apex: &Name, peer: PeerId, now: Now) {
+    pub(super) fn jump_over(&mut self, apex: &Name, peer: PeerId, now: Now) {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };

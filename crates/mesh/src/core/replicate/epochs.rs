@@ -350,7 +350,7 @@ impl Core {
             Standing::Later { theirs, .. } => theirs.writer.clone(),
         };
         if let Standing::Later { theirs, .. } = &standing
-            && self.is_held_writer(apex, from, theirs)
+            && self.is_held_writer(apex, from, theirs, now)
         {
             return None;
         }
@@ -382,16 +382,19 @@ impl Core {
 
     /// Whether a later writer waits for an operator: told of by one site alone whose role it is not to hold the directory. One
     /// that was broken into would make itself the writer at the next start of the true one.
-    fn is_held_writer(&mut self, apex: &Name, from: &PeerId, theirs: &Epoch) -> bool {
+    fn is_held_writer(&mut self, apex: &Name, from: &PeerId, theirs: &Epoch, now: Now) -> bool {
         let holder = self.mesh.as_ref().is_some_and(|mesh| mesh.is_holder(from));
         let Some(entry) = self.zones.get(apex) else {
             return false;
         };
         let fingerprint = Fingerprint::of("writer", [format!("{apex} {theirs}")]);
-        let doubt = entry.doubt.as_ref();
-        let open = doubt.is_some_and(|doubt| !doubt.approvals.contains(&fingerprint));
+        let open = entry.doubt.is_some() && !self.consent.approved().contains(&fingerprint);
         if holder || !open || entry.ahead().len() > 1 {
             return false;
+        }
+        if self.consent.is_declined(&fingerprint) {
+            self.jump_over(apex, from.clone(), now);
+            return true;
         }
         let why = format!(
             "{from}, which does not hold the directory by the one here, has {apex} of {theirs}, and no other site says so"

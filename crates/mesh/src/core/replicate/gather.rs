@@ -73,6 +73,7 @@ impl Core {
         doubt.taking = Some(Taking {
             serial: version.zone.serial(),
             before: None,
+            approved: Vec::new(),
             zone,
             from: peer,
         });

@@ -1,12 +1,12 @@
 //! A newer history that a primary in doubt does not take unasked: the brake holds it, or who hands it on may not. Changes of
-//! the zone are refused until an operator has approved it or removed the site that it came from.
+//! the zone are refused until an operator has approved or declined it, or removed the site that it came from.
 
 use zonemesh_zone::directory::Directory;
 use zonemesh_zone::{Name, Zone};
 
 use super::Entry;
 use crate::brake::Fingerprint;
-use crate::core::{Core, Happening, Now, PeerId};
+use crate::core::{Core, Happening, Now, PeerId, Verdict};
 
 /// What is held.
 pub(super) struct HeldHistory {
@@ -52,19 +52,20 @@ impl Core {
         held.map(|held| (&held.fingerprint, held.why.as_str()))
     }
 
-    /// An operator lets go on what is held.
-    pub(in crate::core) fn approve_taking(&mut self, hash: &str, now: Now) {
-        let mut approved = Vec::new();
+    /// An operator has said what becomes of what is held: it is taken, or published above.
+    pub(in crate::core) fn decided(&mut self, about: &Fingerprint, verdict: Verdict, now: Now) {
+        let mut free = Vec::new();
         for (apex, entry) in &mut self.zones {
-            let Some(doubt) = &mut entry.doubt else {
-                continue;
-            };
-            if let Some(held) = doubt.held.take_if(|held| held.fingerprint.0 == hash) {
-                doubt.approvals.insert(held.fingerprint);
-                approved.push(apex.clone());
-            }
+            let held = entry.doubt.as_mut().and_then(|doubt| {
+                let held = &mut doubt.held;
+                held.take_if(|held| held.fingerprint == *about)
+            });
+            free.extend(held.map(|held| (apex.clone(), held.from)));
         }
-        for apex in approved {
+        for (apex, from) in free {
+            if verdict == Verdict::Decline {
+                self.jump_over(&apex, from, now);
+            }
             self.settle(&apex, now);
         }
     }

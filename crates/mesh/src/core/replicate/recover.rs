@@ -11,7 +11,7 @@ use zonemesh_zone::{Name, Rtype, Serial, SerialExt, Zone, ZoneError};
 
 use super::doubt::Taking;
 use super::round::Round;
-use crate::brake::{Approvals, check_change};
+use crate::brake::{Approvals, Fingerprint, HeldChange, check_change};
 use crate::core::{Core, Failure, Got, Happening, NewVersion, Now, PeerId};
 
 /// After so many attempts, in half a minute, nobody is waited for who has shown a serial and holds nothing.
@@ -141,12 +141,19 @@ impl Core {
             return;
         }
         let base = doubt.base_of(zone.serial());
-        if let Err(held) = braked(base.unwrap_or(&head), &zone, &steps, &doubt.approvals) {
-            let why = format!(
-                "{from} has a newer history of {apex} than this site, its primary, but {held}"
-            );
-            return self.hold_history(apex, held.fingerprint, from, why);
-        }
+        let approvals = self.consent.approved();
+        let approved = match braked(base.unwrap_or(&head), &zone, &steps, approvals) {
+            Ok(approved) => approved,
+            Err(held) if self.consent.is_declined(&held.fingerprint) => {
+                return self.jump_over(apex, from, now);
+            }
+            Err(held) => {
+                let why = format!(
+                    "{from} has a newer history of {apex} than this site, its primary, but {held}"
+                );
+                return self.hold_history(apex, held.fingerprint, from, why);
+            }
+        };
         let mut own = own_changes(base, &head);
         let governed = self.mesh.as_ref().map(|mesh| &mesh.settings.directory);
         if governed == Some(apex) {
@@ -177,6 +184,7 @@ impl Core {
                 zone,
                 from,
                 before: Some(head.serial()),
+                approved,
             });
         }
         self.commit(vec![version], Vec::new(), None);
@@ -204,6 +212,7 @@ impl Core {
         };
         doubt.has_taken(taking.zone);
         self.happened(happening);
+        self.forget_consent(&taking.approved);
         self.settle(apex, now);
     }
 
@@ -229,24 +238,26 @@ impl Core {
 }
 
 /// Looks whether a newer history removes too much at once: step by step where the steps are known, as each was let through when it
-/// was made.
+/// was made. With the approvals that it needs.
 fn braked(
     base: &Zone,
     zone: &Zone,
     steps: &[zonemesh_zone::Diff],
     approvals: &Approvals,
-) -> Result<(), crate::brake::HeldChange> {
+) -> Result<Vec<Fingerprint>, HeldChange> {
+    let mut approved = Vec::new();
     let mut before = base.clone();
     for step in steps {
         match before.apply(step) {
             Ok(next) => {
-                check_change(&before, &next, approvals)?;
+                approved.extend(check_change(&before, &next, approvals)?);
                 before = next;
             }
             Err(_) => break,
         }
     }
-    check_change(&before, zone, approvals)
+    approved.extend(check_change(&before, zone, approvals)?);
+    Ok(approved)
 }
 
 /// Which RRsets were changed here since the base; all that there are where that is not known any longer.

@@ -1,81 +1,143 @@
-//! Changes that an operator asked for and the brake holds: they are done as they were asked for when they are approved.
-//!
-//! They are kept in memory: what was not done before a restart is asked for again.
+//! Changes that an operator asked for and the brake holds: they are done as they were asked for when they are approved, and
+//! thrown away when they are declined. Until then they are in the store, and a restart forgets none.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use zonemesh_api::types as api;
 use zonemesh_api::types::What;
 use zonemesh_api::{ApiError, ErrorKind};
 use zonemesh_mesh::brake::{self, Approvals, Fingerprint};
-use zonemesh_mesh::core::Change;
+use zonemesh_mesh::core::{Change, Verdict};
+use zonemesh_store::{Batch, Store};
 use zonemesh_zone::directory::SiteName;
 
 use super::Control;
 use super::convert::{name_text, zone_name};
+use crate::site::pool::chain;
+
+/// The table of the store in which they are kept, by the id that approves them.
+const HELD: &str = "held-changes";
 
 /// What waits for approval, by the id that approves it.
 #[derive(Default)]
 pub(super) struct HeldChanges {
-    all: Mutex<BTreeMap<String, (Request, api::Held)>>,
+    all: Mutex<BTreeMap<String, Waiting>>,
+}
+
+/// One of them.
+#[derive(Clone, Serialize, Deserialize)]
+struct Waiting {
+    request: Request,
+    held: api::Held,
 }
 
 /// A change as it was asked for.
-pub(super) enum Request {
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Request {
     RemoveSite(api::RemoveSite),
-    Import(api::ImportZone),
+    Import {
+        zone: String,
+        text: String,
+        file: Option<String>,
+    },
 }
 
 impl HeldChanges {
+    /// What was held before the start.
+    pub(super) fn kept(store: &Store) -> Self {
+        let stored = store.list(HELD).unwrap_or_else(|error| {
+            tracing::error!(error = chain(&error), "what the brake holds cannot be read");
+            Vec::new()
+        });
+        let read = stored
+            .into_iter()
+            .filter_map(|(id, value)| match serde_json::from_slice(&value) {
+                Ok(waiting) => Some((id, waiting)),
+                Err(error) => {
+                    tracing::error!(id, %error, "a change that the brake holds cannot be read; ask for it again");
+                    None
+                }
+            });
+        Self {
+            all: Mutex::new(read.collect()),
+        }
+    }
+
     /// All of them, as an operator sees them.
     pub(super) fn list(&self) -> Vec<api::Held> {
         let Ok(all) = self.all.lock() else {
             return Vec::new();
         };
-        all.values().map(|(_, held)| held.clone()).collect()
+        all.values().map(|waiting| waiting.held.clone()).collect()
     }
 
-    /// Takes one out, to be done now.
-    pub(super) fn take(&self, id: &str) -> Option<Request> {
-        let (request, _) = self.all.lock().ok()?.remove(id)?;
-        Some(request)
+    fn get(&self, id: &str) -> Option<Waiting> {
+        self.all.lock().ok()?.get(id).cloned()
     }
 
-    fn put(&self, id: &Fingerprint, reason: String, request: Request) -> api::Held {
-        let held = api::Held {
-            id: id.to_string(),
-            reason,
-            since: Some(Timestamp::now()),
-        };
+    fn put(&self, waiting: Waiting) {
         if let Ok(mut all) = self.all.lock() {
-            all.insert(held.id.clone(), (request, held.clone()));
+            all.insert(waiting.held.id.clone(), waiting);
         }
-        held
+    }
+
+    fn remove(&self, id: &str) {
+        if let Ok(mut all) = self.all.lock() {
+            all.remove(id);
+        }
     }
 }
 
 impl Control {
+    /// Changes what the store has of them.
+    async fn keep_held(&self, change: impl FnOnce(Batch) -> Batch) -> Result<(), ApiError> {
+        let store = self.live.store.clone();
+        let batch = change(Batch::new(Timestamp::now()));
+        super::blocking(move || {
+            store
+                .commit(batch)
+                .map_err(|error| ApiError::internal(chain(&error)))
+        })
+        .await
+    }
+
     /// Keeps a change and says that it is held.
-    fn hold(
+    async fn hold(
         &self,
         zone: String,
         id: &Fingerprint,
         reason: String,
         request: Request,
-    ) -> api::Changed {
-        let held = self.held.put(id, reason, request);
+    ) -> Result<api::Changed, ApiError> {
+        let held = api::Held {
+            id: id.to_string(),
+            reason,
+            since: Some(Timestamp::now()),
+            declined: false,
+        };
+        let waiting = Waiting {
+            request,
+            held: held.clone(),
+        };
+        let value = serde_json::to_vec(&waiting)
+            .map_err(|error| ApiError::internal(format!("cannot be kept: {error}")))?;
+        self.keep_held(|batch| batch.put(HELD, &held.id, &value))
+            .await?;
+        self.held.put(waiting);
         self.live.tell(What::Held {
             id: held.id.clone(),
             reason: held.reason.clone(),
         });
-        api::Changed {
+        Ok(api::Changed {
             zone,
             changed: false,
             held: Some(held),
             ..api::Changed::default()
-        }
+        })
     }
 
     /// Removes a site, unless it would take too many zones along.
@@ -120,7 +182,8 @@ impl Control {
         let id = Fingerprint::of(&format!("site {}", request.site), &names);
         let zone = self.live.mesh.as_ref().map(|(apex, _)| name_text(apex));
         let request = Request::RemoveSite(request);
-        Ok(self.hold(zone.unwrap_or_default(), &id, reason, request))
+        self.hold(zone.unwrap_or_default(), &id, reason, request)
+            .await
     }
 
     /// Imports a zone, unless too much of it would go.
@@ -136,8 +199,12 @@ impl Control {
             stopped.removed, stopped.of, stopped.zone
         );
         let zone = name_text(&zone_name(&request.zone)?);
-        let request = Request::Import(request);
-        Ok(self.hold(zone, &stopped.fingerprint, reason, request))
+        let request = Request::Import {
+            zone: request.zone,
+            text: request.text,
+            file: request.file,
+        };
+        self.hold(zone, &stopped.fingerprint, reason, request).await
     }
 
     /// What an import would remove, if that is too much to go on unasked.
@@ -158,15 +225,38 @@ impl Control {
             .map_err(super::stopped)
     }
 
-    /// Does what was held. None when nothing was held under this id.
-    pub(super) async fn approve_held(&self, id: &str) -> Option<Result<(), ApiError>> {
-        let done = match self.held.take(id)? {
+    /// Does what was held, or throws it away. None when nothing was held under this id.
+    pub(super) async fn decide_held(
+        &self,
+        id: &str,
+        verdict: Verdict,
+    ) -> Option<Result<(), ApiError>> {
+        let request = self.held.get(id)?.request;
+        let done = match verdict {
+            Verdict::Approve => self.do_held(id, request).await,
+            Verdict::Decline => Ok(()),
+        };
+        // Only now: a site that is killed before has it still, and what was done already is no change.
+        let forgotten = self.keep_held(|batch| batch.delete(HELD, id)).await;
+        if forgotten.is_ok() {
+            self.held.remove(id);
+        }
+        Some(done.and(forgotten))
+    }
+
+    async fn do_held(&self, id: &str, request: Request) -> Result<(), ApiError> {
+        let done = match request {
             Request::RemoveSite(mut request) => {
                 request.wait = api::Wait::default();
                 self.remove_site_now(request).await
             }
-            Request::Import(mut request) => {
-                request.wait = api::Wait::default();
+            Request::Import { zone, text, file } => {
+                let request = api::ImportZone {
+                    zone,
+                    text,
+                    file,
+                    ..api::ImportZone::default()
+                };
                 // Consent is for what was shown.
                 match self.would_remove(&request).await {
                     Ok(Some(now)) if now.fingerprint.to_string() != id => Err(ApiError::new(
@@ -178,13 +268,13 @@ impl Control {
                 }
             }
         };
-        Some(done.map(|_| ()).map_err(|error| {
+        done.map(|_| ()).map_err(|error| {
             let kind = match error.kind {
                 ErrorKind::Held => ErrorKind::Internal,
                 kind => kind,
             };
             ApiError::new(kind, format!("what was approved cannot be done: {error}"))
                 .hint("ask for it again")
-        }))
+        })
     }
 }

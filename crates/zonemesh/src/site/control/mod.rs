@@ -19,6 +19,7 @@ use tokio::sync::broadcast;
 use zonemesh_api::site::{Reply, Site, TextStream};
 use zonemesh_api::types as api;
 use zonemesh_api::{ApiError, ErrorKind};
+use zonemesh_mesh::core::Verdict;
 
 use self::convert::zone_name;
 use super::driver::Stopped;
@@ -45,7 +46,7 @@ impl Control {
     pub(crate) fn new(live: Arc<Live>) -> Self {
         let metrics = Metrics::new(live.clone());
         Self {
-            held: held::HeldChanges::default(),
+            held: held::HeldChanges::kept(&live.store),
             live,
             metrics,
             last_status: tokio::sync::Mutex::new(None),
@@ -206,8 +207,12 @@ impl Site for Control {
         Box::pin(self.last_plan())
     }
 
-    fn approve_plan(&self, request: api::Approve) -> Reply<'_, api::Plan> {
-        Box::pin(self.approve(request))
+    fn approve_plan(&self, request: api::Decide) -> Reply<'_, api::Plan> {
+        Box::pin(self.decide(request, Verdict::Approve))
+    }
+
+    fn decline_plan(&self, request: api::Decide) -> Reply<'_, api::Plan> {
+        Box::pin(self.decide(request, Verdict::Decline))
     }
 
     fn roll_key(&self) -> Reply<'_, api::KeyRolled> {

@@ -2,13 +2,13 @@
 
 use zonemesh_api::ApiError;
 use zonemesh_api::types as api;
-use zonemesh_mesh::core::{Core, Input};
+use zonemesh_mesh::core::{Core, Input, Reply, Verdict};
 
 use super::Control;
 use super::convert::after;
 
-/// What the brake holds, in the mesh, of catalogs, and of newer histories of zones: what approves it, and what it is.
-pub(super) fn held(core: &Core) -> Vec<(String, String)> {
+/// What the brake holds, in the mesh, of catalogs, and of newer histories of zones.
+pub(super) fn held(core: &Core) -> Vec<api::Held> {
     let describe = |held: &zonemesh_mesh::plan::Held| {
         let names = held
             .names
@@ -30,11 +30,17 @@ pub(super) fn held(core: &Core) -> Vec<(String, String)> {
         .into_iter()
         .flat_map(|report| &report.plan.held);
     let histories = core.held_histories();
-    let histories = histories.map(|(hash, why)| (hash.to_string(), why.to_owned()));
+    let histories = histories.map(|(hash, why)| (hash, why.to_owned()));
     planned
         .chain(&core.catalog_report().held)
-        .map(|held| (held.fingerprint.to_string(), describe(held)))
+        .map(|held| (&held.fingerprint, describe(held)))
         .chain(histories)
+        .map(|(hash, reason)| api::Held {
+            id: hash.to_string(),
+            reason,
+            since: None,
+            declined: core.is_declined(hash),
+        })
         .collect()
 }
 
@@ -65,14 +71,7 @@ fn plan(core: &Core) -> api::Plan {
         at: report.map(|report| after(report.at, 0)),
         actions: actions.map(ToString::to_string).collect(),
         reasons: reasons.chain(catalog_reasons(core)).collect(),
-        held: held(core)
-            .into_iter()
-            .map(|(id, reason)| api::Held {
-                id,
-                reason,
-                since: None,
-            })
-            .collect(),
+        held: held(core),
     }
 }
 
@@ -88,8 +87,12 @@ impl Control {
         Ok(plan)
     }
 
-    pub(super) async fn approve(&self, request: api::Approve) -> Result<api::Plan, ApiError> {
-        if let Some(done) = self.approve_held(&request.id).await {
+    pub(super) async fn decide(
+        &self,
+        request: api::Decide,
+        verdict: Verdict,
+    ) -> Result<api::Plan, ApiError> {
+        if let Some(done) = self.decide_held(&request.id, verdict).await {
             done?;
             return self.last_plan().await;
         }
@@ -100,7 +103,20 @@ impl Control {
                     .hint("`zonemesh plan show` lists what is"),
             );
         }
-        self.live.core.send(Input::Approve { hash: request.id });
-        self.last_plan().await
+        let hash = request.id;
+        let decide = move |_: &Core, request| {
+            Ok(Input::Decide {
+                request,
+                hash,
+                verdict,
+            })
+        };
+        let reply = self.live.core.request(decide).await;
+        match reply.map_err(super::stopped)? {
+            Reply::Refused { reason, .. } => Err(ApiError::internal(format!(
+                "that could not be stored, and is asked again after a restart: {reason}"
+            ))),
+            _ => self.last_plan().await,
+        }
     }
 }

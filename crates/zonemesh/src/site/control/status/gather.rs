@@ -60,7 +60,7 @@ pub(super) struct Snapshot {
     pub(super) directory: Option<Directory>,
     pub(super) lost: BTreeMap<PeerId, (Duration, String)>,
     pub(super) blocked: Option<String>,
-    pub(super) held: Vec<(String, String)>,
+    pub(super) held: Vec<zonemesh_api::types::Held>,
     /// Why foreign catalogs, or some of their members, are not followed.
     pub(super) catalogs: Vec<String>,
     pub(super) ready: bool,

@@ -107,7 +107,7 @@ pub(super) const CATALOG_NOT_FOLLOWED: Kind = warning(
 pub(super) const HELD_BY_BRAKE: Kind = warning(
     "held-by-brake",
     "removals in bulk wait for consent",
-    "`zonemesh plan approve ID` lets it go on",
+    "`zonemesh plan approve ID` lets it go on, `zonemesh plan decline ID` leaves everything as it is",
 );
 
 pub(super) const YIELDED_CHANGES: Kind = warning(

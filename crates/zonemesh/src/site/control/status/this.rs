@@ -60,11 +60,14 @@ impl Control {
             checks.push(table::CONFIGURATION_BROKEN.of(None, loud));
         }
         let asked = self.held.list();
-        let asked = asked.into_iter().map(|held| (held.id, held.reason));
-        for (hash, reason) in snapshot.held.iter().cloned().chain(asked) {
+        let all = snapshot.held.iter().cloned().chain(asked);
+        for held in all.filter(|held| !held.declined) {
+            let id = held.id;
             checks.push(api::Check {
-                hint: Some(format!("`zonemesh plan approve {hash}` lets it go on")),
-                ..table::HELD_BY_BRAKE.of(None, reason)
+                hint: Some(format!(
+                    "`zonemesh plan approve {id}` lets it go on, `zonemesh plan decline {id}` leaves everything as it is"
+                )),
+                ..table::HELD_BY_BRAKE.of(None, held.reason)
             });
         }
         recovery_checks(&snapshot.zones, checks);
