@@ -153,6 +153,8 @@ pub struct Desired {
     pub keep_all: Option<String>,
     /// Sites of which a tombstone says that they were removed.
     pub departed: BTreeSet<SiteName>,
+    /// Zones of which the directory says that each was removed by itself.
+    pub gone: BTreeSet<Name>,
     /// Whether the catalog was read and has no members.
     pub catalog_empty: bool,
     /// What it was made from.
@@ -226,6 +228,7 @@ pub fn desired(
             .filter(|site| directory.is_removed(site) && !planted(Bug::TombstoneIgnored))
             .cloned()
             .collect(),
+        gone: directory.gone.keys().cloned().collect(),
         catalog_empty: catalog
             .value()
             .is_some_and(|catalog| catalog.members.is_empty()),

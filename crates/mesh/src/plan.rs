@@ -249,14 +249,16 @@ fn remove_zones(desired: &Desired, observed: &Observed, approvals: &Approvals, p
         .values()
         .filter(|setup| !setup.members_only)
         .count();
-    // A tombstone is consent: who removed the site was asked what becomes of its zones, and the brake was there.
-    let departed = |setup: &ZoneSetup| match &setup.role {
+    // A tombstone is consent: who removed the site was asked what becomes of its zones, and the brake was there. So is the
+    // note of a zone that was removed by itself.
+    let consent = |zone: &Name, setup: &ZoneSetup| match &setup.role {
+        _ if desired.gone.contains(zone) => true,
         ZoneRole::Secondary(Some(primary)) => desired.departed.contains(primary),
         _ => false,
     };
     let names: Vec<String> = gone
         .iter()
-        .filter(|(_, setup)| desired.catalog_empty || !departed(setup))
+        .filter(|(zone, setup)| desired.catalog_empty || !consent(zone, setup))
         .map(|(zone, _)| zone.fmt_with_dot().to_string())
         .collect();
     let bulk = desired.catalog_empty || too_many(names.len(), members);

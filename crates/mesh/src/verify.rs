@@ -139,7 +139,8 @@ pub fn check(plan: &Plan, facts: &Facts<'_>) -> Vec<Fault> {
                     ZoneRole::Primary => None,
                 };
                 // Emptying the catalog takes more than a tombstone.
-                let consent = primary.is_some_and(|site| directory.removed.contains_key(site));
+                let consent = directory.gone.contains_key(zone)
+                    || primary.is_some_and(|site| directory.removed.contains_key(site));
                 if !consent || is_emptied(facts) {
                     zones_gone.push(zone);
                 }

@@ -8,6 +8,7 @@
 //! _site.site-a                 TXT  "role=standard" "engine=zonemesh/0.1.0" ["failure-domain=…"] ["dns-port=…"]
 //! standard-1.example._zones    PTR  site-a
 //! site-c._removed              TXT  "pin=<hex>" … "at=<seconds since 1970>"
+//! standard-2.example._gone     TXT  "at=<seconds since 1970>"
 //! ```
 //!
 //! Reading never fails as a whole: what is wrong with one site becomes a finding, and the others stay visible. The
@@ -17,6 +18,7 @@
 
 mod compose;
 mod epoch;
+mod gone;
 mod identity;
 mod parse;
 
@@ -29,6 +31,7 @@ pub use self::compose::{
     remove_site, schema_record, set_owner, set_role, tombstone, zone_node,
 };
 pub use self::epoch::{BadEpoch, Epoch, PAST, Turn};
+pub use self::gone::{REMEMBERED_SECS, Unlisted, remember_removals};
 pub use self::identity::{BadKeyPin, BadRole, BadSiteName, KeyPin, Role, SiteName};
 use crate::{Name, Zone};
 
@@ -47,6 +50,8 @@ pub struct Directory {
     pub owners: BTreeMap<Name, SiteName>,
     /// The tombstones. A site can be here and among `sites`: it was removed and has joined again with another key.
     pub removed: BTreeMap<SiteName, Removed>,
+    /// Zones that were taken out one by one, and when: each was meant, however many a site finds missing that was away.
+    pub gone: BTreeMap<Name, i64>,
     /// What is wrong, in canonical order of the owner names.
     pub findings: Vec<Finding>,
 }

@@ -80,6 +80,7 @@ impl World {
                 .map(|(zone, letter)| (name(zone), site_name(&format!("site-{letter}"))))
                 .collect(),
             removed: BTreeMap::new(),
+            gone: BTreeMap::new(),
             findings: Vec::new(),
         };
         let members = zones.iter().map(|(zone, _)| {

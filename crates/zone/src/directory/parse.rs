@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::compose::{SVCB_ALPN, SVCB_PORT, below, first_label, legacy_target};
+use super::gone;
 use super::{Directory, Epoch, Finding, KeyPin, Removed, Role, Schema, Site, SiteName};
 use crate::{Bytes, Name, Rrset, Rtype, Zone, txt};
 
@@ -15,6 +16,7 @@ pub(super) fn read(zone: &Zone, known_zones: &[Name]) -> Directory {
         epoch: Epoch::default(),
         owners: BTreeMap::new(),
         removed: BTreeMap::new(),
+        gone: BTreeMap::new(),
         findings: Vec::new(),
     };
     for (owner, set) in zone.rrsets() {
@@ -24,6 +26,14 @@ pub(super) fn read(zone: &Zone, known_zones: &[Name]) -> Directory {
     reader.finish()
 }
 
+fn without(
+    mut gone: BTreeMap<Name, i64>,
+    listed: &BTreeMap<Name, SiteName>,
+) -> BTreeMap<Name, i64> {
+    gone.retain(|zone, _| !listed.contains_key(zone));
+    gone
+}
+
 struct Reader<'z> {
     apex: &'z Name,
     drafts: BTreeMap<SiteName, Draft>,
@@ -31,6 +41,7 @@ struct Reader<'z> {
     epoch: Epoch,
     owners: BTreeMap<Name, SiteName>,
     removed: BTreeMap<SiteName, Removed>,
+    gone: BTreeMap<Name, i64>,
     findings: Vec<Finding>,
 }
 
@@ -85,6 +96,7 @@ impl Reader<'_> {
             ([b"_schema"], Rtype::TXT) => self.schema(owner, set),
             ([b"_zones", ..], Rtype::PTR) => self.owner(owner, prefix, set),
             ([b"_removed", site], Rtype::TXT) => self.tombstone(owner, site, set),
+            ([b"_gone", ..], Rtype::TXT) => self.gone(owner, set),
             ([site], Rtype::A | Rtype::AAAA) => self.address(owner, site, set),
             ([site, b"_dns"], Rtype::SVCB) => self.service(owner, site, set),
             ([site, b"_site"], Rtype::TXT) => self.about(owner, site, set),
@@ -192,6 +204,23 @@ impl Reader<'_> {
             at: at.unwrap_or(0),
         };
         self.removed.insert(site, removed);
+    }
+
+    fn gone(&mut self, owner: &Name, set: &Rrset) {
+        let strings = set.first().and_then(txt::parse_text).unwrap_or_default();
+        let at = strings.iter().find_map(|text| text.strip_prefix("at="));
+        match (
+            at.and_then(|at| at.parse().ok()),
+            gone::zone_of(owner, self.apex),
+        ) {
+            (Some(at), Some(zone)) => {
+                self.gone.insert(zone, at);
+            }
+            _ => {
+                let message = "expected \"at=<seconds since 1970>\" for a zone that was removed";
+                self.finding(owner, None, message.into());
+            }
+        }
     }
 
     fn address(&mut self, owner: &Name, label: &[u8], set: &Rrset) {
@@ -405,8 +434,10 @@ impl Reader<'_> {
             schema: self.schema,
             epoch: self.epoch,
             sites,
-            owners: self.owners,
             removed: self.removed,
+            // What is listed is there, whatever was once.
+            gone: without(self.gone, &self.owners),
+            owners: self.owners,
             findings: self.findings,
         }
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
-use zonemesh_zone::directory::{Departure, KeyPin, SiteName, set_owner};
+use zonemesh_zone::directory::{Departure, KeyPin, SiteName, remove_owner, set_owner};
 use zonemesh_zone::{Record, Rtype};
 use zonemesh_zone::{Serial, Zone};
 
@@ -227,6 +227,57 @@ fn a_zone_that_is_removed_before_its_catalog_has_come_is_held_no_longer() {
     for (host, state) in &world.hosts {
         assert!(!state.served.contains_key(&apex), "{host} serves it");
         assert!(!state.disk.zones.contains_key(&apex), "{host} keeps it");
+    }
+}
+
+#[test]
+fn a_site_that_was_away_asks_nobody_about_zones_that_were_removed_one_by_one() {
+    for seed in 0..5 {
+        println!("seed {seed}");
+        let mut world = World::mesh(7700 + seed, 3);
+        let zones = ["z0.example", "z1.example", "z2.example"];
+        for apex in zones {
+            world.add_zone("site-b", zone(apex, 1, &[])).unwrap();
+        }
+        world.settle(60);
+        world.kill("site-c");
+        for apex in &zones[..2] {
+            world.remove_zone("site-b", apex).unwrap();
+            world.run_for(5);
+        }
+        world.start("site-c");
+        world.settle(60);
+        assert!(
+            zones[..2]
+                .iter()
+                .all(|apex| world.zone("site-c", apex).is_none())
+        );
+        assert!(world.zone("site-c", "z2.example").is_some());
+        assert!(!world.saw("site-c", |what| matches!(what, Happening::Held { .. })));
+        // What is listed again is asked about again when it goes with others.
+        for apex in &zones[..2] {
+            world.add_zone("site-b", zone(apex, 10, &[])).unwrap();
+        }
+        world.settle(60);
+        let head = world.core("site-a").head(&directory()).unwrap().clone();
+        let mut editor = head.edit();
+        for apex in &zones[..2] {
+            assert!(remove_owner(&mut editor, &name(apex)).unwrap());
+        }
+        let edited = editor.finish().unwrap();
+        let request = world.request("site-a", |request| Input::Directory {
+            request,
+            edited,
+            also: Vec::new(),
+        });
+        world.done("site-a", request).unwrap();
+        world.run_for(60);
+        assert!(world.saw("site-c", |what| matches!(what, Happening::Held { .. })));
+        assert!(
+            zones
+                .iter()
+                .all(|apex| world.zone("site-c", apex).is_some())
+        );
     }
 }
 

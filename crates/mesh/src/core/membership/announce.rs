@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use zonemesh_zone::catalog::{self, Catalog};
-use zonemesh_zone::directory::{self, Site};
+use zonemesh_zone::directory::{self, Directory, Site, Unlisted, remember_removals};
 use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
 
+use crate::brake::too_many;
 use crate::core::change::with_serial;
 use crate::core::{Answer, Core, Happening, NewVersion, Now, Output, PeerId, Reply, RequestId};
 
@@ -123,8 +124,9 @@ impl Core {
         request: Option<RequestId>,
         edited: Zone,
         also: Vec<(String, String, Vec<u8>)>,
-        _now: Now,
+        now: Now,
     ) {
+        let edited = self.with_removals(edited, now);
         match self.directory_versions(edited) {
             Err((rcode, reason)) => self.reply(request, Reply::Refused { rcode, reason }),
             Ok(versions) => {
@@ -146,6 +148,23 @@ impl Core {
                 self.commit(versions, also, answer);
             }
         }
+    }
+
+    /// A directory with notes of the zones that it no longer lists, unless they are so many that each site is to ask.
+    fn with_removals(&self, edited: Zone, now: Now) -> Zone {
+        let Some(head) = self.head(edited.apex()) else {
+            return edited;
+        };
+        let mut change = Unlisted::between(head, &edited);
+        let count = change.removed.len();
+        if count > 1 && too_many(count, Directory::read(head).owners.len()) {
+            change.removed.clear();
+        }
+        if change.is_empty() {
+            return edited;
+        }
+        // Without the notes a site that is away asks for consent; that is no reason not to make the change.
+        remember_removals(&edited, &change, now.wall).unwrap_or(edited)
     }
 
     pub(super) fn directory_versions(
