@@ -171,6 +171,28 @@ fn assert_kept(site: &Site, names: &BTreeSet<String>) -> Result<()> {
 }
 
 #[test]
+fn a_disk_that_fills_up_is_told_of_before_it_is_full() -> Result<()> {
+    disks_or_skip!();
+    let stand = Stand::start(64)?;
+    let named = |name: &'static str| {
+        stand.site.wait_status(name, move |status| {
+            let mut names = status.checks.iter().map(|check| check.name.as_str());
+            names.any(|found| found == name)
+        })
+    };
+    stand.disk.fill_but(4)?;
+    named("disk-filling")?;
+    stand.site.set(ZONE, "more", "192.0.2.7", false)?;
+    stand.disk.drain()?;
+    stand
+        .site
+        .wait_status("room", |status| status.checks.is_empty())?;
+    stand.disk.fill_but(1)?;
+    named("disk-nearly-full")?;
+    Ok(())
+}
+
+#[test]
 fn a_full_disk_stops_changes_only_loses_none_that_was_acknowledged_and_heals_when_there_is_room()
 -> Result<()> {
     disks_or_skip!();

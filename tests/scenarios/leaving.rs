@@ -137,6 +137,16 @@ fn a_site_that_is_removed_while_it_runs_takes_its_zones_along() -> Result<()> {
             .iter()
             .any(|check| check.name == "not-a-member")
     })?;
+    // What is changed there goes nowhere, and is not told as done.
+    wait::until(
+        SOON,
+        "a change to be told of as one of this site alone",
+        || {
+            let words = ["record", "set", "c.example", "www", "A", "192.0.2.9"];
+            let (code, text) = gone.cli_code(&words)?;
+            Ok((code == 4 && text.contains("zonemesh invite")).then_some(()))
+        },
+    )?;
     gone.stop()?;
     assert_kept_out(&mut gone, &mesh.sites)
 }

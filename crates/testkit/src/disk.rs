@@ -96,6 +96,29 @@ impl Disk {
         Ok(())
     }
 
+    /// Fills it until no more than so many mebibytes are free.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn fill_but(&self, mebibytes: u64) -> Result<()> {
+        let path = self.ballast();
+        let mut ballast =
+            File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        let free = || -> Result<u64> {
+            let found = rustix::fs::statvfs(&self.folder)?;
+            Ok(found.f_bavail * found.f_frsize)
+        };
+        while free()? > mebibytes << 20 {
+            let piece = [0x5A; 1 << 18];
+            let written = ballast.write_all(&piece);
+            written
+                .and_then(|()| ballast.sync_data())
+                .context("cannot fill the disk")?;
+        }
+        Ok(())
+    }
+
     /// Makes room again.
     ///
     /// # Errors

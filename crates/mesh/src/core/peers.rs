@@ -17,6 +17,8 @@ pub(super) struct Peer {
     first_failure: Duration,
     probing: bool,
     why: String,
+    /// Whether it refused the last probe as one that does not take this site for a member.
+    refuses: bool,
     /// For how long it had made no progress when it last answered.
     stuck: Duration,
 }
@@ -60,6 +62,8 @@ impl Core {
             if result.is_ok() {
                 peer.stuck = beat.map(|beat| beat.stuck).unwrap_or_default();
             }
+            let refuses = |failure: &Failure| !failure.unreachable && !failure.lacks;
+            peer.refuses = result.as_ref().is_err_and(refuses);
         }
         match result {
             Err(failure) if failure.unreachable => self.peer_failed(&id, &failure.message, now),
@@ -139,6 +143,18 @@ impl Core {
         answering
             .filter(|(_, peer)| !peer.stuck.is_zero())
             .map(|(id, peer)| (id, peer.stuck))
+    }
+
+    /// The sites that answer, if every one of them refuses probes: this site is no member of the mesh any longer.
+    pub fn refused_by_all(&self) -> Option<Vec<&PeerId>> {
+        let sites = self.peers.iter();
+        let mut answering =
+            sites.filter(|(id, peer)| matches!(id, PeerId::Site(_)) && peer.lost_since.is_none());
+        let all = answering.try_fold(Vec::new(), |mut all, (id, peer)| {
+            all.push(id);
+            peer.refuses.then_some(all)
+        })?;
+        (!all.is_empty()).then_some(all)
     }
 
     /// Why a peer is lost, if it is.

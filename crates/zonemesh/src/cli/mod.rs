@@ -30,21 +30,28 @@ use self::args::{Cli, Command, Target};
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let json = output::wants_json(std::env::args());
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if json && error.use_stderr() => {
+            let message = error.render().to_string();
+            return ExitCode::from(Failure::usage(message.trim_end()).report(json));
+        }
+        Err(error) => error.exit(),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            output::error(&format!("cannot start: {error}"), None);
-            return ExitCode::from(exit::FAILED);
+            return ExitCode::from(Failure::new(format!("cannot start: {error}")).report(json));
         }
     };
     let outcome = runtime.block_on(dispatch(cli));
     // A blocking read of standard input must not keep the process.
     runtime.shutdown_background();
-    ExitCode::from(outcome.unwrap_or_else(|failure| failure.report()))
+    ExitCode::from(outcome.unwrap_or_else(|failure| failure.report(json)))
 }
 
 /// The exit code, or why the command failed.
@@ -85,12 +92,14 @@ impl Target {
             return first_site(here);
         }
         // The configuration that `up` would use says where its data is.
-        let dir = config::find()
-            .and_then(|path| config::load(&path).ok())
-            .map_or_else(
-                || config::DEFAULT_DATA_DIR.into(),
-                |config| config.site.data_dir,
-            );
+        let dir = match config::find() {
+            None => config::DEFAULT_DATA_DIR.into(),
+            Some(path) => config::data_dir(&path).map_err(|faults| {
+                Failure::from(faults).hint(
+                    "it does not say which site is meant: mend it, or choose one with --data-dir or --socket",
+                )
+            })?,
+        };
         Ok(dir.join(SOCKET))
     }
 
@@ -155,8 +164,11 @@ impl Failure {
         self
     }
 
-    fn report(&self) -> u8 {
-        output::error(&self.message, self.hint.as_deref());
+    fn report(&self, json: bool) -> u8 {
+        match json {
+            true => output::error_json(&self.message, self.hint.as_deref(), self.code),
+            false => output::error(&self.message, self.hint.as_deref()),
+        }
         self.code
     }
 }

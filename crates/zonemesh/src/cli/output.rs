@@ -64,6 +64,20 @@ pub(super) fn error(message: &str, hint: Option<&str>) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
+/// Whether the command line asks for JSON: then errors are JSON too, also those of the command line itself.
+pub(super) fn wants_json(arguments: impl Iterator<Item = String>) -> bool {
+    // What comes after `--` is data.
+    let mut words = arguments.take_while(|word| word != "--");
+    words.any(|word| word == "--json")
+}
+
+/// Prints an error as JSON on standard error: what failed, what to do (null where there is nothing to say), the exit code.
+pub(super) fn error_json(message: &str, hint: Option<&str>, code: u8) {
+    let error = serde_json::json!({ "message": message, "hint": hint, "code": code });
+    // When standard error is gone there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "{error}");
+}
+
 /// Prints on standard output. A reader that went away, as `head` does, ends the command quietly.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     match io::stdout()

@@ -257,7 +257,7 @@ impl Running {
                 match self.children[index].child.try_wait() {
                     Ok(None) => index += 1,
                     Ok(Some(status)) => {
-                        self.children.remove(index).ended(status).report();
+                        self.children.remove(index).ended(status).report(false);
                     }
                     Err(error) => {
                         let name = &self.children[index].name;

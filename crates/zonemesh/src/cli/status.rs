@@ -29,7 +29,7 @@ pub(super) async fn status(client: &Client, args: &StatusArgs) -> Outcome {
                 output::print(&text(&status)?)?;
                 status.verdict.exit_code()
             }
-            Err(error) if args.watch => Failure::from(error).report(),
+            Err(error) if args.watch => Failure::from(error).report(args.json),
             Err(error) => return Err(error.into()),
         };
         if !args.watch {

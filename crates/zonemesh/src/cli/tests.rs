@@ -88,6 +88,15 @@ fn a_wrong_command_line_exits_with_the_code_for_usage() {
 }
 
 #[test]
+fn errors_are_json_where_json_is_asked_for_and_not_where_it_is_data() {
+    let wants = |line: &str| super::output::wants_json(line.split(' ').map(str::to_owned));
+    assert!(wants("zonemesh site list --json"));
+    assert!(wants("zonemesh nothing --json"));
+    assert!(!wants("zonemesh site list"));
+    assert!(!wants("zonemesh record set a.example www TXT -- --json"));
+}
+
+#[test]
 fn data_that_begins_with_a_hyphen_can_be_given_after_two() {
     let cli = parse("zonemesh record set a.example www TXT -- -x").unwrap();
     assert!(matches!(cli.command, Command::Record(Record::Set { data, .. }) if data == ["-x"]));

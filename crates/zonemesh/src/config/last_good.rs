@@ -52,7 +52,10 @@ pub fn load_or_last_good(
         }
         Err(faults) => faults,
     };
-    let dir = data_dir.map_or_else(|| data_dir_of_broken(path), Path::to_owned);
+    let dir = data_dir.map_or_else(
+        || data_dir_of_broken(path).unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
+        Path::to_owned,
+    );
     let copy = dir.join(FILE);
     let Ok(text) = std::fs::read_to_string(&copy) else {
         return Err(faults);
@@ -92,11 +95,27 @@ pub fn keep(path: &Path, data_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the broken file still says of the data directory.
-fn data_dir_of_broken(path: &Path) -> PathBuf {
-    let Ok(text) = read(path) else {
-        return DEFAULT_DATA_DIR.into();
+/// Where the data of the site is that a file is for. Much of the file may be broken: the site may run with the last good one.
+///
+/// # Errors
+///
+/// The faults of a file that is broken and does not say where.
+pub fn data_dir(path: &Path) -> Result<PathBuf, Vec<ConfigError>> {
+    let faults = match load(path) {
+        Ok(config) => return Ok(config.site.data_dir),
+        Err(faults) => faults,
     };
+    let unreadable = std::fs::File::open(path).err().map(|error| error.kind());
+    match unreadable {
+        // It has secrets; who may use the control socket need not be let in there.
+        Some(std::io::ErrorKind::PermissionDenied) => Ok(DEFAULT_DATA_DIR.into()),
+        _ => data_dir_of_broken(path).ok_or(faults),
+    }
+}
+
+/// What the broken file still says of the data directory.
+fn data_dir_of_broken(path: &Path) -> Option<PathBuf> {
+    let text = read(path).ok()?;
     let (table, _) = toml::de::DeTable::parse_recoverable(&text);
     let given = table
         .get_ref()
@@ -105,10 +124,7 @@ fn data_dir_of_broken(path: &Path) -> PathBuf {
         .and_then(|(_, site)| site.get_ref().as_table())
         .and_then(|site| site.iter().find(|(key, _)| key.get_ref() == "data-dir"))
         .and_then(|(_, dir)| dir.get_ref().as_str());
-    match given {
-        Some(dir) => path.parent().unwrap_or(Path::new("")).join(dir),
-        None => DEFAULT_DATA_DIR.into(),
-    }
+    given.map(|dir| path.parent().unwrap_or(Path::new("")).join(dir))
 }
 
 const FILE: &str = "last-good.toml";

@@ -20,7 +20,7 @@ mod tests;
 mod types;
 
 pub use self::build::{duration, parse_name, site_name};
-pub use self::last_good::{Loud, keep, load_or_last_good};
+pub use self::last_good::{Loud, data_dir, keep, load_or_last_good};
 pub use self::types::*;
 
 /// Reads and checks a configuration file.

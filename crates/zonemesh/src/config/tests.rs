@@ -627,3 +627,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_broken_file_says_where_its_site_is_or_ends_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("zonemesh.toml");
+    let dir = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        data_dir(&path)
+    };
+    let here = folder.path().join("data");
+    let good = "[site]\nname = \"site-a\"\naddresses = [\"127.0.0.1\"]\ndata-dir = \"data\"\n";
+    assert_eq!(dir(good).unwrap(), here);
+    assert_eq!(
+        dir("[site]\ndata-dir = \"data\"\nnmae = 1\n").unwrap(),
+        here
+    );
+    let faults = dir("[site]\nname = \"site-a\"\naddresses = [\"127.0.0.1\"]\nrole = \"king\"\n")
+        .unwrap_err();
+    assert!(faults[0].message.contains("king"), "{faults:?}");
+    assert_eq!(
+        dir("[listen]\ndns = [\"127.0.0.1:53\"]\n").unwrap(),
+        Path::new(DEFAULT_DATA_DIR)
+    );
+}

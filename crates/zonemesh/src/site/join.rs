@@ -110,16 +110,11 @@ async fn ask(
     {
         Ok(reply) => reply,
         Err(error @ PeerError::Tsig { .. }) => {
-            let clocks = match &error {
-                PeerError::Tsig {
-                    source: TsigError::BadTime { .. } | TsigError::PeerBadTime { .. },
-                    ..
-                } => {
-                    "; set the clock that is wrong, and join again with the same packet: it is not used up"
-                }
+            let next = match &error {
+                PeerError::Tsig { source, .. } => what_next(source),
                 _ => "",
             };
-            return Err(Refused::No(format!("{}{clocks}", chain(&error))));
+            return Err(Refused::No(format!("{}{next}", chain(&error))));
         }
         Err(error) => return Err(Refused::Silent(chain(&error))),
     };
@@ -138,6 +133,19 @@ async fn ask(
                 Err(_) => Err(Refused::No(chain(&error))),
             }
         }
+    }
+}
+
+/// What to do after a refusal of the packet's key.
+fn what_next(error: &TsigError) -> &'static str {
+    match error {
+        TsigError::BadTime { .. } | TsigError::PeerBadTime { .. } => {
+            "; set the clock that is wrong, and join again with the same packet: it is not used up"
+        }
+        TsigError::PeerUnknownKey(_) => {
+            "; the welcome packet was used, has expired, or was replaced by a newer one: make another with `zonemesh invite` on the catalog primary"
+        }
+        _ => "",
     }
 }
 

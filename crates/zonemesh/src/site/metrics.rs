@@ -202,6 +202,25 @@ impl Collector for Numbers {
             "Changes that wait for the disk",
             waiting as i64,
         )?;
+        if let Some(room) = live.progress.room() {
+            let inodes = i64::try_from(room.free_inodes).unwrap_or(i64::MAX);
+            let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+            gauge(
+                "zonemesh_disk_free_bytes",
+                "What the site may still write on the file system of its data directory",
+                bytes(room.free),
+            )?;
+            gauge(
+                "zonemesh_disk_size_bytes",
+                "The size of that file system",
+                bytes(room.size),
+            )?;
+            gauge(
+                "zonemesh_disk_free_inodes",
+                "Files that may still be made on it; 0 where it does not count them",
+                inodes,
+            )?;
+        }
         if let Some(at) = seen.reconciled {
             gauge(
                 "zonemesh_reconcile_last_success_timestamp_seconds",

@@ -22,6 +22,7 @@ mod progress;
 mod random;
 mod reload;
 mod requests;
+mod room;
 mod seen;
 mod settings;
 mod transfers;
@@ -145,6 +146,9 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
 /// Reads the zone files that have changed, and tells the service manager that the site answers.
 async fn start_up(live: Arc<Live>, config: Arc<Config>) {
     let mut imported = import::all(&live, &config).await;
+    if let Some(why) = settings::role_differs(&live) {
+        tracing::warn!(why, "the role of this site is not the one of its file");
+    }
     let missing = imported.failed.len() + imported.later.len();
     let status = match missing {
         0 => format!("{} answers", config.site.name),

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use zonemesh_api::types::What;
 
 use super::live::Live;
+use super::room::Room;
 use super::seen::Seen;
 
 /// After how long what is under way counts as stuck.
@@ -24,8 +25,9 @@ const STUCK: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the core is looked into.
 const LOOK_INTO: Duration = Duration::from_secs(3);
-/// How often the data directory is written to, to see whether that works.
-const WRITE: Duration = Duration::from_secs(30);
+/// How often it is looked how much room there is on the disk, and how many times for each write to see whether that works.
+const DISK: Duration = Duration::from_secs(5);
+const DISK_PER_WRITE: u64 = 6;
 /// Changes that may wait for the disk; no more are taken then.
 const MOST_WAITING: usize = 256;
 /// What may wait for the disk altogether, until notes that repeat themselves are left out.
@@ -52,6 +54,8 @@ pub(crate) struct Progress {
     disk: Step,
     /// Why the last write to the data directory failed, until one does not.
     disk_error: ArcSwap<Option<String>>,
+    /// How much room there is on the disk, when that was last seen.
+    room: ArcSwap<Option<Room>>,
     /// Changes that wait for the disk, and everything that does.
     waiting: AtomicUsize,
     queued: AtomicUsize,
@@ -118,6 +122,7 @@ impl Progress {
             store: Step::default(),
             disk: Step::default(),
             disk_error: ArcSwap::from_pointee(None),
+            room: ArcSwap::from_pointee(None),
             waiting: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             left_out: AtomicU64::new(0),
@@ -212,6 +217,11 @@ impl Progress {
         Option::clone(&self.disk_error.load())
     }
 
+    /// How much room there is on the disk of the data directory, if that could be seen.
+    pub(crate) fn room(&self) -> Option<Room> {
+        **self.room.load()
+    }
+
     /// What the core looked like some seconds ago at the most, or when it last answered.
     pub(crate) fn seen(&self) -> Arc<Seen> {
         self.seen.load_full()
@@ -222,6 +232,20 @@ impl Progress {
 pub(crate) struct Watch {
     live: Arc<Live>,
     threads: Vec<Thread>,
+}
+
+impl Progress {
+    /// The data directory was written to, with this error.
+    fn has_written(&self, dir: &Path, error: Option<std::io::Error>) {
+        let path = dir.join("write-probe");
+        let now = error.map(|error| format!("{} cannot be written: {error}", path.display()));
+        if **self.disk_error.load() != now {
+            if let Some(error) = &now {
+                tracing::error!(error, "the data directory takes no writes");
+            }
+            self.disk_error.store(Arc::new(now));
+        }
+    }
 }
 
 impl Watch {
@@ -303,24 +327,33 @@ fn look_on(live: &Weak<Live>) {
 }
 
 fn write_on(weak: &Weak<Live>) {
-    while let Some(live) = going_on(weak) {
-        let path = live.data_dir.join("write-probe");
+    let mut short = None;
+    for round in 0.. {
+        let Some(live) = going_on(weak) else { return };
+        let dir = live.data_dir.clone();
         live.progress.disk.begin(live.progress.start.elapsed());
         drop(live);
-        let written = write(&path);
+        let written = (round % DISK_PER_WRITE == 0).then(|| write(&dir.join("write-probe")));
+        // What cannot be seen is no alarm of its own: a disk that fails is told of as such.
+        let room = Room::of(&dir).ok();
         let Some(live) = going_on(weak) else { return };
-        let now = written
-            .err()
-            .map(|error| format!("{} cannot be written: {error}", path.display()));
         live.progress.disk.end();
-        if **live.progress.disk_error.load() != now {
-            if let Some(error) = &now {
-                tracing::error!(error, "the data directory takes no writes");
-            }
-            live.progress.disk_error.store(Arc::new(now));
+        if let Some(written) = written {
+            live.progress.has_written(&dir, written.err());
         }
+        live.progress.room.store(Arc::new(room));
+        let now = room.as_ref().and_then(Room::short);
+        let state = now.as_ref().map(|(short, _)| *short);
+        if let Some((_, what)) = now.filter(|_| state > short) {
+            live.tell(What::Warning {
+                zone: None,
+                peer: None,
+                message: format!("the disk of {} is filling up: {what}", dir.display()),
+            });
+        }
+        short = state;
         drop(live);
-        std::thread::park_timeout(WRITE);
+        std::thread::park_timeout(DISK);
     }
 }
 

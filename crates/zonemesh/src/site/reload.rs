@@ -134,6 +134,12 @@ fn changes(old: &Config, new: &Config, into: &mut Vec<String>) {
     if old.peers != new.peers {
         into.push("peers changed".to_owned());
     }
+    if old.site.role != new.site.role {
+        into.push(
+            "[site] role changed; what the directory says of this site counts, and `zonemesh site role` changes that"
+                .to_owned(),
+        );
+    }
     if old.keys != new.keys {
         into.push("keys changed".to_owned());
     }

@@ -11,6 +11,7 @@ use zonemesh_transfer::tls::SiteKey;
 use zonemesh_transfer::tsig::{Key, Keys};
 use zonemesh_zone::directory::{KeyPin, Site, SiteName};
 
+use super::live::Live;
 use super::pool::Foreign;
 use crate::config::{self, CatalogRole, Config};
 
@@ -39,6 +40,17 @@ pub(crate) fn this_site(config: &Config, key: &SiteKey) -> anyhow::Result<Site> 
         role: config.site.role,
         engine: format!("zonemesh/{}", env!("CARGO_PKG_VERSION")),
         failure_domain: config.site.failure_domain.clone(),
+    })
+}
+
+/// What there is to say when the directory gives this site another role than its file: the directory counts.
+pub(crate) fn role_differs(live: &Live) -> Option<String> {
+    let directory = live.directory.load();
+    let sites = &directory.as_ref().as_ref()?.sites;
+    let (_, site) = sites.iter().find(|(name, _)| name.as_str() == live.name)?;
+    let (counts, file) = (site.role, live.config.load().site.role);
+    (counts != file).then(|| {
+        format!("this site is a {counts} by the directory, which counts, and a {file} by its file")
     })
 }
 

@@ -30,6 +30,26 @@ impl Control {
         Ok(Some(receipt(&got)))
     }
 
+    /// What becomes of a change at a site that no other takes for a member: nobody will ever serve it.
+    async fn refused_everywhere(
+        &self,
+        apex: &Name,
+        serial: Serial,
+    ) -> Result<Option<api::Receipt>, ApiError> {
+        let zone = apex.clone();
+        let look = self.live.core.look(move |core, _| {
+            let in_mesh = core.zone(&zone).is_some_and(|view| view.spec.mesh);
+            let refusing = core.refused_by_all().filter(|_| in_mesh)?;
+            Some(refusing.iter().map(ToString::to_string).collect())
+        });
+        let refusing: Option<Vec<String>> = look.await.map_err(super::stopped)?;
+        Ok(refusing.map(|sites| api::Receipt {
+            zone: name_text(apex),
+            serial: serial.into_int(),
+            sites: sites.into_iter().map(refuses).collect(),
+        }))
+    }
+
     /// Does what a request to the core came to.
     pub(super) async fn done(
         &self,
@@ -38,13 +58,22 @@ impl Control {
         wait: api::Wait,
     ) -> Result<api::Changed, ApiError> {
         match reply {
-            Reply::Done { serial, changed } => Ok(api::Changed {
-                zone: name_text(apex),
-                serial: Some(serial.into_int()),
-                changed,
-                receipt: self.wait_for(apex, serial, wait).await?,
-                ..api::Changed::default()
-            }),
+            Reply::Done { serial, changed } => {
+                let mut done = api::Changed {
+                    zone: name_text(apex),
+                    serial: Some(serial.into_int()),
+                    changed,
+                    ..api::Changed::default()
+                };
+                done.receipt = match self.refused_everywhere(apex, serial).await? {
+                    Some(refused) => {
+                        done.notes.push(NOT_A_MEMBER.to_owned());
+                        Some(refused)
+                    }
+                    None => self.wait_for(apex, serial, wait).await?,
+                };
+                Ok(done)
+            }
             Reply::Refused { rcode, reason } => Err(refusal(rcode, reason)),
             Reply::Receipt(_) => Err(ApiError::internal(
                 "a receipt where the outcome of a change was expected",
@@ -129,6 +158,19 @@ impl Control {
             false => difference(apex, &version.diffs),
         });
         Ok(changed)
+    }
+}
+
+/// Said of a change that stays at the site that made it.
+const NOT_A_MEMBER: &str = "no other site takes this one for a member, and the change is at this site alone: if it was removed, \
+     stop it, and join again with a new welcome packet (`zonemesh invite` on the catalog primary)";
+
+fn refuses(site: String) -> api::ReceiptSite {
+    api::ReceiptSite {
+        site,
+        serving: false,
+        after_ms: None,
+        reason: Some("does not take this site for a member".to_owned()),
     }
 }
 

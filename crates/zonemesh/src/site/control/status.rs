@@ -6,7 +6,7 @@ mod sites;
 mod table;
 mod this;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -79,14 +79,12 @@ impl Control {
             .flat_map(|directory| directory.sites.values())
             .filter(|site| site.name.as_str() != self.live.name)
             .collect();
-        let zones: Vec<Name> = snapshot
-            .zones
-            .iter()
-            .map(|here| here.spec.apex.clone())
-            .collect();
-        let asked = others
-            .iter()
-            .map(|site| self.ask(PeerId::Site(site.name.clone()), &zones));
+        let zones = self.of_all(&snapshot);
+        let asked = others.iter().map(|site| {
+            let peer = PeerId::Site(site.name.clone());
+            let lost = snapshot.lost.get(&peer).map(|(_, why)| why.clone());
+            self.ask(peer, &zones, lost)
+        });
         let answers: Vec<There> = join_all(asked).await;
         let there: BTreeMap<String, There> = others
             .iter()
@@ -104,6 +102,17 @@ impl Control {
         self.checks_of_this(&snapshot, &mut checks);
         server_checks(&snapshot, &mut checks);
         Ok(self.status_of(checks, sites, zones))
+    }
+
+    /// The zones that other sites are to hold: those that the directory lists, and what lists them.
+    fn of_all(&self, snapshot: &Snapshot) -> Vec<Name> {
+        let owners = snapshot.directory.iter();
+        let listed: BTreeSet<&Name> = owners
+            .flat_map(|directory| directory.owners.keys())
+            .collect();
+        let all = snapshot.zones.iter().map(|here| &here.spec);
+        let all = all.filter(|spec| spec.members_only || listed.contains(&spec.apex));
+        all.map(|spec| spec.apex.clone()).collect()
     }
 
     fn status_of(

@@ -18,6 +18,19 @@ use crate::site::control::Control;
 /// How long the core may take to say how its zones stand.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long another site may take for its first answer, and one that does not answer probes.
+const PATIENCE_WITH_SITE: Duration = Duration::from_secs(5);
+const PATIENCE_WITH_LOST: Duration = Duration::from_secs(1);
+
+/// What comes of a question to a site that hangs.
+fn silent(why: String) -> Failure {
+    Failure {
+        message: why,
+        unreachable: true,
+        lacks: false,
+    }
+}
+
 /// How a zone stands here, taken out of the core.
 pub(super) struct Here {
     pub(super) spec: ZoneSpec,
@@ -101,14 +114,23 @@ impl Control {
     }
 
     /// Asks one site for its serial of each zone, all at once over the one connection. A site that does not answer the
-    /// first question is not asked the others.
-    pub(super) async fn ask(&self, peer: PeerId, zones: &[Name]) -> There {
+    /// first question is not asked the others. One that does not answer probes either, which is given with the reason, has
+    /// less time: so many hang that the status must not wait for each of them.
+    pub(super) async fn ask(&self, peer: PeerId, zones: &[Name], lost: Option<String>) -> There {
         let mut there = There::default();
         let Some((first, rest)) = zones.split_first() else {
             return there;
         };
         let asked_at = std::time::Instant::now();
-        let answer = self.live.pool.soa(&peer, first).await;
+        let (patience, why) = match lost {
+            Some(why) => (PATIENCE_WITH_LOST, why),
+            None => {
+                let why = format!("no answer within {} s", PATIENCE_WITH_SITE.as_secs());
+                (PATIENCE_WITH_SITE, why)
+            }
+        };
+        let asked = tokio::time::timeout(patience, self.live.pool.soa(&peer, first));
+        let answer = asked.await.unwrap_or_else(|_| Err(silent(why)));
         let silent = answer
             .as_ref()
             .err()

@@ -12,6 +12,7 @@ use super::gather::{Snapshot, There};
 use super::judge::site_status;
 use super::table;
 use crate::site::control::{Control, convert};
+use crate::site::settings;
 
 impl Control {
     pub(super) fn sites_of(
@@ -52,9 +53,10 @@ impl Control {
             checks.push(table::NOT_A_MEMBER.of(Some(self.live.name.clone()), what));
         }
         if !snapshot.ready {
-            let what =
-                "this site does not hold every zone of the mesh, and does not answer until it does";
-            checks.push(table::NOT_READY.of(Some(self.live.name.clone()), what));
+            checks.push(table::NOT_READY.of(Some(self.live.name.clone()), not_ready(snapshot)));
+        }
+        if let Some(what) = settings::role_differs(&self.live) {
+            checks.push(table::ROLE_DIFFERS.of(Some(self.live.name.clone()), what));
         }
         let mut sites = vec![site_status(
             me,
@@ -109,6 +111,24 @@ impl Control {
         let first = answers.peek()?.as_ref().err()?.message.clone();
         answers.all(|answer| answer.is_err()).then_some(first)
     }
+}
+
+/// What keeps this site from answering.
+fn not_ready(snapshot: &Snapshot) -> String {
+    let of_mesh = snapshot.zones.iter().filter(|here| here.spec.mesh);
+    let missing: Vec<String> = of_mesh
+        .filter(|here| here.serial.is_none())
+        .map(|here| convert::name_text(&here.spec.apex))
+        .collect();
+    let what = match missing.as_slice() {
+        [] => "does not know directory and catalog yet".to_owned(),
+        [few @ ..] if few.len() <= 3 => format!("does not hold {}", few.join(", ")),
+        [first, ..] => format!(
+            "does not hold {first} and {} other zones",
+            missing.len() - 1
+        ),
+    };
+    format!("this site {what}, and does not answer until it does")
 }
 
 /// Foreign servers that do not answer.

@@ -74,6 +74,16 @@ pub(super) const STORE_FAILING: Kind = critical(
     "the last change could not be stored, or the disk has not answered a commit or a write to the data directory for 10 s; it is written to every 30 s at the least",
     "answers go on from memory, changes are refused with SERVFAIL; make room on, or mend, the disk of the data directory: nothing need be restarted then",
 );
+pub(super) const DISK_FILLING: Kind = warning(
+    "disk-filling",
+    "of the file system of the data directory less than 10 % and less than 1 GiB are free, or less than 10 % and 10,000 of its inodes; looked at every 5 s",
+    "make room: a disk that is full takes no changes; `zonemesh_disk_free_bytes` shows how it goes",
+);
+pub(super) const DISK_NEARLY_FULL: Kind = critical(
+    "disk-nearly-full",
+    "less than 3 % and less than 128 MiB are free, or less than 3 % and 1,000 of the inodes",
+    "make room now: when nothing is left, answers go on from memory, and changes are refused with SERVFAIL",
+);
 pub(super) const CORE_STUCK: Kind = critical(
     "core-stuck",
     "the site has made no decision for 10 s, or does not say how its zones stand within 3 s",
@@ -116,11 +126,17 @@ pub(super) const YIELDED_CHANGES: Kind = warning(
     "`zonemesh site yielded list` shows it; make it again or discard it",
 );
 
+pub(super) const ROLE_DIFFERS: Kind = fine(
+    "role-differs",
+    "the directory gives this site another role than `[site] role` of its file, as after a promotion: what the directory says counts",
+    "write that role into the file, or change it in the directory with `zonemesh site role` or `zonemesh site promote`",
+);
+
 /// # Other sites
 pub(super) const SITE_UNREACHABLE: Kind = warning(
     "site-unreachable",
     "a site does not answer; two probes in a row within 15 s",
-    "its zones are served by the others meanwhile; changes reach it when it is back",
+    "its zones are served by the others meanwhile; changes reach it when it is back. `zonemesh site remove` takes out one that will not come back: as long as it is listed, each start of another site waits 5 s for it",
 );
 pub(super) const SITE_STUCK: Kind = warning(
     "site-stuck",
@@ -184,7 +200,7 @@ pub(super) const HISTORY_TAKEN: Kind = warning(
 pub(super) const OTHERS_UNHEARD: Kind = warning(
     "others-unheard",
     "sites have not shown since this one started that they have nothing newer of its own zones",
-    "start them: should this copy be an old one, what they have is taken; `zonemesh site remove` takes out those that will not come back",
+    "start them: should this copy be an old one, what they have is taken; `zonemesh site remove` takes out those that will not come back: until then each start here delays changes by 5 s, and the first one by a jump of the serial by 65,536",
 );
 pub(super) const RECOVERED: Kind = fine(
     "recovered",
@@ -213,6 +229,8 @@ const ALL: &[&Kind] = &[
     &NOT_A_MEMBER,
     &NOT_READY,
     &STORE_FAILING,
+    &DISK_FILLING,
+    &DISK_NEARLY_FULL,
     &CORE_STUCK,
     &RECONCILE_LATE,
     &REMOVED_SITE_KNOCKING,
@@ -221,6 +239,7 @@ const ALL: &[&Kind] = &[
     &CATALOG_NOT_FOLLOWED,
     &HELD_BY_BRAKE,
     &YIELDED_CHANGES,
+    &ROLE_DIFFERS,
     &SITE_UNREACHABLE,
     &SITE_STUCK,
     &CLOCK_WRONG,

@@ -10,6 +10,7 @@ use super::table;
 use crate::site::control::Control;
 use crate::site::control::convert::name_text;
 use crate::site::progress::Part;
+use crate::site::room::Short;
 
 /// What is said of the zones of this site and what others hold of them; of those with the same open question in one sentence.
 fn recovery_checks(zones: &[Here], checks: &mut Vec<api::Check>) {
@@ -96,6 +97,14 @@ impl Control {
             .map(|error| format!("changes cannot be stored: {error}"));
         if let Some(what) = error.or_else(|| self.live.progress.disk_error()) {
             checks.push(table::STORE_FAILING.of(None, what));
+        }
+        if let Some((short, what)) = self.live.progress.room().and_then(|room| room.short()) {
+            let kind = match short {
+                Short::Filling => &table::DISK_FILLING,
+                Short::NearlyFull => &table::DISK_NEARLY_FULL,
+            };
+            let dir = self.live.data_dir.display();
+            checks.push(kind.of(None, format!("on the disk of {dir} {what}")));
         }
         let (waiting, _) = self.live.progress.backlog();
         for stuck in self.live.progress.stuck() {
