@@ -74,7 +74,6 @@ fn an_import_that_would_empty_a_zone_is_held_until_it_is_approved() -> Result<()
     assert_eq!(site.address("n8.b.example")?.0, rcode::NOERROR);
     let (code, text) = site.cli_code(&["plan", "approve", &id])?;
     assert_eq!(code, 0, "{text}");
-    let site = &mesh[1];
     for other in &mesh.sites {
         other.wait_code("n8.b.example", rcode::NXDOMAIN)?;
     }
