@@ -20,6 +20,8 @@ pub enum Bug {
     FlushSkipped,
     /// The store says that a change is durable before it has flushed it.
     DurableTooEarly,
+    /// What a change removes stays in the digest of the zone.
+    DigestNotKeptUp,
     /// What could not be stored stays the version that the next change is made of.
     HeadNotTakenBack,
     /// A difference starts from what is served, not from the version that was decided last.

@@ -79,6 +79,34 @@ pub fn names(data: &[u8]) {
     assert_eq!(parse_name(printed).as_ref(), Ok(&a), "{text}");
 }
 
+/// What a site asks and tells of what it holds: what is read is written again as it was, and can be compared with.
+pub fn inventory(data: &[u8]) {
+    use crate::inventory::{self, Asked, Inventory, Listing};
+    if let Some(asked) = Asked::parse(data) {
+        assert_eq!(asked.compose(), data);
+        if let Asked::Section(section) = asked {
+            let empty = Inventory::default().list(section);
+            assert_eq!(empty, Listing::Zones(Vec::new()));
+        }
+    }
+    if let Some(sum) = inventory::parse_sum(data) {
+        assert_eq!(inventory::compose_sum(sum), data);
+    }
+    let Some((section, listing)) = Listing::parse(data) else {
+        return;
+    };
+    assert_eq!(listing.compose(section), data);
+    let mut held = Inventory::default();
+    if let Listing::Zones(zones) = &listing {
+        for zone in zones {
+            held.put(zone.clone());
+        }
+        assert!(held.len() <= inventory::LISTED);
+    }
+    let differences = held.compare(section, &listing);
+    assert!(differences.sections.len() <= inventory::FAN);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;

@@ -7,11 +7,13 @@
 pub mod catalog;
 pub mod check;
 pub mod diff;
+pub mod digest;
 pub mod directory;
 pub mod file;
 pub mod finding;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod inventory;
 pub mod key;
 pub mod record;
 pub mod rrset;
@@ -26,6 +28,7 @@ pub use domain::base::Ttl;
 pub use domain::base::iana::{Class, Rcode, Rtype};
 
 pub use self::diff::{ApplyError, Diff};
+pub use self::digest::Digest;
 pub use self::finding::{Finding, Severity};
 pub use self::key::Key;
 pub use self::record::{Record, RecordError, Soa};

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use zonemesh_planted::{Bug, planted};
+
 use crate::tree::{Descent, Leaf, Tree};
-use crate::{Key, Name, Record, Rrset, Rtype, Serial, Soa, Ttl};
+use crate::{Digest, Key, Name, Record, Rrset, Rtype, Serial, Soa, Ttl};
 
 /// One version of a zone's contents. Immutable; a clone is one reference count.
 #[derive(Clone)]
@@ -19,6 +21,7 @@ struct Inner {
     soa: Soa,
     soa_ttl: Ttl,
     records: usize,
+    digest: Digest,
     nodes: Tree<Node>,
 }
 
@@ -123,6 +126,11 @@ impl Zone {
         self.inner.records
     }
 
+    /// The digest of all its records, the SOA included.
+    pub fn digest(&self) -> Digest {
+        self.inner.digest
+    }
+
     /// How many names own records.
     pub fn node_count(&self) -> usize {
         self.inner.nodes.len()
@@ -153,6 +161,7 @@ impl Zone {
             apex: self.inner.apex.clone(),
             nodes: self.inner.nodes.clone(),
             records: self.inner.records,
+            digest: self.inner.digest,
             run: None,
         }
     }
@@ -222,6 +231,7 @@ pub struct Editor {
     apex: Name,
     nodes: Tree<Node>,
     records: usize,
+    digest: Digest,
     /// Records of one RRset that are not in the tree yet.
     run: Option<Run>,
 }
@@ -240,6 +250,7 @@ impl Editor {
             apex,
             nodes: Tree::new(),
             records: 0,
+            digest: Digest::default(),
             run: None,
         }
     }
@@ -335,9 +346,13 @@ impl Editor {
     /// Removes all RRsets of a name; returns whether there were any.
     pub fn remove_name(&mut self, owner: &Name) -> bool {
         self.flush();
-        match self.nodes.remove(Key::of(owner).as_slice()) {
+        let key = Key::of(owner);
+        match self.nodes.remove(key.as_slice()) {
             Some(node) => {
                 self.records -= node.rrsets.iter().map(Rrset::len).sum::<usize>();
+                for set in &node.rrsets {
+                    self.digest = self.digest.minus(Digest::of_rrset(key.as_slice(), set));
+                }
                 true
             }
             None => false,
@@ -395,6 +410,7 @@ impl Editor {
             apex,
             nodes,
             records,
+            digest,
             ..
         } = self;
         Ok(Zone {
@@ -403,6 +419,7 @@ impl Editor {
                 soa,
                 soa_ttl,
                 records,
+                digest,
                 nodes,
             }),
         })
@@ -458,6 +475,10 @@ impl Editor {
         if old == set.as_ref() {
             return had;
         }
+        let digest = |set: &Rrset| Digest::of_rrset(key.as_slice(), set);
+        let removed = old.map(digest).filter(|_| !planted(Bug::DigestNotKeptUp));
+        let added = set.as_ref().map(digest).unwrap_or_default();
+        self.digest = self.digest.minus(removed.unwrap_or_default()).plus(added);
         let before = old.map_or(0, Rrset::len);
         let after = set.as_ref().map_or(0, Rrset::len);
         let owner = node.map_or(owner, |node| &node.owner).clone();
