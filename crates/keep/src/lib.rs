@@ -12,7 +12,7 @@ use zonemesh_mesh::core::{
     CONSENT, CommitId, DOUBTS, HOSTED, Held, HeldDoubt, Input, NewVersion, doubts_key, hosted_key,
 };
 use zonemesh_store::{Batch, CommitError, Origin, ReadError, Store, ZoneState};
-use zonemesh_zone::{Name, Serial};
+use zonemesh_zone::{Digest, Name, Serial};
 
 /// What the store is asked to do. Jobs are done in the order in which the core asked for them, each whole or not at all.
 #[derive(Clone, Debug)]
@@ -110,9 +110,9 @@ fn commit_versions(
     store: &Store,
     batch: Batch,
 ) -> Done {
-    let heads: Vec<(Name, Serial)> = versions
+    let heads: Vec<(Name, Digest)> = versions
         .iter()
-        .map(|version| (version.zone.apex().clone(), version.zone.serial()))
+        .map(|version| (version.zone.apex().clone(), version.zone.digest()))
         .collect();
     let (result, disk) = match with_versions(batch, versions, also) {
         Err(why) => (Err(why), Disk::Unknown),
@@ -192,12 +192,12 @@ fn is_open(error: &CommitError) -> bool {
 
 /// Whether versions are stored although their commit failed: a disk that fails while it flushes may have them all the same,
 /// and the core must not go on from what was before.
-fn is_stored(store: &Store, error: &CommitError, heads: &[(Name, Serial)]) -> bool {
+fn is_stored(store: &Store, error: &CommitError, heads: &[(Name, Digest)]) -> bool {
     is_open(error)
         && !heads.is_empty()
-        && heads.iter().all(|(apex, serial)| {
+        && heads.iter().all(|(apex, digest)| {
             let stored = store.load(apex);
-            matches!(stored, Ok(Some(stored)) if stored.zone.serial() == *serial)
+            matches!(stored, Ok(Some(stored)) if stored.zone.digest() == *digest)
         })
 }
 

@@ -22,6 +22,8 @@ pub enum Bug {
     DurableTooEarly,
     /// What a change removes stays in the digest of the zone.
     DigestNotKeptUp,
+    /// A site that holds something else than others does not look what it is.
+    DifferenceIgnored,
     /// What could not be stored stays the version that the next change is made of.
     HeadNotTakenBack,
     /// A difference starts from what is served, not from the version that was decided last.

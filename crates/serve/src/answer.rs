@@ -1,7 +1,9 @@
 //! From a message and a snapshot to the answer. Pure: no socket, no clock, no lock, and no allocation when the buffer
-//! for the answer is large enough.
+//! for the answer is large enough; but for a member that compares what it holds with what is held here.
 
 use std::net::IpAddr;
+
+use zonemesh_zone::inventory::{Asked, Inventory};
 
 use crate::edns::{self, Edns, extended};
 use crate::handler::{Client, Transport};
@@ -18,6 +20,8 @@ pub struct View<'v> {
     pub members: &'v Members,
     /// The operator's settings.
     pub settings: &'v Settings,
+    /// What this site holds of the mesh, to be told to members.
+    pub inventory: &'v Inventory,
     /// Whether this site holds all that it is to serve.
     pub ready: bool,
     /// Whether the client has proved in another way, such as by TSIG, that it is a member.
@@ -190,6 +194,14 @@ fn opt<'s>(
     if member && edns.heartbeat {
         // The middle of the second that it is.
         opt.heartbeat = Some((view.now * 1000 + 500, view.stuck));
+    }
+    match edns.inventory.filter(|_| member) {
+        Some(Asked::Sum) => opt.sum = Some(view.inventory.sum()),
+        // Too long for UDP, and whoever is a member has a connection.
+        Some(Asked::Section(section)) if transport != Transport::Udp => {
+            opt.listing = Some(view.inventory.list(section).compose(section));
+        }
+        _ => {}
     }
     if transport == Transport::Tls && edns.padding {
         opt.pad_to = Some(PAD_BLOCK);

@@ -1,5 +1,7 @@
 //! EDNS (RFC 6891): reading the OPT record of a query and writing that of the answer.
 
+use zonemesh_zone::inventory::{Asked, compose_sum};
+
 use crate::message::types;
 
 /// Option codes.
@@ -45,6 +47,8 @@ pub struct Edns<'m> {
     pub padding: bool,
     /// Whether a member wants to know how this server is.
     pub heartbeat: bool,
+    /// What a member wants to know of what is held here.
+    pub inventory: Option<Asked>,
     /// The cookie: 8 octets of the client, then perhaps 8 to 32 of a server (RFC 7873).
     pub cookie: Option<&'m [u8]>,
 }
@@ -73,7 +77,10 @@ pub(crate) fn parse<'m>(fixed: &[u8], rdata: &'m [u8]) -> Option<Edns<'m>> {
             codes::KEEPALIVE => edns.keepalive = true,
             codes::PADDING => edns.padding = true,
             // A later version is for us to ignore.
-            codes::HEARTBEAT => edns.heartbeat |= data == [HEARTBEAT_VERSION],
+            codes::HEARTBEAT => {
+                edns.heartbeat |= data == [HEARTBEAT_VERSION];
+                edns.inventory = edns.inventory.or(Asked::parse(data));
+            }
             codes::COOKIE => {
                 // RFC 7873 §5.2.2: any other length is a format error. The first of several counts.
                 if !matches!(data.len(), 8 | 16..=40) {
@@ -106,6 +113,10 @@ pub(crate) struct Answer<'s> {
     pub extended_error: Option<u16>,
     /// The time in milliseconds since 1970, and for how many seconds there was no progress.
     pub heartbeat: Option<(u64, u16)>,
+    /// The sum of all that is held here.
+    pub sum: Option<u64>,
+    /// What is held in a section, as octets.
+    pub listing: Option<Vec<u8>>,
     /// Pad the message to a multiple of this.
     pub pad_to: Option<usize>,
 }
@@ -119,6 +130,8 @@ impl Answer<'_> {
             + self.keepalive.map_or(0, |_| 6)
             + self.cookie.map_or(0, |_| 28)
             + self.heartbeat.map_or(0, |_| 15)
+            + self.sum.map_or(0, |_| 13)
+            + self.listing.as_ref().map_or(0, |listing| 4 + listing.len())
     }
 
     /// Appends the record to a message that must not get longer than `limit`.
@@ -148,6 +161,12 @@ impl Answer<'_> {
             data[1..9].copy_from_slice(&time.to_be_bytes());
             data[9..].copy_from_slice(&stuck.to_be_bytes());
             option(out, codes::HEARTBEAT, &data);
+        }
+        if let Some(sum) = self.sum {
+            option(out, codes::HEARTBEAT, &compose_sum(sum));
+        }
+        if let Some(listing) = &self.listing {
+            option(out, codes::HEARTBEAT, listing);
         }
         if let Some(block) = self.pad_to {
             let len = (out.len() + 4).next_multiple_of(block).min(limit);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use zonemesh_zone::inventory::Inventory;
 use zonemesh_zone::tree::Leaf;
 use zonemesh_zone::{Key, Name, Tree, Zone};
 
@@ -197,6 +198,8 @@ pub struct Shared {
     pub ready: AtomicBool,
     /// For how many seconds this site has made no progress; members that ask are told.
     pub stuck: AtomicU16,
+    /// What this site holds of the mesh; members that ask are told.
+    pub inventory: ArcSwap<Inventory>,
     /// The members of the mesh.
     pub members: ArcSwap<Members>,
     /// The operator's settings.
@@ -244,10 +247,12 @@ impl Shared {
         let zones = self.zones.load();
         let members = self.members.load();
         let settings = self.settings.load();
+        let inventory = self.inventory.load();
         work(&View {
             zones: &zones,
             members: &members,
             settings: &settings,
+            inventory: &inventory,
             ready: self.ready.load(Ordering::Acquire),
             trusted: false,
             stuck: self.stuck.load(Ordering::Relaxed),

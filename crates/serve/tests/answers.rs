@@ -6,6 +6,7 @@ mod asking;
 
 use asking::{ask, client, name, ready, zone};
 use zonemesh_serve::{Access, Outcome, Served, Settings, Shared, Transport, answer};
+use zonemesh_zone::inventory::{Asked, Holding, Inventory, Listing, Section, compose_sum};
 
 /// The zone of RFC 4592 §2.2.1.
 fn rfc4592() -> Shared {
@@ -503,7 +504,48 @@ fn members_alone_are_told_what_time_it_is_here_and_whether_anything_is_stuck() {
     said.extend_from_slice(&(asking::NOW * 1000 + 500).to_be_bytes());
     said.extend_from_slice(&13u16.to_be_bytes());
     assert_eq!(member.option(HEARTBEAT), Some(&said[..]));
-    for other in [asked(1), asked(1).pinned([8; 32]), asked(2).pinned([7; 32])] {
+    for other in [asked(1), asked(1).pinned([8; 32]), asked(3).pinned([7; 32])] {
+        assert_eq!(other.of(&shared).option(HEARTBEAT), None);
+    }
+}
+
+#[test]
+fn members_alone_are_told_what_is_held_here() {
+    let shared = rfc4592();
+    let mut members = zonemesh_serve::Members::default();
+    members.pins.insert([7; 32]);
+    shared.members.store(members.into());
+    let mut inventory = Inventory::default();
+    inventory.put(Holding {
+        apex: name("example."),
+        serial: zonemesh_zone::Serial(5),
+        digest: zonemesh_zone::Digest::from_octets([9; 16]),
+        authentic: true,
+    });
+    shared.inventory.store(inventory.clone().into());
+    let [high, low] = HEARTBEAT.to_be_bytes();
+    let asked = |what: Asked| {
+        let data = what.compose();
+        let option = [&[high, low, 0, data.len() as u8][..], &data].concat();
+        ask("example.", "SOA").opt(1232, 0, false, &option)
+    };
+    let over_tls = |what| asked(what).over(Transport::Tls);
+    let sum = over_tls(Asked::Sum).pinned([7; 32]).of(&shared);
+    let expected = compose_sum(inventory.sum());
+    assert_eq!(sum.option(HEARTBEAT), Some(&expected[..]));
+    let section = Asked::Section(Section::ALL);
+    let listed = over_tls(section).pinned([7; 32]).of(&shared);
+    let (about, listing) = Listing::parse(listed.option(HEARTBEAT).unwrap()).unwrap();
+    assert_eq!(
+        (about, listing),
+        (Section::ALL, inventory.list(Section::ALL))
+    );
+    for other in [
+        over_tls(Asked::Sum),
+        over_tls(section).pinned([8; 32]),
+        // A listing is too long for UDP.
+        asked(section).pinned([7; 32]),
+    ] {
         assert_eq!(other.of(&shared).option(HEARTBEAT), None);
     }
 }

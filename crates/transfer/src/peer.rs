@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use zonemesh_zone::inventory::Section;
 use zonemesh_zone::{Name, Rcode, Record, Zone};
 
 pub use self::connection::Connection;
@@ -265,6 +266,22 @@ impl Peer {
     ) -> Result<SoaAnswer, PeerError> {
         let request = Request::new(0, zone.clone(), Question::Soa);
         self.ask_soa(request.with_heartbeat(), zone, timeout).await
+    }
+
+    /// Asks what the server holds in a section, beside the SOA of a zone: for members of a mesh.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peer::soa`].
+    pub async fn soa_and_section(
+        &self,
+        zone: &Name,
+        section: Section,
+        timeout: Duration,
+    ) -> Result<SoaAnswer, PeerError> {
+        let request = Request::new(0, zone.clone(), Question::Soa);
+        self.ask_soa(request.with_section(section), zone, timeout)
+            .await
     }
 
     async fn ask_soa(

@@ -5,6 +5,7 @@
 
 use zonemesh_zone::domain::base::opt::UnknownOptData;
 use zonemesh_zone::domain::base::{Message, ToName};
+use zonemesh_zone::inventory::{self, Asked, Listing};
 use zonemesh_zone::{Class, Name, Rcode, Record, Rtype, Serial, Soa, Ttl};
 
 use crate::message::{
@@ -64,6 +65,8 @@ pub struct Edns {
     pub expire: bool,
     /// Whether it wants to know how the server is; see [`HEARTBEAT`].
     pub heartbeat: bool,
+    /// What it wants to know of what the server holds.
+    pub inventory: Option<Asked>,
 }
 
 impl Default for Edns {
@@ -72,6 +75,7 @@ impl Default for Edns {
             payload_size: PAYLOAD_SIZE,
             expire: true,
             heartbeat: false,
+            inventory: None,
         }
     }
 }
@@ -121,10 +125,24 @@ impl Request {
         }
     }
 
-    /// This request with EDNS, which asks for EXPIRE and for a heartbeat: for members of the mesh alone.
+    /// This request with EDNS, which asks for EXPIRE and for a heartbeat, the sum of what is held included: for members of the mesh
+    /// alone.
     pub fn with_heartbeat(self) -> Self {
         let edns = Edns {
             heartbeat: true,
+            inventory: Some(Asked::Sum),
+            ..Edns::default()
+        };
+        Self {
+            edns: Some(edns),
+            ..self
+        }
+    }
+
+    /// This request with EDNS, which asks what is held in a section: for members of the mesh alone.
+    pub fn with_section(self, section: inventory::Section) -> Self {
+        let edns = Edns {
+            inventory: Some(Asked::Section(section)),
             ..Edns::default()
         };
         Self {
@@ -199,6 +217,9 @@ impl Request {
             if edns.heartbeat {
                 push_option(&mut options, HEARTBEAT, &[HEARTBEAT_VERSION]);
             }
+            if let Some(asked) = edns.inventory {
+                push_option(&mut options, HEARTBEAT, &asked.compose());
+            }
             writer.opt(edns.payload_size, &options);
         }
         writer.finish()
@@ -248,13 +269,17 @@ impl Request {
                 payload_size: opt.udp_payload_size(),
                 expire: false,
                 heartbeat: false,
+                inventory: None,
             };
             let options = opt.opt();
             for option in options.iter::<UnknownOptData<_>>().flatten() {
                 match option.code().to_int() {
                     EXPIRE => edns.expire = true,
                     // A later version is for us to ignore.
-                    HEARTBEAT => edns.heartbeat |= option.as_slice() == [HEARTBEAT_VERSION],
+                    HEARTBEAT => {
+                        edns.heartbeat |= option.as_slice() == [HEARTBEAT_VERSION];
+                        edns.inventory = edns.inventory.or(Asked::parse(option.as_slice()));
+                    }
                     _ => {}
                 }
             }
@@ -300,6 +325,10 @@ pub struct SoaAnswer {
     pub expire: Option<u32>,
     /// How the sender is, if it says so; see [`HEARTBEAT`].
     pub heartbeat: Option<Heartbeat>,
+    /// The sum of all that the sender holds, if it says so.
+    pub sum: Option<u64>,
+    /// What it holds in a section, if it says so.
+    pub listing: Option<(inventory::Section, Listing)>,
 }
 
 /// What a member says of itself.
@@ -369,7 +398,9 @@ pub fn parse_soa_answer(message: &[u8], zone: &Name) -> Result<SoaAnswer, ReplyE
                 soa,
                 ttl: record.ttl,
                 expire: expire_of(message),
-                heartbeat: heartbeat_of(message),
+                heartbeat: heartbeat_of(message, parse_heartbeat),
+                sum: heartbeat_of(message, inventory::parse_sum),
+                listing: heartbeat_of(message, Listing::parse),
             });
         }
     }
@@ -405,9 +436,16 @@ pub fn expire_of(message: &[u8]) -> Option<u32> {
     option_of(message, EXPIRE).and_then(|data| Some(u32::from_be_bytes(data.try_into().ok()?)))
 }
 
-/// The heartbeat of a response, if it has one of a version that is known here.
-fn heartbeat_of(message: &[u8]) -> Option<Heartbeat> {
-    let data = option_of(message, HEARTBEAT)?;
+/// The first part of the heartbeat of a response that can be read as what is looked for.
+fn heartbeat_of<T>(message: &[u8], read: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+    let opt = Message::from_slice(message).ok()?.opt()?;
+    let options = opt.opt().iter::<UnknownOptData<_>>().flatten();
+    options
+        .filter(|option| option.code().to_int() == HEARTBEAT)
+        .find_map(|option| read(option.as_slice()))
+}
+
+fn parse_heartbeat(data: &[u8]) -> Option<Heartbeat> {
     let (version, data) = data.split_first()?;
     let (time, stuck) = data.split_first_chunk::<8>()?;
     let heartbeat = Heartbeat {
@@ -512,8 +550,8 @@ pub(crate) fn is_update(message: &[u8]) -> bool {
 pub(crate) const EXPIRE: u16 = 9;
 /// EDNS option code of the heartbeat, of the range for local use (RFC 6891 §9). A member of a mesh that asks another for the
 /// SOA of the directory sends the version (one octet) alone, and is answered with the version, the time there (eight octets,
-/// milliseconds since 1970), and for how many seconds the other has made no progress (two octets). Nobody but members is
-/// answered.
+/// milliseconds since 1970), and for how many seconds the other has made no progress (two octets). In a second option of the
+/// same code, of version 2, it asks what the other holds: see [`inventory`]. Nobody but members is answered.
 pub const HEARTBEAT: u16 = 65_453;
 /// The version of the heartbeat.
 pub const HEARTBEAT_VERSION: u8 = 1;

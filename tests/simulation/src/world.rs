@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use zonemesh_update::{DirectoryPolicy, SiteIdentity, Update, apply, request};
 use zonemesh_zone::directory::{Directory, KeyPin, Role, Site, SiteName};
+use zonemesh_zone::inventory::{FAN, Listing, Section};
 use zonemesh_zone::record::parse_name;
-use zonemesh_zone::{Diff, Editor, Name, Record, Serial, SerialExt, Zone};
+use zonemesh_zone::{Diff, Digest, Editor, Name, Record, Serial, SerialExt, Zone};
 
 use zonemesh_mesh::core::*;
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use zonemesh_zone::directory::SiteName;
+use zonemesh_zone::inventory::{Listing, Section};
 use zonemesh_zone::record::canonical_text;
 use zonemesh_zone::{Diff, Name, Rcode, Record, Rrset, Rtype, Serial, Zone};
 
@@ -92,6 +93,8 @@ pub struct Beat {
     pub ahead_ms: i64,
     /// For how long it has made no progress, though it answers: its core or its disk is stuck. Zero when all is well.
     pub stuck: Duration,
+    /// The sum of all that it serves of the mesh, if it says so; see [`Core::inventory`](super::Core::inventory).
+    pub sum: Option<u64>,
 }
 
 /// A zone as the store has it at the start.
@@ -259,6 +262,15 @@ pub enum Input {
         /// What else it said.
         beat: Option<Beat>,
     },
+    /// A peer was asked what it has in a section: see [`Output::Compare`].
+    Compared {
+        /// Who was asked.
+        peer: PeerId,
+        /// Which section.
+        section: Section,
+        /// What it has there; none when it does not understand the question.
+        result: Result<Option<Listing>, Failure>,
+    },
     /// Somebody wants a zone changed at its primary.
     Change {
         /// To answer by.
@@ -413,6 +425,13 @@ pub enum Output {
     Probe {
         /// Whom.
         peer: PeerId,
+    },
+    /// Ask a peer what it has in a section of its inventory.
+    Compare {
+        /// Whom.
+        peer: PeerId,
+        /// Which section.
+        section: Section,
     },
     /// The mesh has changed: who is trusted, and where they are.
     Members(Vec<zonemesh_zone::directory::Site>),
@@ -585,6 +604,24 @@ pub enum Happening {
         theirs: Serial,
         /// What this site had.
         ours: Serial,
+    },
+    /// This site and a peer have different contents of a zone under the same serial.
+    ContentsDiffer {
+        /// The zone.
+        apex: Name,
+        /// The peer.
+        peer: PeerId,
+        /// The serial.
+        serial: Serial,
+    },
+    /// What was held of a zone was replaced by other contents with the same serial.
+    ContentsReplaced {
+        /// The zone.
+        apex: Name,
+        /// From whom they came.
+        from: PeerId,
+        /// The serial.
+        serial: Serial,
     },
     /// This site is a zone's primary, and has taken what it had forgotten or lost from a peer.
     Recovered {

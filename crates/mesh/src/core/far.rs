@@ -76,7 +76,7 @@ impl Core {
     }
 
     /// What is held of a zone, if the serial that a peer has shown is too far ahead of it.
-    fn is_too_far(&self, apex: &Name, peer: &PeerId, serial: Serial) -> Option<Serial> {
+    pub(super) fn is_too_far(&self, apex: &Name, peer: &PeerId, serial: Serial) -> Option<Serial> {
         let entry = self.zones.get(apex)?;
         if !entry.spec.primary && entry.spec.sources.first() == Some(peer) {
             return None;

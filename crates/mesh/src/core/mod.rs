@@ -12,6 +12,7 @@
 //! Each zone has a *head*, the newest version that was decided, and a *served* version, the newest that is durable.
 //! Changes are made on the head without waiting for the disk; a commit that fails takes the head back to what is served.
 
+mod alike;
 mod catalogs;
 mod change;
 mod clocks;
@@ -28,6 +29,8 @@ mod yielded;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use self::alike::Alike;
+pub use self::alike::Differing;
 use self::catalogs::Catalogs;
 pub use self::catalogs::{
     Admit, CATALOG_MEMBERS, CatalogReport, CatalogSettings, Consumed, MemberOf, Produced, Template,
@@ -110,6 +113,7 @@ pub struct Core {
     peers: BTreeMap<PeerId, Peer>,
     mesh: Option<Mesh>,
     clocks: Clocks,
+    alike: Alike,
     catalogs: Catalogs,
     consent: Consent,
     commits: BTreeMap<CommitId, PendingCommit>,
@@ -161,6 +165,7 @@ impl Core {
             due: BTreeSet::new(),
             peers: BTreeMap::new(),
             clocks: Clocks::default(),
+            alike: Alike::default(),
             catalogs: Catalogs::default(),
             commits: BTreeMap::new(),
             waiting: Vec::new(),
@@ -199,6 +204,11 @@ impl Core {
                 result,
             } => self.told(&to, &apex, serial, result, now),
             Input::Probed { peer, result, beat } => self.probed(peer, result, beat, now),
+            Input::Compared {
+                peer,
+                section,
+                result,
+            } => self.compared(&peer, section, result, now),
             Input::Change { request, change } => self.change(request, change, now),
             Input::Directory {
                 request,
@@ -292,8 +302,9 @@ impl Core {
         }
     }
 
-    /// Enters the zone into the list of timers at the moment at which it next wants attention.
+    /// Enters the zone into the list of timers at the moment at which it next wants attention, and into the inventory.
     fn schedule(&mut self, apex: &Name) {
+        self.take_stock(apex);
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };

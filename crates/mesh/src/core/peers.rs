@@ -65,12 +65,20 @@ impl Core {
             let refuses = |failure: &Failure| !failure.unreachable && !failure.lacks;
             peer.refuses = result.as_ref().is_err_and(refuses);
         }
+        self.directory_shown(&id, result, now);
+        if let Some(sum) = beat.and_then(|beat| beat.sum) {
+            self.sum_shown(&id, sum, now);
+        }
+    }
+
+    /// A probe has brought a peer's serial of the directory, or nothing.
+    fn directory_shown(&mut self, id: &PeerId, result: Result<Option<Serial>, Failure>, now: Now) {
         match result {
-            Err(failure) if failure.unreachable => self.peer_failed(&id, &failure.message, now),
+            Err(failure) if failure.unreachable => self.peer_failed(id, &failure.message, now),
             // It answers, if only to refuse: whether it trusts us is another question.
-            Err(_) => self.peer_answered(&id, now),
+            Err(_) => self.peer_answered(id, now),
             Ok(serial) => {
-                self.peer_answered(&id, now);
+                self.peer_answered(id, now);
                 let Some(directory) = self
                     .mesh
                     .as_ref()
@@ -85,10 +93,10 @@ impl Core {
                     .map(Zone::serial);
                 let Some(theirs) = serial else { return };
                 if ours.is_none_or(|ours| theirs.is_after(ours)) {
-                    return self.notified_of(&directory, Some(theirs), id, now);
+                    return self.notified_of(&directory, Some(theirs), id.clone(), now);
                 }
                 if let Some(entry) = self.zones.get_mut(&directory) {
-                    entry.shown.insert(id, theirs);
+                    entry.shown.insert(id.clone(), theirs);
                 }
                 self.settle(&directory, now);
                 self.count_receipts(&directory, now);

@@ -3,6 +3,7 @@
 
 mod clock;
 mod commit;
+mod correct;
 mod doubt;
 mod epochs;
 mod gather;
@@ -18,8 +19,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use zonemesh_planted::{Bug, planted};
-use zonemesh_zone::{Diff, Name, Serial, SerialExt, Soa, Zone};
+use zonemesh_zone::{Diff, Digest, Name, Serial, SerialExt, Soa, Zone};
 
+use self::correct::Corrections;
 use self::doubt::Doubt;
 pub(super) use self::epochs::{ADOPTION_STEP, STEP};
 use self::epochs::{Offer, Standing};
@@ -42,6 +44,8 @@ pub(super) struct Entry {
     pub(super) lacking: Option<PeerId>,
     /// Where it is entered in the list of timers.
     pub(super) due: Option<Duration>,
+    /// How it is entered in the inventory.
+    pub(super) entered: Option<(Serial, Digest, bool)>,
     /// Whether what is held was written here, and not by whoever is the primary now.
     written: bool,
     /// Whether this site took the zone over from another primary, and has published nothing since.
@@ -59,6 +63,8 @@ pub(super) struct Entry {
     waiting: Vec<Waits>,
     /// What was taken from a peer since the start, the last of it.
     taken: Option<(PeerId, Serial)>,
+    /// What was done about other contents under the same serial.
+    corrections: Corrections,
 }
 
 /// Asking the sources.
@@ -135,6 +141,7 @@ impl Entry {
             published: None,
             lacking: None,
             due: None,
+            entered: None,
             written: false,
             adopted: false,
             commits: 0,
@@ -145,6 +152,7 @@ impl Entry {
             stored_doubt: None,
             waiting: Vec::new(),
             taken: None,
+            corrections: Corrections::default(),
         }
     }
 
@@ -220,6 +228,11 @@ impl Entry {
         let mark = self.high_water.filter(|mark| mark.next().is_after(head));
         let mark = mark.map(|mark| mark.into_int().wrapping_sub(head.into_int()));
         Some(head.add(ahead.chain(mark).max().unwrap_or(0)))
+    }
+
+    /// Whether this site is its primary, and others may hold what it has forgotten.
+    pub(super) fn in_doubt(&self) -> bool {
+        self.doubt.is_some()
     }
 
     /// Whether a peer has shown a version that is not held here.
@@ -402,6 +415,7 @@ impl Core {
         if let Some(served) = entry.served.filter(|_| entry.spec.mesh) {
             self.marks.insert(apex.clone(), served.serial());
         }
+        self.strike(apex);
         self.out.push(Output::Withdraw { apex: apex.clone() });
         self.happened(Happening::ZoneRemoved(apex.clone()));
     }

@@ -112,6 +112,47 @@ fn soa_answers_must_be_authoritative_and_have_the_soa() {
 }
 
 #[test]
+fn what_is_held_is_asked_for_and_read_back_beside_the_heartbeat() {
+    let request = Request::new(1, zone(), Question::Soa);
+    let read = Request::parse(&request.clone().with_heartbeat().compose()).unwrap();
+    assert_eq!(read.edns.unwrap().inventory, Some(Asked::Sum));
+    let section = inventory::Section::of(&zone());
+    let read = Request::parse(&request.with_section(section).compose()).unwrap();
+    let edns = read.edns.unwrap();
+    assert_eq!(
+        (edns.heartbeat, edns.inventory),
+        (false, Some(Asked::Section(section)))
+    );
+    let answer = |options: &[&[u8]]| {
+        let mut writer = Writer::new(1, QR | AA, 512);
+        writer.question(&zone(), Rtype::SOA);
+        let soa = soa();
+        writer.record(Section::Answer, &soa.owner, 6, 60, &soa.rdata);
+        let mut data = Vec::new();
+        for option in options {
+            push_option(&mut data, HEARTBEAT, option);
+        }
+        writer.opt(1232, &data);
+        parse_soa_answer(&writer.finish(), &zone()).unwrap()
+    };
+    let beat = [1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 12];
+    let sum = inventory::compose_sum(4711);
+    let both = answer(&[&beat, &sum]);
+    assert_eq!((both.heartbeat.is_some(), both.sum), (true, Some(4711)));
+    // An older peer knows the first alone, and whoever comes later may say more.
+    let old = answer(&[&beat]);
+    assert_eq!(
+        (old.heartbeat.is_some(), old.sum, old.listing),
+        (true, None, None)
+    );
+    let later = answer(&[&[3, 9, 9], &sum]);
+    assert_eq!((later.heartbeat, later.sum), (None, Some(4711)));
+    let listing = Listing::Zones(Vec::new());
+    let listed = answer(&[&listing.compose(section)]);
+    assert_eq!(listed.listing, Some((section, listing)));
+}
+
+#[test]
 fn a_heartbeat_is_asked_for_and_read_back() {
     let request = Request::new(1, zone(), Question::Soa).with_heartbeat();
     let read = Request::parse(&request.compose()).unwrap();

@@ -271,6 +271,7 @@ impl Driver {
                 other => self.jobs.perform(other),
             }
         }
+        self.jobs.set_inventory(self.core.inventory());
         self.jobs.set_ready(self.core.ready());
     }
 }

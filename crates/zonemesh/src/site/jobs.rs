@@ -12,6 +12,7 @@ use zonemesh_mesh::core::{Failure, Got, Happening, Input, Output, PeerId, ZoneSp
 use zonemesh_serve::{Access, Members, Served};
 use zonemesh_transfer::Transfer;
 use zonemesh_zone::directory::Site;
+use zonemesh_zone::inventory::{Inventory, Section};
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
 
 use super::control::convert;
@@ -66,6 +67,7 @@ impl Jobs {
             Output::Transfer { .. } => Some(1),
             Output::Notify { .. } => Some(2),
             Output::Announce { .. } => Some(3),
+            Output::Compare { .. } => Some(4),
             _ => None,
         };
         if let Some(count) = kind.and_then(|kind: usize| self.live.asked.get(kind)) {
@@ -116,6 +118,7 @@ impl Jobs {
                 });
             }
             Output::Probe { peer } => self.probe(peer),
+            Output::Compare { peer, section } => self.compare(peer, section),
             Output::Members(sites) => self.members(&sites),
             Output::CatalogMembers(members) => self.live.catalog_members.store(Arc::new(members)),
             Output::Announce { to, site, zones } => {
@@ -248,6 +251,29 @@ impl Jobs {
         });
     }
 
+    fn compare(&self, peer: PeerId, section: Section) {
+        let live = self.live.clone();
+        let Some((directory, _)) = live.mesh.clone() else {
+            return;
+        };
+        tokio::spawn(async move {
+            let result = live.pool.compare(&peer, &directory, section).await;
+            live.core.send(Input::Compared {
+                peer,
+                section,
+                result,
+            });
+        });
+    }
+
+    /// Lets members that ask know what is held now.
+    pub(crate) fn set_inventory(&self, inventory: &Arc<Inventory>) {
+        let known = self.live.shared.inventory.load();
+        if !Arc::ptr_eq(&known, inventory) {
+            self.live.shared.inventory.store(inventory.clone());
+        }
+    }
+
     fn publish(
         &self,
         spec: &ZoneSpec,
@@ -256,8 +282,16 @@ impl Jobs {
         expires_at: Option<i64>,
     ) {
         let live = &self.live;
-        if zone.is_some() && !diffs.is_empty() {
-            live.journal.push(&spec.apex, diffs);
+        if let Some(zone) = &zone {
+            let zones = live.shared.zones.load();
+            let before = zones
+                .get(&spec.apex)
+                .and_then(|served| served.zone.as_ref());
+            // No difference leads from what was served to what replaces it, perhaps under the same serial.
+            let other = before.is_some_and(|before| before.digest() != zone.digest());
+            if !diffs.is_empty() || other {
+                live.journal.push(&spec.apex, diffs);
+            }
         }
         let expired = zone.is_none() && expires_at.is_some();
         // The age of a first copy follows at once (`tell_expiry`), and needs a place to be told in.

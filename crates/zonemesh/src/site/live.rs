@@ -299,7 +299,7 @@ impl Live {
 }
 
 /// What a site asks its peers for.
-pub(crate) const ASKED: [&str; 4] = ["probe", "transfer", "notify", "announce"];
+pub(crate) const ASKED: [&str; 5] = ["probe", "transfer", "notify", "announce", "compare"];
 
 /// For how long a removed site that knocked is shown, and after which it is told of again.
 const KNOCK: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);

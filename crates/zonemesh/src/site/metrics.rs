@@ -221,6 +221,11 @@ impl Collector for Numbers {
                 inodes,
             )?;
         }
+        gauge(
+            "zonemesh_zones_differing",
+            "Zones of which another site has other contents under the same serial",
+            seen.differing as i64,
+        )?;
         if let Some(at) = seen.reconciled {
             gauge(
                 "zonemesh_reconcile_last_success_timestamp_seconds",

@@ -17,6 +17,7 @@ use zonemesh_transfer::query::SoaAnswer;
 use zonemesh_transfer::tls::{Pin, SiteKey};
 use zonemesh_transfer::tsig::Key;
 use zonemesh_zone::directory::Site;
+use zonemesh_zone::inventory::{Listing, Section};
 use zonemesh_zone::{Name, Rcode, Record, Serial, Zone};
 
 use super::transfers::Way;
@@ -328,11 +329,26 @@ impl Pool {
                 let beat = answer.heartbeat.map(|heartbeat| Beat {
                     ahead_ms: heartbeat.unix_ms.saturating_sub(then),
                     stuck: Duration::from_secs(heartbeat.stuck_secs.into()),
+                    sum: answer.sum,
                 });
                 Ok::<_, PeerError>((answer.soa.serial, beat))
             })
         })
         .await
+    }
+
+    /// Asks a member what it holds in a section; none when it does not understand the question.
+    pub(crate) async fn compare(
+        &self,
+        of: &PeerId,
+        directory: &Name,
+        section: Section,
+    ) -> Result<Option<Listing>, Failure> {
+        let answer = self.soonest(of, |peer| {
+            Box::pin(async move { peer.soa_and_section(directory, section, PATIENCE).await })
+        });
+        let listing = answer.await?.listing;
+        Ok(listing.and_then(|(about, listing)| (about == section).then_some(listing)))
     }
 
     /// Sends a NOTIFY.

@@ -1,5 +1,7 @@
 //! What the core looked like at one moment, for those who must not wait for it: metrics, logs, and what cannot be undone.
 
+use std::collections::BTreeSet;
+
 use zonemesh_mesh::core::{ClockFault, Core};
 use zonemesh_transfer::tsig::TsigError;
 
@@ -17,6 +19,8 @@ pub(crate) struct Seen {
     /// Zones for which half of the time until they expire is over, and those that have expired.
     pub(crate) expiring: u64,
     pub(crate) expired: u64,
+    /// Zones of which another site has other contents under the same serial.
+    pub(crate) differing: u64,
     /// Unix time at which the next zone expires, if nothing comes until then.
     pub(crate) next_expiry: Option<i64>,
 }
@@ -37,6 +41,8 @@ impl Seen {
             reconciled: core.reconciled(),
             ..Self::default()
         };
+        let differing: BTreeSet<_> = core.differing().map(|at| at.apex).collect();
+        seen.differing = differing.len() as u64;
         for view in core.zones() {
             seen.expired += u64::from(view.expired);
             seen.expiring += u64::from(view.half_expired && !view.expired);

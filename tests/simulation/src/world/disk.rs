@@ -135,6 +135,27 @@ impl World {
         self.note(host, &format!("has its disk of {age:?} ago"));
     }
 
+    /// Has a site start anew with other contents of a zone on its disk than it had, and nothing on the disk shows it: what a mistake in
+    /// the store or in the applying of differences would leave.
+    pub fn falsify(&mut self, host: &str, zone: Zone) {
+        self.note(
+            host,
+            &format!("has something else of {} on its disk", zone.apex()),
+        );
+        self.run_millis(1000);
+        let version = NewVersion {
+            zone,
+            diffs: Vec::new(),
+            from: Some(PeerId::Foreign("nobody".to_owned())),
+            base: None,
+            forced: true,
+        };
+        // No commit of the core has this number: it hears nothing of it.
+        self.store(host, Job::Commit(u64::MAX, vec![version], Vec::new()));
+        self.kill(host);
+        self.start(host);
+    }
+
     pub(super) fn do_on_disk(&mut self, host: &str, job: Job) {
         let state = self.host(host);
         if let Some(waiting) = &mut state.stuck {

@@ -113,6 +113,23 @@ impl World {
         })
     }
 
+    /// That it holds other contents of everything that who asks holds, or newer ones; or sums that mean nothing.
+    pub(super) fn false_listing(&mut self, section: Section, asker: &str, newer: bool) -> Listing {
+        let core = self.hosts[asker].core.as_ref();
+        let held = core.map(|core| core.inventory().list(section));
+        let Some(Listing::Zones(mut zones)) = held else {
+            return Listing::Sums(Box::new([0; FAN].map(|_: u64| self.below(u64::MAX))));
+        };
+        for held in &mut zones {
+            held.digest = Digest::from_octets([self.below(256) as u8; Digest::LEN]);
+            held.authentic = self.below(2) == 0;
+            if newer && self.below(2) == 0 {
+                held.serial = self.wild_serial(&held.apex, asker);
+            }
+        }
+        Listing::Zones(zones)
+    }
+
     /// What a hostile machine answers.
     pub(super) fn serve_falsely(&mut self, asked: &Asked) -> Option<Result<Answer, Failure>> {
         match &asked.ask {
@@ -135,9 +152,15 @@ impl World {
                 let beat = Beat {
                     ahead_ms: [0, i64::MAX, i64::MIN, 86_400_000][self.below(4) as usize],
                     stuck: Duration::from_secs(self.below(1 << 32)),
+                    sum: Some(self.below(u64::MAX)),
                 };
                 Some(Ok(Answer::Serial(Some(serial), beat)))
             }
+            Ask::Compare(section) => Some(Ok(Answer::Listing(self.false_listing(
+                *section,
+                &asked.from,
+                true,
+            )))),
             Ask::Update(_) => None,
         }
     }

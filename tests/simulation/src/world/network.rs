@@ -22,6 +22,8 @@ pub struct Net {
     pub cut_requests: BTreeSet<(String, String)>,
     /// Whose answers do not reach whom, one way: requests take effect, and who asked does not hear of it.
     pub cut_answers: BTreeSet<(String, String)>,
+    /// Who says of all that it holds, to whoever compares, that its contents are others.
+    pub misreports: BTreeSet<String>,
     /// Longest delay of a message, in milliseconds.
     pub slowest: u64,
 }
@@ -32,6 +34,7 @@ pub(super) enum Ask {
     Transfer { apex: Name, have: Option<Zone> },
     Notify { apex: Name, serial: Serial },
     Probe,
+    Compare(Section),
     Update(Update),
 }
 
@@ -40,6 +43,7 @@ pub(super) enum Answer {
     Zone(Got, Option<u32>),
     Heard,
     Serial(Option<Serial>, Beat),
+    Listing(Listing),
 }
 
 /// A request under way.
@@ -64,7 +68,9 @@ impl Ask {
     fn patience(&self) -> Duration {
         match self {
             Self::Transfer { .. } => Duration::from_secs(10),
-            Self::Notify { .. } | Self::Probe | Self::Update(_) => Duration::from_secs(4),
+            Self::Notify { .. } | Self::Probe | Self::Compare(_) | Self::Update(_) => {
+                Duration::from_secs(4)
+            }
         }
     }
 
@@ -94,11 +100,20 @@ impl Ask {
             Self::Probe => {
                 let (result, beat) = match result {
                     Ok(Answer::Serial(serial, beat)) => (Ok(serial), Some(beat)),
-                    Ok(Answer::Zone(..) | Answer::Heard) => return None,
+                    Ok(_) => return None,
                     Err(failure) => (Err(failure), None),
                 };
                 Some(Input::Probed { peer, result, beat })
             }
+            Self::Compare(section) => Some(Input::Compared {
+                peer,
+                section,
+                result: match result {
+                    Ok(Answer::Listing(listing)) => Ok(Some(listing)),
+                    Ok(_) => Ok(None),
+                    Err(failure) => Err(failure),
+                },
+            }),
             Self::Update(_) => None,
         }
     }
@@ -418,8 +433,28 @@ impl World {
                 let beat = Beat {
                     ahead_ms: (state.skew - self.hosts[&asked.from].skew).saturating_mul(1000),
                     stuck: Duration::ZERO,
+                    sum: state.core.as_ref().map(|core| core.inventory().sum()),
                 };
-                Some(Ok(Answer::Serial(zone.map(Zone::serial), beat)))
+                let serial = zone.map(Zone::serial);
+                let beat = match self.net.misreports.contains(to) {
+                    true => Beat {
+                        sum: Some(self.below(u64::MAX)),
+                        ..beat
+                    },
+                    false => beat,
+                };
+                Some(Ok(Answer::Serial(serial, beat)))
+            }
+            Ask::Compare(section) if self.net.misreports.contains(to) => {
+                let listing = self.false_listing(section, &asked.from, false);
+                Some(Ok(Answer::Listing(listing)))
+            }
+            Ask::Compare(section) => {
+                let core = state.core.as_ref()?;
+                // As it would come over the wire.
+                let octets = core.inventory().list(section).compose(section);
+                let (_, listing) = Listing::parse(&octets).expect("what is composed is read");
+                Some(Ok(Answer::Listing(listing)))
             }
             Ask::Update(update) => {
                 let taken = self.apply_update(to, &update, SiteIdentity::Member(asker));
@@ -479,7 +514,7 @@ impl Foreign {
                 self.notified.push((apex, serial));
                 Some(Ok(Answer::Heard))
             }
-            Ask::Probe | Ask::Update(_) => None,
+            Ask::Probe | Ask::Compare(_) | Ask::Update(_) => None,
         }
     }
 }

@@ -274,6 +274,9 @@ impl World {
                     );
                 }
                 Output::Probe { peer } => self.ask(host, peer, "probe", Ask::Probe),
+                Output::Compare { peer, section } => {
+                    self.ask(host, peer, "compare", Ask::Compare(section))
+                }
                 Output::Announce { to, site, zones } => {
                     let read = self.core(host).directory().cloned();
                     let before = read.as_ref().and_then(|read| read.sites.get(&site.name));
@@ -386,6 +389,15 @@ impl World {
             );
         }
         let state = self.host(host);
+        let before = state.served.get(&apex).and_then(|(zone, _)| zone.as_ref());
+        let other = |before: &Zone| {
+            zone.as_ref()
+                .is_some_and(|zone| zone.digest() != before.digest())
+        };
+        if diffs.is_empty() && before.is_some_and(other) {
+            // No difference leads from what was to what is.
+            state.journal.remove(&apex);
+        }
         state.journal.entry(apex.clone()).or_default().extend(diffs);
         state.specs.insert(apex.clone(), spec);
         state.served.insert(apex, (zone, expires_at));

@@ -64,6 +64,7 @@ impl Ask {
             Self::Transfer { .. } => "transfer",
             Self::Notify { .. } => "notify",
             Self::Probe => "probe",
+            Self::Compare(_) => "compare",
             Self::Update(_) => "update",
         }
     }
@@ -77,7 +78,9 @@ impl Ask {
                     question(apex) + have.as_ref().map_or(0, |zone| soa(zone.apex()))
                 }
                 Self::Notify { apex, .. } => question(apex) + soa(apex),
-                Self::Probe => question(&directory()),
+                // The option of the heartbeat, twice.
+                Self::Probe => question(&directory()) + 10,
+                Self::Compare(_) => question(&directory()) + 14,
                 Self::Update(update) => update.changes.len() * (RECORD + 60),
             }
     }
@@ -95,7 +98,11 @@ impl Answer {
                     .map(|diff| records(&mut diff.removed.iter().chain(&diff.added).cloned()))
                     .sum(),
                 Self::Heard => 0,
-                Self::Serial(..) => soa(&directory()),
+                // Time, progress and sum.
+                Self::Serial(..) => soa(&directory()) + 15 + 13,
+                Self::Listing(listing) => {
+                    soa(&directory()) + 4 + listing.compose(Section::ALL).len()
+                }
             }
     }
 }

@@ -131,7 +131,11 @@ fn a_peer_that_says_anything_of_its_clock_is_the_one_that_is_named() {
     for ahead_ms in [i64::MAX, i64::MIN, i64::MIN + 1] {
         let mut world = three(905);
         for stuck in [std::time::Duration::MAX, std::time::Duration::ZERO] {
-            let beat = Some(Beat { ahead_ms, stuck });
+            let beat = Some(Beat {
+                ahead_ms,
+                stuck,
+                sum: None,
+            });
             let (peer, result) = (peer("site-a"), Ok(None));
             world.input("site-c", Input::Probed { peer, result, beat });
         }

@@ -3,6 +3,7 @@
 // What is not as expected ends the test, also in its helpers.
 #![allow(clippy::unwrap_used)]
 
+mod alike;
 mod clocks;
 mod cold;
 mod cost;

@@ -338,6 +338,7 @@ impl Core {
             });
         }
         self.out.push(Output::Members(mesh.members()));
+        self.forget_sums();
         // Who has left is waited for no longer.
         for apex in self.waited_for() {
             self.count_receipts(&apex, now);

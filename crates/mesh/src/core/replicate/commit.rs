@@ -205,6 +205,11 @@ impl Core {
                 serial,
             },
             Some(from) => match before {
+                Some(before) if before == serial => Happening::ContentsReplaced {
+                    apex: apex.clone(),
+                    from,
+                    serial,
+                },
                 None => Happening::ZoneLearnt {
                     apex: apex.clone(),
                     serial,

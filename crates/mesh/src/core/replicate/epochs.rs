@@ -44,6 +44,8 @@ pub(super) struct Offer {
     from: PeerId,
     zone: Zone,
     diffs: Vec<Diff>,
+    /// Whether it takes the place of what is held under the same serial.
+    forced: bool,
     why: String,
 }
 
@@ -161,11 +163,17 @@ impl Core {
             }
             _ => return self.commit(vec![version], Vec::new(), None),
         };
-        let NewVersion { zone, diffs, .. } = version;
+        let NewVersion {
+            zone,
+            diffs,
+            forced,
+            ..
+        } = version;
         entry.refresh.offer = Some(Offer {
             from: from.clone(),
             zone,
             diffs,
+            forced,
             why,
         });
         match base {
@@ -201,7 +209,8 @@ impl Core {
         let Some(head) = entry.head.clone() else {
             return;
         };
-        if entry.commits > 0 || !offer.zone.serial().is_after(head.serial()) {
+        let newer = offer.forced || offer.zone.serial().is_after(head.serial());
+        if entry.commits > 0 || !newer {
             // Something was decided meanwhile: once more, when that is durable.
             entry.refresh.again = Some(Some(offer.from));
             return;
@@ -239,6 +248,7 @@ impl Core {
         }
         let version = NewVersion {
             from: Some(offer.from),
+            forced: offer.forced,
             ..NewVersion::made(offer.zone, offer.diffs)
         };
         self.commit(vec![version], also, None);
@@ -405,7 +415,7 @@ impl Core {
 
     /// Whether another writer's version of directory or catalog is what is held here, or will be as soon as it is stored, and
     /// this site's new role has yet to follow from it: nothing of it is this site's to publish any longer.
-    pub(super) fn has_yielded(&self, apex: &Name) -> bool {
+    pub(in crate::core) fn has_yielded(&self, apex: &Name) -> bool {
         let head = self.zones.get(apex).and_then(|entry| entry.head.as_ref());
         let (Some(mesh), Some(head)) = (&self.mesh, head) else {
             return false;

@@ -154,7 +154,7 @@ impl Core {
     }
 
     /// Tells a peer again what it should know, because of what it said: no more than once each floor for a zone.
-    pub(super) fn tell_again(&mut self, apex: &Name, peer: PeerId, now: Now) {
+    pub(in crate::core) fn tell_again(&mut self, apex: &Name, peer: PeerId, now: Now) {
         let floor = self.settings.pace.floor;
         let Some(entry) = self.zones.get_mut(apex) else {
             return;

@@ -287,12 +287,17 @@ impl Core {
             Some(head) => {
                 let (ours, theirs) = (head.serial(), zone.serial());
                 let whole = entry.refresh.whole && diffs.is_empty();
+                let corrects = whole && entry.corrects(&from, &zone);
                 if theirs == ours && (!whole || head.same_contents(&zone)) {
                     entry.refresh.whole &= !whole;
                     return self.confirmed(apex, from, rest, now);
                 }
                 // Sites never go back: the primary hears that it is behind, and goes above. A catalog of another's may want it.
                 forced = whole && (theirs == ours || !entry.spec.mesh);
+                if forced && entry.corrections.wanted && !corrects {
+                    // Asked of the primary, and of nobody else: see `correct`.
+                    return self.confirmed(apex, from, rest, now);
+                }
                 forced |= planted(Bug::OlderVersionTaken);
                 if !theirs.is_after(ours) && !forced {
                     return self.behind(apex, from, rest, theirs, ours, now);
@@ -400,6 +405,7 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
+        entry.corrected();
         let (refresh, retry, expire) = entry.times();
         // RFC 7314 §4: a source that is a secondary itself says how long it may still serve the zone. What is held must not
         // outlive that, or secondaries would keep each other's copies alive for ever; nor does it shorten what a better
@@ -476,6 +482,7 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
+        entry.corrected();
         // That others have nothing newer is not enough when one has shown that it has.
         let confirmed = entry.refresh.confirmed.take();
         if let Some((peer, told)) = confirmed.filter(|_| !entry.knows_newer()) {

@@ -99,7 +99,7 @@ impl Core {
     }
 
     /// Whether a peer does not answer and is probed: then nothing else need be sent to it.
-    pub(super) fn is_lost_site(&self, peer: &PeerId) -> bool {
+    pub(in crate::core) fn is_lost_site(&self, peer: &PeerId) -> bool {
         let lost = |state: &crate::core::peers::Peer| state.lost_since.is_some();
         matches!(peer, PeerId::Site(_)) && self.peers.get(peer).is_some_and(lost)
     }

@@ -220,6 +220,20 @@ pub(crate) fn event(happening: &core::Happening) -> api::What {
                 "{peer} has serial {theirs} of {apex}, this site, its primary, only {ours}: publishing a greater one"
             ),
         ),
+        H::ContentsDiffer { apex, peer, serial } => warning(
+            Some(apex),
+            Some(peer),
+            format!(
+                "{peer} has other contents of {apex} under serial {serial} than this site: those of the zone's primary are right"
+            ),
+        ),
+        H::ContentsReplaced { apex, from, serial } => warning(
+            Some(apex),
+            Some(from),
+            format!(
+                "what was held of {apex} under serial {serial} was replaced by what {from} has under it"
+            ),
+        ),
         H::Recovered {
             apex,
             from,

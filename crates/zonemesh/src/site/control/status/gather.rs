@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use zonemesh_api::ApiError;
 use zonemesh_api::types::SourceError;
 use zonemesh_mesh::core::{
-    ClockFault, Core, Failure, Now, PeerId, RecoveryView, ZoneSpec, ZoneView,
+    ClockFault, Core, Differing, Failure, Now, PeerId, RecoveryView, ZoneSpec, ZoneView,
 };
 use zonemesh_transfer::query::SoaAnswer;
 use zonemesh_zone::directory::Directory;
@@ -80,6 +80,8 @@ pub(super) struct Snapshot {
     pub(super) clock_faults: Vec<ClockFault>,
     /// Peers that answer and do not get on.
     pub(super) stuck: Vec<(PeerId, Duration)>,
+    /// Zones of which another site has other contents under the same serial.
+    pub(super) differing: Vec<Differing>,
     /// For how long planning has not succeeded, when that is too long.
     pub(super) reconcile_late: Option<Duration>,
 }
@@ -205,6 +207,7 @@ pub(super) fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -
             .stuck()
             .map(|(peer, since)| (peer.clone(), since))
             .collect(),
+        differing: core.differing().collect(),
         reconcile_late: core.reconcile_late(now),
     }
 }

@@ -97,6 +97,7 @@ impl Control {
             sites.push(status);
         }
         stuck_checks(&snapshot.stuck, checks);
+        differing_checks(&self.live.name, snapshot, checks);
         sites
     }
 
@@ -149,6 +150,36 @@ fn since(snapshot: &Snapshot, peer: &PeerId) -> Option<Timestamp> {
     let (since, _) = snapshot.lost.get(peer)?;
     let ago = snapshot.now.mono.saturating_sub(*since).as_secs() as i64;
     Some(convert::after(snapshot.now.wall, -ago))
+}
+
+/// Zones of which two sites have different contents under the same serial.
+fn differing_checks(me: &str, snapshot: &Snapshot, checks: &mut Vec<api::Check>) {
+    for at in &snapshot.differing {
+        let here = snapshot.zones.iter().find(|here| here.spec.apex == at.apex);
+        let primary = here.and_then(|here| match here.spec.primary {
+            true => None,
+            false => here.spec.sources.first(),
+        });
+        let then = match primary {
+            None => "this site is its primary, and the other one takes it anew".to_owned(),
+            Some(primary) if snapshot.lost.contains_key(primary) => {
+                format!(
+                    "{primary}, its primary, does not answer, so that nobody knows which is right"
+                )
+            }
+            Some(primary) => format!("{primary}, its primary, decides"),
+        };
+        let apex = convert::name_text(&at.apex);
+        let what = format!(
+            "{} has other contents of {apex} under serial {} than {me}: {then}",
+            at.peer, at.serial
+        );
+        let ago = snapshot.now.mono.saturating_sub(at.since).as_secs() as i64;
+        checks.push(api::Check {
+            since: Some(convert::after(snapshot.now.wall, -ago)),
+            ..table::CONTENTS_DIFFER.of(Some(apex), what)
+        });
+    }
 }
 
 /// Sites that answer and do not get on.

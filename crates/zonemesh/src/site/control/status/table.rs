@@ -177,6 +177,11 @@ pub(super) const PEER_AHEAD: Kind = critical(
     "a site has a greater serial of a zone than its primary: the primary was set back",
     "the primary goes above it by itself; look why its serial went back",
 );
+pub(super) const CONTENTS_DIFFER: Kind = critical(
+    "contents-differ",
+    "two sites hold different contents of a zone under the same serial; found by comparing digests, within 30 s",
+    "who is not the zone's primary takes it anew from there; if the primary is away, bring it back: nobody else knows which is right",
+);
 pub(super) const ZONE_MISSING: Kind = critical(
     "zone-missing",
     "a site does not hold a zone of the mesh",
@@ -248,6 +253,7 @@ const ALL: &[&Kind] = &[
     &SERVER_UNREACHABLE,
     &ZONE_BEHIND,
     &PEER_AHEAD,
+    &CONTENTS_DIFFER,
     &ZONE_MISSING,
     &COPY_LOST,
     &ZONE_EMPTY,
