@@ -105,6 +105,8 @@ impl Bug {
         Self::StaleAddressKept,
         Self::PlanNeverEmpty,
         Self::SelfPromotion,
+        Self::DigestNotKeptUp,
+        Self::DifferenceIgnored,
     ];
 }
 

@@ -43,6 +43,8 @@ const BOUNDS: &[(Bug, &str, u64)] = &[
     (Bug::StaleAddressKept, "plans", 20),
     (Bug::PlanNeverEmpty, "plans", 20),
     (Bug::SelfPromotion, "one writer", 20),
+    (Bug::DigestNotKeptUp, "comparing", 20),
+    (Bug::DifferenceIgnored, "comparing", 250),
 ];
 
 /// How a search for one mistake ended.

@@ -41,6 +41,8 @@ const FORGIVEN: Duration = Duration::from_secs(600);
 const MOST_QUESTIONS: u32 = 256;
 /// For how many zones the primary is asked what it has, because a third site has other contents.
 const MOST_DOUBTFUL: usize = 64;
+/// Of how many zones one comparison tells the user; the status shows all.
+const MOST_TOLD: usize = 10;
 /// How long a comparison may take before it is given up, should its answer never come.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -166,6 +168,14 @@ impl Core {
     }
 }
 
+/// Whether a mistake is planted that lets differences be, or one that comparing would make good before it could be noticed.
+fn is_blind() -> bool {
+    planted(Bug::DifferenceIgnored)
+        || planted(Bug::NotifyNotRepeated)
+        || planted(Bug::ErrorStopsOthers)
+        || planted(Bug::OlderVersionTaken)
+}
+
 /// # Sums
 impl Core {
     /// A probe has brought the sum of all that a peer serves.
@@ -175,7 +185,7 @@ impl Core {
         }
         let delta = theirs.wrapping_sub(self.alike.inventory.sum());
         let seen = self.alike.peers.entry(peer.clone()).or_default();
-        if delta == 0 || planted(Bug::DifferenceIgnored) {
+        if delta == 0 || is_blind() {
             seen.delta = 0;
             seen.since = None;
             seen.conflicts.clear();
@@ -229,11 +239,6 @@ impl Core {
             }
         }
         same > 0 && same >= other
-    }
-
-    /// Whether at most half of those that answer hold the same.
-    fn differs_from_most(&self) -> bool {
-        !self.agrees_with_most()
     }
 
     /// A peer is a member no longer.
@@ -381,7 +386,9 @@ impl Core {
     /// A peer holds other contents under the same serial.
     fn conflicts(&mut self, peer: &PeerId, ours: &Holding, theirs: &Holding, now: Now) {
         let apex = &ours.apex;
+        let mut found_so_far = 0;
         if let Some(comparison) = &mut self.alike.comparison {
+            found_so_far = comparison.conflicts.len();
             comparison.conflicts.insert(apex.clone());
         }
         let seen = self.alike.peers.entry(peer.clone()).or_default();
@@ -392,7 +399,7 @@ impl Core {
             ours: ours.digest,
             since: since.map_or(now.mono, |known| known.since),
         };
-        let news = since.is_none();
+        let news = since.is_none() && found_so_far < MOST_TOLD;
         seen.conflicts.insert(apex.clone(), found);
         if news {
             self.happened(Happening::ContentsDiffer {
@@ -406,7 +413,7 @@ impl Core {
         };
         if entry.spec.primary {
             // Members ask, and heal themselves; foreign servers compare serials alone.
-            if self.is_authentic(apex) && self.differs_from_most() {
+            if self.is_authentic(apex) && !self.agrees_with_most() {
                 self.reissue(apex, now);
             }
             return;

@@ -3,6 +3,8 @@
 //! What one site alone has is lost with its disk, and nothing can be done about that. So before its disk is touched the others
 //! have what it has acknowledged; whatever goes wrong after that is of the product.
 
+use zonemesh_zone::{Record, Zone};
+
 use super::History;
 use crate::dice::Dice;
 use crate::oracle::Finding;
@@ -46,6 +48,12 @@ impl History {
             return Ok(false);
         };
         self.forget_waits();
+        if dice.chance(50)
+            && let Some(copy) = self.false_copy(&host, dice)
+        {
+            self.world.falsify(&host, copy);
+            return self.come_back(&host, dice);
+        }
         self.kill(&host);
         for _ in 0..1 + dice.below(30) {
             self.world.corrupt_disk(&host);
@@ -56,6 +64,21 @@ impl History {
             self.emptied(&host);
         }
         self.come_back(&host, dice)
+    }
+
+    /// Other contents of one of the zones that a site has from others, under the same serial: a mistake that no checksum shows.
+    fn false_copy(&mut self, host: &str, dice: &mut Dice) -> Option<Zone> {
+        let core = self.world.hosts[host].core.as_ref()?;
+        let mut zones = Vec::new();
+        for apex in self.record.zones.keys().map(|apex| name(apex)) {
+            let view = core.zone(&apex);
+            let copy = view.filter(|view| view.spec.mesh && !view.spec.primary);
+            zones.extend(copy.and_then(|view| view.zone.cloned()));
+        }
+        let mut editor = dice.pick(&zones)?.edit();
+        let ghost = Record::from_text("ghost 60 IN A 192.0.2.66", editor.apex());
+        editor.add(ghost.ok()?).ok()?;
+        editor.finish().ok()
     }
 
     fn emptied(&mut self, host: &str) {

@@ -17,6 +17,7 @@ pub fn ended(world: &World, record: &Record) -> Result<(), Finding> {
     if let Err(why) = world.converged() {
         return Err(Finding::new(Rule::Alike, why));
     }
+    compared(world)?;
     if let Err(why) = world.at_rest() {
         return Err(Finding::new(Rule::Rest, why));
     }
@@ -24,6 +25,34 @@ pub fn ended(world: &World, record: &Record) -> Result<(), Finding> {
     listed(world, record, &primary)?;
     members(world, record, &primary)?;
     acknowledged(world, record, &primary)
+}
+
+/// The sites, which serve the same, know that they do.
+fn compared(world: &World) -> Result<(), Finding> {
+    let primary = world.hosts[&world.catalog_primary()].core.as_ref();
+    let directory = primary.and_then(|core| core.directory());
+    let sites = directory.into_iter().flat_map(|read| read.sites.keys());
+    let members = sites.filter_map(|site| {
+        let core = world.hosts.get(site.as_str())?.core.as_ref()?;
+        Some((site, core))
+    });
+    let mut first = None;
+    for (name, core) in members {
+        let sum = core.inventory().sum();
+        let (other, expected) = *first.get_or_insert((name, sum));
+        if sum != expected {
+            let message = format!("{name} and {other} serve the same and have other sums of it");
+            return Err(Finding::new(Rule::Alike, message));
+        }
+        if let Some(at) = core.differing().next() {
+            let message = format!(
+                "{name} says still that {} has other contents of {}",
+                at.peer, at.apex
+            );
+            return Err(Finding::new(Rule::Alike, message));
+        }
+    }
+    Ok(())
 }
 
 /// The zones that operators wanted are listed, and no others.
