@@ -88,6 +88,8 @@ pub struct Options {
     pub answer_timeout: Duration,
     /// How long to wait for each further message of a transfer. Default 30 s.
     pub message_timeout: Duration,
+    /// How long to wait for differences by UDP before TCP has to do it. Default 3 s: two datagrams may be lost.
+    pub udp_timeout: Duration,
     /// How many octets a transfer must bring in each [`Options::least_within`]; a peer that sends less of it may be alive,
     /// and is given up all the same. Default 16 KiB.
     pub least_octets: u64,
@@ -110,6 +112,7 @@ impl Default for Options {
             idle: Duration::from_secs(60),
             answer_timeout: Duration::from_secs(10),
             message_timeout: Duration::from_secs(30),
+            udp_timeout: Duration::from_secs(3),
             least_octets: 16 * 1024,
             least_within: Duration::from_secs(60),
             back_off_floor: Duration::from_millis(250),
@@ -397,7 +400,8 @@ impl Peer {
         let message = Request::new(0, have.apex().clone(), Question::Ixfr { from })
             .with_edns()
             .compose();
-        let reply = udp::exchange(&self.target, &self.options, &message, UDP_PATIENCE);
+        let timeout = self.options.udp_timeout;
+        let reply = udp::exchange(&self.target, &self.options, &message, timeout);
         let reply = reply.await.ok()?;
         let mut transfer = Transfer::ixfr(have.clone(), 0).with_limits(self.options.limits);
         let incoming = transfer.feed_udp(&reply).ok()?;
@@ -550,8 +554,6 @@ struct Open<'a> {
     progress: &'a mut (dyn FnMut(&Transfer) + Send),
 }
 
-/// How long to wait for differences by UDP: two datagrams may be lost.
-const UDP_PATIENCE: Duration = Duration::from_millis(1500);
 /// Octets that are checked within a millisecond.
 const MUCH: usize = 8 * 1024;
 /// Leaves room for a signature.

@@ -632,7 +632,11 @@ async fn signed_differences_come_by_udp_when_they_fit_and_by_tcp_when_they_do_no
             tsig: Some(key.clone()),
             ..server.target(Transport::Plain)
         };
-        let peer = Peer::new(target, None, Options::default()).unwrap();
+        let options = Options {
+            udp_timeout: LONG,
+            ..Options::default()
+        };
+        let peer = Peer::new(target, None, options).unwrap();
         let fetched = peer.transfer(&apex(), Some(old.clone())).await.unwrap();
         assert_eq!(fetched.over, over);
         assert!(matches!(fetched.incoming, Incoming::Diffs { .. }));

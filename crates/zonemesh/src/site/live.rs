@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 use zonemesh_api::types::{Event, What};
 use zonemesh_mesh::core::MemberOf;
 use zonemesh_serve::{CookieSecrets, Shared};
@@ -72,6 +72,8 @@ pub(crate) struct Live {
     pub(crate) transfers: Transfers,
     /// Lets transfers out begin; the others wait their turn.
     pub(crate) transfers_out: Gate<String>,
+    /// Room for those who wait for that.
+    pub(crate) waiting_out: Arc<Semaphore>,
     /// Whether the core has said which zones there are: before that nothing is known to be missing.
     pub(crate) started: AtomicBool,
     /// The sites of the mesh as they are to be kept beside the key.
@@ -93,6 +95,9 @@ const TRANSFERS_OUT: Bounds = Bounds {
     aside: 32,
     aside_of_one: 8,
 };
+
+/// Transfers out that wait or run; more are refused.
+const WAITING_OUT: usize = 4096;
 
 /// What is needed to make a [`Live`].
 pub(crate) struct Parts {
@@ -143,6 +148,7 @@ impl Live {
             asked: Default::default(),
             transfers: Transfers::default(),
             transfers_out: Gate::new(TRANSFERS_OUT),
+            waiting_out: Arc::new(Semaphore::new(WAITING_OUT)),
             started: AtomicBool::new(false),
             peers: watch::Sender::new(None),
             events,

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zonemesh_api::types::Direction;
 use zonemesh_mesh::core::{Input, PeerId, Reply};
 use zonemesh_serve::{Access, Client, Handler, Request, Responder, Served, Transport};
@@ -46,8 +46,7 @@ pub(crate) fn handler(live: Arc<Live>) -> Handler {
         };
         let live = live.clone();
         runtime.spawn(async move {
-            handle(&live, request, responder).await;
-            drop(place);
+            handle(&live, request, responder, place).await;
         });
     })
 }
@@ -65,7 +64,12 @@ struct Asked {
     responder: Responder,
 }
 
-async fn handle(live: &Arc<Live>, request: Request, responder: Responder) {
+async fn handle(
+    live: &Arc<Live>,
+    request: Request,
+    responder: Responder,
+    place: OwnedSemaphorePermit,
+) {
     let Request { message, client } = request;
     let verified = live.keys.load().verify_request(&message, Timestamp::now());
     let (message, key, signer, stamp) = match verified {
@@ -120,7 +124,7 @@ async fn handle(live: &Arc<Live>, request: Request, responder: Responder) {
                 Question::Soa if asked.signer.is_none() => {
                     asked.refuse(Rcode::NOTIMP, OTHER, "").await
                 }
-                _ => transfer_out(live, asked, request).await,
+                _ => transfer_out(live, asked, request, place).await,
             },
             Err(RequestError::Other) => signed_query(live, asked).await,
             Err(error) => {
@@ -249,7 +253,12 @@ async fn notify(live: &Live, mut asked: Asked, zone: &Name, serial: Option<Seria
 }
 
 /// AXFR, IXFR, and SOA queries that are signed or ask for EXPIRE.
-async fn transfer_out(live: &Arc<Live>, mut asked: Asked, request: query::Request) {
+async fn transfer_out(
+    live: &Arc<Live>,
+    mut asked: Asked,
+    request: query::Request,
+    place: OwnedSemaphorePermit,
+) {
     let served: Option<Served> = live.shared.zones.load().get(&request.zone).cloned();
     let Some(served) = served else {
         if !live.started.load(Ordering::Acquire) {
@@ -309,6 +318,12 @@ async fn transfer_out(live: &Arc<Live>, mut asked: Asked, request: query::Reques
         }
     }
     let live = live.clone();
+    // Who waits for a transfer must not keep updates and NOTIFYs out.
+    let Ok(_waiting) = live.waiting_out.clone().try_acquire_owned() else {
+        let why = "too many transfers wait here";
+        return asked.refuse(Rcode::SERVFAIL, NOT_READY, why).await;
+    };
+    drop(place);
     // Nobody is lost here.
     let Ok(place) = live.transfers_out.enter(&asked.share()).await else {
         return;
@@ -405,7 +420,7 @@ fn stream_out(
         },
         expected: Some(records_of(response.content(), count)),
     });
-    let mut error = None;
+    let (mut error, mut sent) = (None, 0);
     for mut message in response.messages() {
         // ANCOUNT.
         let records = message
@@ -414,6 +429,7 @@ fn stream_out(
         if let Some(signer) = &mut asked.signer {
             signer.sign(&mut message, Timestamp::now());
         }
+        sent += records;
         under.sent(records, message.len());
         if asked.responder.blocking_send(message).is_err() {
             error = Some("the client went away");
@@ -424,7 +440,8 @@ fn stream_out(
         }
     }
     under.log(&Ended {
-        kind,
+        // What does not fit into a datagram is asked for over TCP.
+        kind: if sent == 1 { "SOA" } else { kind },
         serial: Some(serial.into_int()),
         way: &asked.way(),
         fell_back: None,
