@@ -123,7 +123,7 @@ fn not_ready(snapshot: &Snapshot) -> String {
         .collect();
     let what = match missing.as_slice() {
         [] => "does not know directory and catalog yet".to_owned(),
-        [few @ ..] if few.len() <= 3 => format!("does not hold {}", few.join(", ")),
+        few if few.len() <= 3 => format!("does not hold {}", few.join(", ")),
         [first, ..] => format!(
             "does not hold {first} and {} other zones",
             missing.len() - 1
