@@ -418,19 +418,16 @@ impl Core {
             }
             return;
         }
-        match entry.spec.sources.first().cloned() {
-            Some(primary) if primary == *peer => {
-                if theirs.authentic {
-                    self.correct(apex, primary, now);
-                }
+        let Some(primary) = entry.spec.sources.first().cloned() else {
+            return;
+        };
+        if primary == *peer {
+            if theirs.authentic {
+                self.correct(apex, primary, now);
             }
+        } else if !self.is_lost_site(&primary) && self.alike.doubtful.len() < MOST_DOUBTFUL {
             // Two that are not the primary: its word decides, and without it nobody's does.
-            Some(primary) if !self.is_lost_site(&primary) => {
-                if self.alike.doubtful.len() < MOST_DOUBTFUL {
-                    self.alike.doubtful.insert((primary, apex.clone()));
-                }
-            }
-            _ => {}
+            self.alike.doubtful.insert((primary, apex.clone()));
         }
     }
 
