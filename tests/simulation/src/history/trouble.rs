@@ -26,18 +26,19 @@ impl History {
         let Some(before) = before else {
             return Ok(false);
         };
-        self.replace(writer, mistake);
+        self.replace(writer, mistake.clone());
         self.meanwhile(writer, dice)?;
-        // What was there before; who edits a file by mistake has its backup.
+        // What was there before; who edits a file by mistake has its backup. One that could not be stored need not be taken back, and
+        // what has come since must not be.
         for _ in 0..8 {
             self.stand_up(writer);
-            self.replace(writer, before.clone());
-            self.pass(1_500)?;
             let head = self.world.core(writer).head(&apex).cloned();
-            if head.is_some_and(|head| same_but_serial(&head, &before)) {
+            if head.is_some_and(|head| !same_but_serial(&head, &mistake)) {
                 self.note(writer, &format!("{apex} is as it was"));
                 break;
             }
+            self.replace(writer, before.clone());
+            self.pass(1_500)?;
         }
         Ok(true)
     }

@@ -89,9 +89,14 @@ impl World {
         Ok(())
     }
 
-    /// Whether the last plan of each running site had nothing to do.
+    /// Whether the last plan of each running site had nothing to do. What one holds that was removed nobody is asked to approve.
     pub fn at_rest(&self) -> Result<(), String> {
-        for (name, host) in &self.hosts {
+        let mut cores = self.hosts.values().filter_map(|host| host.core.as_ref());
+        let writer = cores.find(|core| core.is_catalog_primary());
+        let directory = writer.and_then(Core::directory);
+        let removed = |host: &Host| directory.is_some_and(|read| read.is_removed(&host.site.name));
+        let hosts = self.hosts.iter().filter(|(_, host)| !removed(host));
+        for (name, host) in hosts {
             let report = host.core.as_ref().and_then(Core::report);
             if let Some(report) = report
                 && !(report.plan.actions.is_empty()
