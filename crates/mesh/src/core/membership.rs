@@ -207,13 +207,13 @@ impl Mesh {
     }
 
     /// Whether this site writes directory and catalog. What the directory says of the site goes before its own
-    /// configuration.
+    /// configuration; one without any site says nothing, and nobody but its writer has it.
     fn is_catalog_primary(&self) -> bool {
         match self.directory.value() {
-            Some(directory) => directory
+            Some(directory) if !directory.sites.is_empty() => directory
                 .catalog_primary()
                 .is_some_and(|site| site.name == self.settings.me.name),
-            None => self.settings.me.site.role == Role::CatalogPrimary,
+            _ => self.settings.me.site.role == Role::CatalogPrimary,
         }
     }
 

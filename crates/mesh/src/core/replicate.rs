@@ -299,7 +299,7 @@ impl Core {
     }
 
     /// Takes a version that the store had.
-    pub(super) fn take_over(&mut self, held: Held, _now: Now) {
+    pub(super) fn take_over(&mut self, held: Held, now: Now) {
         let Some(entry) = self.zones.get_mut(held.zone.apex()) else {
             return;
         };
@@ -307,11 +307,14 @@ impl Core {
         entry.see(held.zone.serial());
         // What expires was confirmed by another; see `serve_held`.
         entry.written = held.expires_at.is_none();
+        // The clock may have been set back since that was noted: no copy may be served for longer than its SOA allows.
+        let latest = now.wall.saturating_add(held.zone.soa().expire.into());
         entry.head = Some(held.zone.clone());
         entry.served = Some(held.zone);
         entry.stored_doubt = held.doubt;
         entry.refresh.expires_at = held
             .expires_at
+            .map(|at| at.min(latest))
             .filter(|_| !planted(Bug::TimerLostOverRestart));
         entry.refresh.last_success = held.last_refresh;
     }

@@ -209,3 +209,25 @@ fn planning_that_does_not_succeed_for_three_cycles_is_told_and_not_before() {
     assert_eq!(world.core("site-c").reconcile_late(now), None);
     assert!(world.core("site-c").reconciled().is_some());
 }
+
+#[test]
+fn a_clock_that_was_set_back_while_a_site_was_down_lets_no_copy_be_served_for_longer_than_its_soa_says()
+ {
+    let mut world = World::mesh(910, 3);
+    let zone = timed_zone("alpha.example", 1, (30, 10, 300), &[]);
+    world.add_zone("site-b", zone).unwrap();
+    world.settle(60);
+    for host in ["site-a", "site-b", "site-c"] {
+        world.kill(host);
+    }
+    world.set_clock_skew("site-c", -5437);
+    world.start("site-c");
+    // It would tell the other that there is time left.
+    world.start("site-a");
+    world.run_for(300 + 45);
+    for host in ["site-a", "site-c"] {
+        assert_eq!(world.serial(host, "alpha.example"), None, "{host}");
+    }
+    world.start("site-b");
+    world.settle(60);
+}

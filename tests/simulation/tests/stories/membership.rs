@@ -806,3 +806,22 @@ fn a_zone_that_cannot_be_stored_is_not_one_that_nobody_has() {
     );
     world.settle(120);
 }
+
+#[test]
+fn a_writer_that_starts_anew_with_a_directory_that_was_emptied_by_mistake_can_take_that_back() {
+    let mut world = with_zones(53, 3, 1);
+    let head = world.core("site-a").head(&directory()).unwrap().clone();
+    let mut editor = head.edit();
+    for owner in editor.names_below(&directory()) {
+        if owner != directory() {
+            editor.remove_name(&owner);
+        }
+    }
+    let emptied = editor.finish().unwrap();
+    world.changed("site-a", Change::Edited(emptied));
+    world.run_for(5);
+    world.restart("site-a");
+    world.run_for(5);
+    world.changed("site-a", Change::Replace(head));
+    world.settle(120);
+}
