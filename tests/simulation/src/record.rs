@@ -101,6 +101,8 @@ pub enum About {
         heir: Option<String>,
         /// The keys that it had.
         pins: Vec<KeyPin>,
+        /// How often each host had stopped by then.
+        stops: BTreeMap<String, u64>,
     },
     /// Something whose outcome makes no difference.
     Else,
@@ -204,12 +206,24 @@ impl Record {
                     site.wanted = Wanted::Yes;
                 }
             }
-            About::Leave { host, heir, pins } => self.left(host, heir.as_deref(), pins, serial),
+            About::Leave {
+                host,
+                heir,
+                pins,
+                stops,
+            } => self.left(host, heir.as_deref(), pins, stops, serial),
             About::Else => {}
         }
     }
 
-    fn left(&mut self, host: &str, heir: Option<&str>, pins: &[KeyPin], serial: u32) {
+    fn left(
+        &mut self,
+        host: &str,
+        heir: Option<&str>,
+        pins: &[KeyPin],
+        stops: &BTreeMap<String, u64>,
+        serial: u32,
+    ) {
         if let Some(site) = self.sites.get_mut(host) {
             site.wanted = Wanted::No;
             site.removed = Some((serial, pins.to_vec()));
@@ -222,7 +236,7 @@ impl Record {
                 }
                 None => {
                     zone.wanted = Wanted::No;
-                    zone.with_site = Some(self.stops.clone());
+                    zone.with_site = Some(stops.clone());
                     zone.values.clear();
                 }
             }

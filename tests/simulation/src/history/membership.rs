@@ -252,8 +252,15 @@ impl History {
             edited,
             also: Vec::new(),
         });
-        self.record
-            .opened(&writer, request, About::Leave { host, heir, pins });
+        // Whoever stops from now on may have heard of it by halves.
+        let stops = self.record.stops.clone();
+        let leave = About::Leave {
+            host,
+            heir,
+            pins,
+            stops,
+        };
+        self.record.opened(&writer, request, leave);
         true
     }
 
