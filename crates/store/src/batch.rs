@@ -69,6 +69,8 @@ pub(crate) enum Op {
         serials: Option<(Serial, Serial)>,
         entry: Arc<Vec<u8>>,
         origin: Origin,
+        /// Whether the version takes the place of what is stored when the difference does not start from that.
+        or_replace: bool,
     },
     State {
         apex: Name,
@@ -125,7 +127,17 @@ impl Batch {
     }
 
     /// Stores a new version and the difference that leads to it from the stored one.
-    pub fn append(mut self, zone: &Zone, diff: &Diff, origin: Origin) -> Self {
+    pub fn append(self, zone: &Zone, diff: &Diff, origin: Origin) -> Self {
+        self.step(zone, diff, origin, false)
+    }
+
+    /// Stores a whole version of which it is known how it differs from what should be stored: as a difference, so that the history
+    /// goes on, when that is what is stored; else in its place, as [`Batch::replace`] does.
+    pub fn renew(self, zone: &Zone, diff: &Diff, origin: Origin) -> Self {
+        self.step(zone, diff, origin, true)
+    }
+
+    fn step(mut self, zone: &Zone, diff: &Diff, origin: Origin, or_replace: bool) -> Self {
         let serials = diff.serials();
         let entry = match serials {
             Some((from, to)) => {
@@ -146,6 +158,7 @@ impl Batch {
             serials,
             entry: Arc::new(entry),
             origin,
+            or_replace,
         });
         self
     }

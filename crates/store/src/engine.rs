@@ -24,6 +24,8 @@ pub(crate) struct Engine {
     slot: RwLock<Slot>,
     /// How many transactions were made durable.
     transactions: AtomicU64,
+    /// The number of the last transaction that was to be made durable, whatever came of it.
+    last: AtomicU64,
     /// Released after the database was closed.
     lock: Option<Box<dyn Notes>>,
 }
@@ -62,6 +64,7 @@ impl Engine {
                 opened: 1,
             }),
             transactions: AtomicU64::new(0),
+            last: AtomicU64::new(u64::MAX),
             lock,
         })
     }
@@ -83,6 +86,7 @@ impl Engine {
         write: impl Fn(&mut Writing<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         self.retrying(|database| {
+            self.last.store(u64::MAX, Ordering::Relaxed);
             let mut transaction = database.begin_write().map_err(EngineError::from)?;
             if planted(Bug::DurableTooEarly) {
                 // Refused only where there are savepoints, of which the store makes none.
@@ -94,6 +98,7 @@ impl Engine {
             let count = tables.count()? + 1;
             tables.set_count(count)?;
             drop(tables);
+            self.last.store(count, Ordering::Relaxed);
             transaction.commit().map_err(EngineError::from)?;
             if let Some(lock) = &self.lock {
                 lock.acknowledge(count);
@@ -101,6 +106,12 @@ impl Engine {
             self.transactions.fetch_add(1, Ordering::Relaxed);
             Ok(outcome)
         })
+    }
+
+    /// Whether the last transaction is stored, although the disk may have failed while it was made durable.
+    pub(crate) fn has_last(&self) -> bool {
+        let stored = self.read(|tables| tables.count());
+        stored.is_ok_and(|count: u64| count >= self.last.load(Ordering::Relaxed))
     }
 
     /// How many transactions were acknowledged before the store was opened, at least.

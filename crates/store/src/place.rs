@@ -68,17 +68,24 @@ pub fn last_change(dir: &Path) -> Option<jiff::Timestamp> {
 /// Makes the file of the database where there is none, so that only its owner can read it: it holds tokens.
 pub(crate) fn make_database(dir: &Path) -> Result<PathBuf, OpenError> {
     let path = dir.join(DATABASE);
+    if make_file(&path)? {
+        sync_dir(dir).map_err(io_error("flush data directory", dir))?;
+    }
+    Ok(path)
+}
+
+/// Makes a file that only its owner can read; false where there is one.
+pub(crate) fn make_file(path: &Path) -> Result<bool, OpenError> {
     let made = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&path);
+        .open(path);
     match made {
-        Ok(_) => sync_dir(dir).map_err(io_error("flush data directory", dir))?,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(io_error("create", &path)(error)),
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(io_error("create", path)(error)),
     }
-    Ok(path)
 }
 
 fn make(dir: &Path) -> io::Result<()> {

@@ -136,7 +136,15 @@ impl<V: View> Planner<'_, V> {
                 serials,
                 entry,
                 origin,
-            } => self.append(zone, *serials, entry, origin),
+                or_replace,
+            } => match *or_replace && !self.follows(zone, *serials)? {
+                true => {
+                    let (apex, records) = (zone.apex(), zone.record_count() as u64);
+                    let snapshot = Arc::new(Snapshot::of(zone));
+                    self.replace(apex, zone.serial(), records, &snapshot, origin)
+                }
+                false => self.append(zone, *serials, entry, origin),
+            },
             Op::State { apex, state } => {
                 let key = self.draft(apex)?;
                 self.at_key(&key).state = Some(Some(state.clone()));
@@ -201,6 +209,19 @@ impl<V: View> Planner<'_, V> {
         self.writes
             .push(Write::Chunks(snapshot_id, Arc::clone(snapshot)));
         Ok(())
+    }
+
+    /// Whether a difference with these serials leads from what is stored to a version.
+    fn follows(
+        &mut self,
+        zone: &Zone,
+        serials: Option<(Serial, Serial)>,
+    ) -> Result<bool, CommitError> {
+        let key = self.draft(zone.apex())?;
+        let draft = self.at_key(&key);
+        let stored = draft.header.as_ref().map(|header| header.serial);
+        let leads = serials.is_some_and(|(from, to)| Some(from) == stored && to == zone.serial());
+        Ok(leads && draft.damage.is_none())
     }
 
     fn append(

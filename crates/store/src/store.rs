@@ -19,7 +19,7 @@ use crate::medium::{Backend, Beside, Medium};
 use crate::place::{self, Notes};
 use crate::plan::{History, View};
 use crate::reserve;
-use crate::tables::Reading;
+use crate::tables::{Reading, Values};
 use crate::writer::Writer;
 
 /// The store of one site. Cheap to clone, to be used from any thread; calls block on the disk.
@@ -153,6 +153,54 @@ impl Store {
     }
 }
 
+/// # Reading what is damaged
+impl Store {
+    /// What an engine has, whatever it is.
+    pub(crate) fn over(engine: Arc<Engine>) -> Self {
+        let writer = Writer::over(Arc::clone(&engine));
+        Self {
+            inner: Arc::new(Inner { writer, engine }),
+        }
+    }
+
+    /// The site that the store belongs to, if that can be read.
+    pub(crate) fn site_of(&self) -> Option<String> {
+        let read = |tables: &Reading| tables.meta("site").map_err(ReadError::from);
+        let octets = self.inner.engine.read(read).ok()??;
+        String::from_utf8(octets).ok()
+    }
+
+    /// How many transactions were ever made, if that can be read.
+    pub(crate) fn count(&self) -> Option<u64> {
+        let read = |tables: &Reading| tables.count().map_err(ReadError::from);
+        self.inner.engine.read(read).ok()
+    }
+
+    /// Counts on from this number, or from the store's own if that is greater.
+    pub(crate) fn count_from(&self, least: u64) -> Result<(), CommitError> {
+        self.inner.engine.write(|tables| {
+            let count = tables.count()?.max(least);
+            Ok(tables.set_count(count)?)
+        })
+    }
+
+    /// Whether each table has as many rows as it should have.
+    pub(crate) fn is_all_there(&self) -> bool {
+        self.inner
+            .engine
+            .read(Reading::is_all_there)
+            .unwrap_or(false)
+    }
+
+    /// All values of the small tables that can be read: table, key, value; and whether that is all.
+    pub(crate) fn all_values(&self) -> (Values, bool) {
+        self.inner
+            .engine
+            .read(Reading::all_values)
+            .unwrap_or_default()
+    }
+}
+
 /// # Changing
 impl Store {
     /// Makes a batch durable: it is on the disk when this returns, all of it. Batches from several threads share a
@@ -165,7 +213,19 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
-        self.inner.writer.commit(batch)
+        let mut answers = self.inner.writer.commit(vec![batch]);
+        answers
+            .pop()
+            .unwrap_or(Err(CommitError::Engine(EngineError::Closed)))
+    }
+
+    /// Makes batches durable with one flush, each whole or not at all: all that were not refused are on the disk when this
+    /// returns. They are made in this order, each on the outcome of those before; there is an answer for each.
+    pub fn commit_all(&self, batches: Vec<Batch>) -> Vec<Result<(), CommitError>> {
+        if batches.iter().all(Batch::is_empty) {
+            return batches.iter().map(|_| Ok(())).collect();
+        }
+        self.inner.writer.commit(batches)
     }
 
     /// Forgets for good the zones that were removed before this time, and returns them. Their high-water marks stay.
@@ -377,7 +437,7 @@ impl From<crate::format::Retired> for RemovedZone {
 
 /// Opens the file of the database. Every page is verified, which costs one reading of the file: a zone is loaded at the
 /// start anyway, and an unverified page can make the database panic.
-fn open_database(path: &Path) -> Result<Database, DatabaseError> {
+pub(crate) fn open_database(path: &Path) -> Result<Database, DatabaseError> {
     builder().create(path)
 }
 

@@ -34,6 +34,9 @@ const VALUES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("value
 
 type Octets = &'static [u8];
 
+/// Small values: table, key, value.
+pub(crate) type Values = Vec<(String, String, Vec<u8>)>;
+
 /// All tables, in a transaction of either kind.
 pub(crate) struct Tables<M, B, R, C, J, V> {
     meta: M,
@@ -79,6 +82,46 @@ impl Reading {
             values: transaction.open_table(VALUES)?,
         })
     }
+}
+
+/// # Reading what is damaged
+impl Reading {
+    /// Whether the tables that are read row by row have as many rows as they should have.
+    pub(crate) fn is_all_there(&self) -> Result<bool, ReadError> {
+        Ok(is_whole(&self.zones)?
+            && is_whole(&self.serials)?
+            && self.marks()?.len() as u64 == self.serials.len()?
+            && is_whole(&self.states)?
+            && is_whole(&self.values)?)
+    }
+
+    /// All values of the small tables that can be read, and whether that is all.
+    pub(crate) fn all_values(&self) -> Result<(Values, bool), ReadError> {
+        let (mut all, mut is_all) = (Vec::new(), true);
+        for row in self.values.iter()? {
+            let Ok((key, stored)) = row else {
+                is_all = false;
+                break;
+            };
+            let (table, key) = key.value();
+            match value_of(table, key, stored.value()) {
+                Ok(value) => all.push((table.to_owned(), key.to_owned(), value)),
+                Err(_) => is_all = false,
+            }
+        }
+        Ok((all, is_all))
+    }
+}
+
+fn is_whole<K: redb::Key + 'static, V: redb::Value + 'static>(
+    table: &ReadOnlyTable<K, V>,
+) -> Result<bool, ReadError> {
+    let mut rows = 0;
+    for row in table.iter()? {
+        row?;
+        rows += 1;
+    }
+    Ok(rows == table.len()?)
 }
 
 impl<'t> Writing<'t> {

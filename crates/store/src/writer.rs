@@ -3,6 +3,7 @@
 //! While one group is being flushed the next one gathers, so that many small commits cost one flush. A simulation has to stay
 //! in one thread, and does the same without this one.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -16,8 +17,8 @@ use crate::plan::{History, plan};
 type Answer = Result<(), CommitError>;
 
 struct Job {
-    batch: Batch,
-    answer: SyncSender<Answer>,
+    batches: Vec<Batch>,
+    answers: SyncSender<Vec<Answer>>,
 }
 
 /// A handle to the thread; it ends when the handle is dropped, after what was submitted.
@@ -50,19 +51,32 @@ impl Writer {
         })
     }
 
-    /// Waits until the batch is durable, or refused.
-    pub(crate) fn commit(&self, batch: Batch) -> Answer {
-        if let Some((engine, history)) = &self.inline {
-            return together(engine, history, &[&batch])?.remove(0);
+    /// The same, for a store of which the history does not matter.
+    pub(crate) fn over(engine: Arc<Engine>) -> Self {
+        Self {
+            jobs: None,
+            thread: None,
+            inline: Some((engine, History::default())),
         }
-        let closed = || CommitError::Engine(EngineError::Closed);
-        let (answer, answered) = sync_channel(1);
-        self.jobs
-            .as_ref()
-            .ok_or_else(closed)?
-            .send(Job { batch, answer })
-            .map_err(|_| closed())?;
-        answered.recv().map_err(|_| closed())?
+    }
+
+    /// Waits until each of these batches is durable, or refused; the answers are in their order, and each builds on those before.
+    pub(crate) fn commit(&self, batches: Vec<Batch>) -> Vec<Answer> {
+        let count = batches.len();
+        if let Some((engine, history)) = &self.inline {
+            return commit(engine, history, &batches.iter().collect::<Vec<_>>());
+        }
+        self.submit(batches).unwrap_or_else(|| {
+            let closed = || Err(CommitError::Engine(EngineError::Closed));
+            std::iter::repeat_with(closed).take(count).collect()
+        })
+    }
+
+    /// None when the thread has ended.
+    fn submit(&self, batches: Vec<Batch>) -> Option<Vec<Answer>> {
+        let (answers, answered) = sync_channel(1);
+        self.jobs.as_ref()?.send(Job { batches, answers }).ok()?;
+        answered.recv().ok()
     }
 }
 
@@ -80,17 +94,20 @@ impl Drop for Writer {
 
 fn run(engine: &Engine, history: &History, waiting: &Receiver<Job>) {
     while let Ok(first) = waiting.recv() {
+        let mut batches = first.batches.len();
         let mut group = vec![first];
-        while group.len() < GROUP
+        while batches < GROUP
             && let Ok(job) = waiting.try_recv()
         {
+            batches += job.batches.len();
             group.push(job);
         }
-        let batches: Vec<&Batch> = group.iter().map(|job| &job.batch).collect();
-        let answers = commit(engine, history, &batches);
-        for (job, answer) in group.iter().zip(answers) {
-            // Who has submitted waits for the answer; the channel has room for it.
-            let _gone = job.answer.send(answer);
+        let all: Vec<&Batch> = group.iter().flat_map(|job| &job.batches).collect();
+        let mut answers = commit(engine, history, &all).into_iter();
+        for job in &group {
+            let own = answers.by_ref().take(job.batches.len()).collect();
+            // Who has submitted waits for the answers; the channel has room for them.
+            let _gone = job.answers.send(own);
         }
     }
 }
@@ -98,14 +115,17 @@ fn run(engine: &Engine, history: &History, waiting: &Receiver<Job>) {
 /// Makes a group durable; when that fails, each of it on its own, so that one that is too large for the disk does not
 /// take others with it.
 fn commit(engine: &Engine, history: &History, batches: &[&Batch]) -> Vec<Answer> {
-    match together(engine, history, batches) {
-        Ok(answers) => answers,
-        Err(error) if batches.len() == 1 => vec![Err(error)],
-        Err(_) => batches
-            .iter()
-            .map(|batch| together(engine, history, &[batch])?.remove(0))
-            .collect(),
+    let alone = |batch: &&Batch| together(engine, history, &[batch])?.remove(0);
+    if let [batch] = batches {
+        return vec![alone(batch)];
     }
+    let answers = RefCell::new(Vec::new());
+    let done = try_together(engine, history, batches, &answers);
+    // A disk that fails while it flushes may have all of it; then nothing of it can be made a second time.
+    if done.is_ok() || engine.has_last() {
+        return answers.into_inner();
+    }
+    batches.iter().map(alone).collect()
 }
 
 /// Makes a group durable in one transaction, without those of it that are refused.
@@ -114,19 +134,33 @@ fn together(
     history: &History,
     batches: &[&Batch],
 ) -> Result<Vec<Answer>, CommitError> {
+    let answers = RefCell::new(Vec::with_capacity(batches.len()));
+    try_together(engine, history, batches, &answers)?;
+    Ok(answers.into_inner())
+}
+
+/// The same; the answers are those that hold when the transaction is stored, whatever the disk has said.
+fn try_together(
+    engine: &Engine,
+    history: &History,
+    batches: &[&Batch],
+    answers: &RefCell<Vec<Answer>>,
+) -> Result<(), CommitError> {
     engine.write(|tables| {
-        let mut answers = Vec::with_capacity(batches.len());
+        // It may be tried twice.
+        let mut all = answers.borrow_mut();
+        all.clear();
         for batch in batches {
             match plan(batch, tables, history) {
                 Ok(writes) => {
                     tables.apply(writes)?;
-                    answers.push(Ok(()));
+                    all.push(Ok(()));
                 }
-                Err(error) if error.health() == Health::Good => answers.push(Err(error)),
+                Err(error) if error.health() == Health::Good => all.push(Err(error)),
                 Err(error) => return Err(error),
             }
         }
-        Ok(answers)
+        Ok(())
     })
 }
 

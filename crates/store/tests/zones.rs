@@ -208,6 +208,36 @@ fn a_difference_that_does_not_fit_is_refused() {
 }
 
 #[test]
+fn a_version_that_was_transferred_whole_goes_on_with_the_history_of_the_one_before() {
+    let (_dir, store) = store();
+    let first = zone(1, 1, &[(1, 1), (2, 2)]);
+    create(&store, &first);
+    // Nothing shared with the version before, as a transfer makes it.
+    let second = zone(1, 2, &[(1, 1), (3, 3)]);
+    let diff = first.diff(&second);
+    let renewed = Batch::new(at(2)).renew(&second, &diff, transfer());
+    store.commit(renewed.clone()).unwrap();
+    assert_eq!(
+        store.diffs_since(&apex(1), Serial(1)).unwrap(),
+        Some(vec![diff])
+    );
+    let load = || store.load(&apex(1)).unwrap().unwrap().zone;
+    assert!(load().same_contents(&second));
+    let old = store.version_at(&apex(1), Serial(1)).unwrap().unwrap();
+    assert!(old.same_contents(&first));
+    // The same again is no newer; and what does not start from the stored version takes its place.
+    assert!(matches!(
+        store.commit(renewed),
+        Err(CommitError::NotNewer { .. })
+    ));
+    let (third, fourth) = (zone(1, 3, &[(4, 4)]), zone(1, 4, &[(5, 5)]));
+    let batch = Batch::new(at(3)).renew(&fourth, &third.diff(&fourth), transfer());
+    store.commit(batch).unwrap();
+    assert!(load().same_contents(&fourth));
+    assert_eq!(store.history(&apex(1)).unwrap(), []);
+}
+
+#[test]
 fn two_zones_change_together_or_not_at_all() {
     let (_dir, store) = store();
     let (directory, catalog) = (zone(1, 1, &[]), zone(2, 1, &[]));

@@ -205,6 +205,74 @@ fn wherever_the_disk_fails_there_is_the_old_version_or_the_new_one() {
 }
 
 #[test]
+fn batches_together_take_one_flush_and_one_that_is_refused_leaves_the_others_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Arc::new(Faults::default());
+    let store = open(dir.path(), &faults);
+    let before = store.transactions();
+    let batch =
+        |serial| Batch::new(Timestamp::UNIX_EPOCH).replace(&zone(serial, 100), Origin::Local);
+    let answers = store.commit_all(vec![batch(1), batch(3), batch(2), batch(4)]);
+    assert_eq!(store.transactions(), before + 1);
+    assert!(matches!(
+        answers.as_slice(),
+        [Ok(()), Ok(()), Err(CommitError::NotGreater { .. }), Ok(())]
+    ));
+    let stored = store.load(zone(1, 1).apex()).unwrap().unwrap();
+    assert_eq!(stored.zone.serial(), Serial(4));
+    assert!(store.commit_all(Vec::new()).is_empty());
+    assert!(matches!(
+        store
+            .commit_all(vec![Batch::new(Timestamp::UNIX_EPOCH)])
+            .as_slice(),
+        [Ok(())]
+    ));
+}
+
+#[test]
+fn wherever_the_disk_fails_under_several_batches_their_answers_say_what_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Arc::new(Faults::default());
+    let mut store = open(dir.path(), &faults);
+    let mut last = 1;
+    replace(&store, &zone(last, 3000)).unwrap();
+    let (mut all, mut some, mut none) = (0, 0, 0);
+    for operations in 0..60 {
+        let batch = |n| {
+            let zone = zone(last + n, 3000 * (1 + operations as usize % 3));
+            Batch::new(Timestamp::UNIX_EPOCH).replace(&zone, Origin::Local)
+        };
+        faults.after(operations, EIO);
+        let answers = store.commit_all(vec![batch(1), batch(2), batch(3)]);
+        faults.heal();
+        if operations % 2 == 1 {
+            drop(store);
+            store = open(dir.path(), &faults);
+        }
+        let stored = store.load(zone(1, 1).apex()).unwrap().unwrap();
+        let has = stored.zone.serial().into_int();
+        let made = answers.iter().rposition(Result::is_ok);
+        let failed = answers.iter().filter(|answer| answer.is_err()).count();
+        match failed {
+            0 => all += 1,
+            3 => none += 1,
+            _ => some += 1,
+        }
+        // Nothing that was acknowledged is missing, and what was refused for its serial was not stored before it was refused.
+        if let Some(made) = made {
+            assert!(has > last + made as u32, "{operations}: {has}, {answers:?}");
+        }
+        for answer in answers {
+            let refused = matches!(answer, Err(CommitError::NotGreater { .. }));
+            assert!(!refused, "{operations}: {answer:?}");
+        }
+        last = has;
+    }
+    println!("{all} times all, {some} times some, {none} times none");
+    assert!(all > 0 && none > 0);
+}
+
+#[test]
 fn a_data_directory_of_a_newer_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), "site-a").unwrap();
