@@ -4,7 +4,7 @@
 //! site and a simulated one do the same: [`Job`] is what the core asks for, one after the other, and [`held`] what it starts
 //! with. Calls block as those of the store do; threads, clocks and logs are the caller's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use zonemesh_mesh::core::{
     CONSENT, CommitId, DOUBTS, HOSTED, Held, HeldDoubt, Input, NewVersion, doubts_key, hosted_key,
 };
 use zonemesh_store::{Batch, CommitError, Origin, ReadError, Store, ZoneState};
-use zonemesh_zone::{Digest, Name, Serial};
+use zonemesh_zone::{Diff, Digest, Name, Serial};
 
 /// What the store is asked to do. Jobs are done in the order in which the core asked for them, each whole or not at all.
 #[derive(Clone, Debug)]
@@ -59,79 +59,143 @@ pub enum Disk {
 }
 
 impl Job {
-    /// Does the job.
-    pub fn run(self, store: &Store, at: Timestamp) -> Done {
-        let batch = Batch::new(at);
-        let batch = match self {
-            Self::Commit(commit, versions, also) => {
-                return commit_versions(commit, versions, also, store, batch);
-            }
-            Self::Keep {
-                apex,
-                expires_at,
-                last_refresh,
-            } => {
-                let state = ZoneState {
-                    last_refresh: last_refresh.map(timestamp),
-                    last_attempt: last_refresh.map(timestamp),
-                    expires_at: expires_at.map(timestamp),
-                    ..ZoneState::default()
-                };
-                batch.set_state(&apex, &state)
-            }
-            Self::HighWater(apex, serial) => batch.high_water(&apex, serial),
-            Self::SetAside(apex) => batch.remove_zone(&apex),
-            Self::Recall(apex, serial) => {
-                let found = store.version_at(&apex, serial);
-                return Done {
-                    error: found.as_ref().err().map(|error| chain(error)),
-                    disk: Disk::Unknown,
-                    input: Some(Input::Recalled {
-                        apex,
-                        // What cannot be read is as good as gone; the core has another way to tell what differs.
-                        zone: found.ok().flatten(),
-                    }),
-                };
-            }
+    /// About how many records it writes.
+    fn weight(&self) -> usize {
+        let Self::Commit(_, versions, _) = self else {
+            return 1;
         };
-        let error = store.commit(batch).err();
-        Done {
-            input: None,
-            disk: disk(error.as_ref()),
-            error: error.map(|error| chain(&error)),
-        }
+        let weights = versions.iter().map(|version| match version.diffs.len() {
+            0 => version.zone.record_count(),
+            _ => {
+                let changed = |diff: &Diff| diff.removed.len() + diff.added.len();
+                version.diffs.iter().map(changed).sum()
+            }
+        });
+        weights.sum::<usize>() + 1
     }
 }
 
-fn commit_versions(
-    commit: CommitId,
-    versions: Vec<NewVersion>,
-    also: Vec<(String, String, Vec<u8>)>,
-    store: &Store,
-    batch: Batch,
-) -> Done {
-    let heads: Vec<(Name, Digest)> = versions
-        .iter()
-        .map(|version| (version.zone.apex().clone(), version.zone.digest()))
-        .collect();
-    let (result, disk) = match with_versions(batch, versions, also) {
-        Err(why) => (Err(why), Disk::Unknown),
-        Ok(batch) => {
-            let error = store.commit(batch).err();
-            let disk = disk(error.as_ref());
-            let result = match error {
-                Some(error) if !is_stored(store, &error, &heads) => Err(chain(&error)),
-                _ => Ok(()),
-            };
-            (result, disk)
+/// Takes of the jobs that wait those that are done next, with one flush: in their order, and not so many that the first of them
+/// waits long for the others. A job that is large by itself is done alone.
+pub fn next_group(waiting: &mut VecDeque<Job>) -> Vec<Job> {
+    let (mut count, mut weight) = (0, 0);
+    for job in waiting.iter().take(GROUP) {
+        weight += job.weight();
+        if count > 0 && weight > GROUP_WEIGHT {
+            break;
         }
-    };
+        count += 1;
+    }
+    waiting.drain(..count).collect()
+}
+
+/// Does jobs in their order, each whole or not at all and each on the outcome of those before, with as few flushes as it takes.
+/// When this returns, all that was done is durable.
+pub fn run_all(jobs: Vec<Job>, store: &Store, at: Timestamp) -> Vec<Done> {
+    let mut all = Vec::with_capacity(jobs.len());
+    let mut group = Vec::new();
+    for job in jobs {
+        if let Job::Recall(apex, serial) = job {
+            // It looks at what those before it have stored.
+            all.extend(finish(std::mem::take(&mut group), store));
+            all.push(recall(apex, serial, store));
+        } else {
+            group.push(prepare(job, Batch::new(at)));
+        }
+    }
+    all.extend(finish(group, store));
+    all
+}
+
+fn recall(apex: Name, serial: Serial, store: &Store) -> Done {
+    let found = store.version_at(&apex, serial);
     Done {
-        error: result.as_ref().err().cloned(),
-        input: Some(Input::Committed { commit, result }),
-        disk,
+        error: found.as_ref().err().map(|error| chain(error)),
+        disk: Disk::Unknown,
+        input: Some(Input::Recalled {
+            apex,
+            // What cannot be read is as good as gone; the core has another way to tell what differs.
+            zone: found.ok().flatten(),
+        }),
     }
 }
+
+/// A job as a batch of the store, and what has to be known when that was made.
+struct Prepared {
+    batch: Result<Batch, String>,
+    /// Which commit of the core it is, and the versions in it.
+    commit: Option<(CommitId, Vec<(Name, Digest)>)>,
+}
+
+fn prepare(job: Job, batch: Batch) -> Prepared {
+    let mut commit = None;
+    let batch = match job {
+        Job::Commit(id, versions, also) => {
+            let heads = versions
+                .iter()
+                .map(|version| (version.zone.apex().clone(), version.zone.digest()));
+            commit = Some((id, heads.collect()));
+            with_versions(batch, versions, also)
+        }
+        Job::Keep {
+            apex,
+            expires_at,
+            last_refresh,
+        } => {
+            let state = ZoneState {
+                last_refresh: last_refresh.map(timestamp),
+                last_attempt: last_refresh.map(timestamp),
+                expires_at: expires_at.map(timestamp),
+                ..ZoneState::default()
+            };
+            Ok(batch.set_state(&apex, &state))
+        }
+        Job::HighWater(apex, serial) => Ok(batch.high_water(&apex, serial)),
+        Job::SetAside(apex) => Ok(batch.remove_zone(&apex)),
+        // Nothing to write.
+        Job::Recall(..) => Ok(batch),
+    };
+    Prepared { batch, commit }
+}
+
+/// Makes what was prepared durable together, and says what came of each.
+fn finish(group: Vec<Prepared>, store: &Store) -> Vec<Done> {
+    let batches = group.iter();
+    let batches: Vec<Batch> = batches
+        .filter_map(|prepared| prepared.batch.as_ref().ok().cloned())
+        .collect();
+    let mut answers = store.commit_all(batches).into_iter();
+    let done = group.into_iter().map(|prepared| {
+        let (result, disk) = match prepared.batch {
+            Err(why) => (Err(why), Disk::Unknown),
+            Ok(_) => {
+                // There is an answer for each batch.
+                let error = answers.next().and_then(Result::err);
+                let disk = disk(error.as_ref());
+                let heads = prepared.commit.as_ref().map_or(&[][..], |(_, heads)| heads);
+                let result = match error {
+                    Some(error) if !is_stored(store, &error, heads) => Err(chain(&error)),
+                    _ => Ok(()),
+                };
+                (result, disk)
+            }
+        };
+        Done {
+            error: result.as_ref().err().cloned(),
+            input: prepared
+                .commit
+                .map(|(commit, _)| Input::Committed { commit, result }),
+            disk,
+        }
+    });
+    done.collect()
+}
+
+/// How many jobs are made durable together at most.
+const GROUP: usize = 256;
+
+/// How many records they write together, about: some milliseconds of writing, after which the flush no longer counts.
+const GROUP_WEIGHT: usize = 10_000;
 
 /// The versions of a commit as the store takes them.
 fn with_versions(
@@ -151,7 +215,14 @@ fn with_versions(
             },
         };
         match version.diffs.as_slice() {
-            [] => batch = batch.replace(&version.zone, origin),
+            // Transferred whole: the difference from what was held is kept, so that the history goes on.
+            [] => match &version.base {
+                Some(base) => {
+                    let diff = base.diff(&version.zone);
+                    batch = batch.renew(&version.zone, &diff, origin);
+                }
+                None => batch = batch.replace(&version.zone, origin),
+            },
             [diff] => batch = batch.append(&version.zone, diff, origin),
             [steps @ .., last] => {
                 // Each step is stored with the version that it leads to.

@@ -6,7 +6,7 @@
 //! The same seed and the same calls give the same history, always: time is an argument, whatever is drawn comes from one
 //! generator, and nothing is iterated over whose order is not fixed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

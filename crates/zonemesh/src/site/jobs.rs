@@ -1,5 +1,6 @@
 //! Does what the core asks for, and reports back to it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -49,7 +50,7 @@ impl Jobs {
     pub(crate) fn new(live: Arc<Live>) -> Arc<Self> {
         let (store, jobs) = mpsc::unbounded_channel();
         let committer = live.clone();
-        // A thread of its own: commits wait for the disk, one after the other, in the order of the core's decisions.
+        // A thread of its own: commits wait for the disk, together where they can, in the order of the core's decisions.
         // It ends when the core is gone and has nothing more to store.
         tokio::task::spawn_blocking(move || keep_store(&committer, jobs));
         Arc::new(Self {
@@ -438,19 +439,33 @@ fn is_change(job: &Job) -> bool {
 
 /// Runs the store's jobs until the site ends.
 fn keep_store(live: &Live, mut jobs: mpsc::UnboundedReceiver<Job>) {
-    while let Some(job) = jobs.blocking_recv() {
-        let is_change = is_change(&job);
-        live.progress.store_begins();
-        let Done { input, error, disk } = job.run(&live.store, Timestamp::now());
-        live.progress.store_ends(is_change);
-        note_disk(live, disk);
-        match (input, error) {
-            (Some(input), _) => live.core.send(input),
-            (None, Some(error)) => {
-                tracing::warn!(error, "a note about a zone could not be stored");
+    let mut waiting = VecDeque::new();
+    while let Some(first) = jobs.blocking_recv() {
+        waiting.push_back(first);
+        while !waiting.is_empty() {
+            // What has come meanwhile is made durable together.
+            waiting.extend(std::iter::from_fn(|| jobs.try_recv().ok()));
+            let group = zonemesh_keep::next_group(&mut waiting);
+            let changes: Vec<bool> = group.iter().map(is_change).collect();
+            live.progress.store_begins();
+            let done = zonemesh_keep::run_all(group, &live.store, Timestamp::now());
+            for (is_change, done) in changes.into_iter().zip(done) {
+                live.progress.store_ends(is_change);
+                stored(live, done);
             }
-            (None, None) => {}
         }
+    }
+}
+
+/// Passes on what came of a job.
+fn stored(live: &Live, Done { input, error, disk }: Done) {
+    note_disk(live, disk);
+    match (input, error) {
+        (Some(input), _) => live.core.send(input),
+        (None, Some(error)) => {
+            tracing::warn!(error, "a note about a zone could not be stored");
+        }
+        (None, None) => {}
     }
 }
 

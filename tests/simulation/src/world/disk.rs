@@ -60,17 +60,15 @@ impl World {
 
     /// Lets a site's disk hang: what it is asked to do waits, and the site does not.
     pub fn hang_disk(&mut self, host: &str) {
-        self.host(host).stuck.get_or_insert_default();
+        self.host(host).hanging = true;
         self.note(host, "has a disk that hangs");
     }
 
     /// Lets a disk that hangs go on.
     pub fn resume_disk(&mut self, host: &str) {
-        let waiting = self.host(host).stuck.take();
+        self.host(host).hanging = false;
         self.note(host, "has a disk that goes on");
-        for job in waiting.unwrap_or_default() {
-            self.do_on_disk(host, job);
-        }
+        self.go_on_disk(host);
     }
 
     /// Lets a site's disk work again: there is space, it does not hang, no commit fails, and the power stays.
@@ -82,7 +80,7 @@ impl World {
         if self.host(host).full {
             self.free_disk(host);
         }
-        if self.host(host).stuck.is_some() {
+        if self.host(host).hanging {
             self.resume_disk(host);
         }
     }
@@ -157,47 +155,80 @@ impl World {
     }
 
     pub(super) fn do_on_disk(&mut self, host: &str, job: Job) {
-        let state = self.host(host);
-        if let Some(waiting) = &mut state.stuck {
-            return waiting.push(job);
-        }
-        let slow = state.slow_disk.max(1) * u64::from(state.slowness);
-        let took = Duration::from_micros(100 + self.below(slow * 1000));
-        let now = self.now;
-        let state = self.host(host);
-        state.disk_free = state.disk_free.max(now) + took;
-        let (at, epoch) = (state.disk_free, state.epoch);
-        self.at(
-            at,
-            Event::Disk {
-                host: host.to_owned(),
-                epoch,
-                job,
-            },
-        );
+        self.host(host).waiting.push_back(job);
+        self.go_on_disk(host);
     }
 
-    pub(super) fn store(&mut self, host: &str, job: Job) {
+    /// Has the disk begin with what waits, as much as it makes durable together, unless it is at something or hangs.
+    fn go_on_disk(&mut self, host: &str) {
         let state = self.host(host);
-        if let Some(waiting) = &mut state.stuck {
-            return waiting.push(job);
+        if state.hanging || !state.under_way.is_empty() || state.waiting.is_empty() {
+            return;
         }
-        let failing = matches!(job, Job::Commit(..)) && state.failing_commits > 0;
-        if failing {
-            state.failing_commits -= 1;
+        state.under_way = zonemesh_keep::next_group(&mut state.waiting);
+        let slow = state.slow_disk.max(1) * u64::from(state.slowness);
+        let epoch = state.epoch;
+        let took = Duration::from_micros(100 + self.below(slow * 1000));
+        let host = host.to_owned();
+        self.at(self.now + took, Event::Disk { host, epoch });
+    }
+
+    /// The disk is through with what it is at.
+    pub(super) fn disk_done(&mut self, host: &str) {
+        let state = self.host(host);
+        let mut group = std::mem::take(&mut state.under_way);
+        if state.hanging {
+            // Not through after all.
+            group.extend(std::mem::take(&mut state.waiting));
+            state.waiting = group.into();
+            return;
         }
-        let done = match &state.real {
-            Some(_) => self.run_on_store(host, job, failing),
-            None => Some(self.run_on_model(host, job, failing)),
-        };
-        let Some(Done { input, error, .. }) = done else {
+        let epoch = state.epoch;
+        let is_failing = |job: &Job| matches!(job, Job::Commit(..));
+        if state.failing_commits > 0 && group.iter().any(is_failing) {
+            for job in group {
+                let state = self.host(host);
+                let failing = is_failing(&job) && state.failing_commits > 0;
+                state.failing_commits -= u32::from(failing);
+                self.store(host, epoch, vec![job], failing);
+            }
+        } else {
+            self.store(host, epoch, group, false);
+        }
+        if self.runs_since(host, epoch) {
+            self.go_on_disk(host);
+        }
+    }
+
+    /// Whether a site still runs that ran when it had stopped so often.
+    fn runs_since(&self, host: &str, epoch: u64) -> bool {
+        let state = &self.hosts[host];
+        state.core.is_some() && state.epoch == epoch
+    }
+
+    /// Does jobs, and tells the site what came of them.
+    fn store(&mut self, host: &str, epoch: u64, jobs: Vec<Job>, failing: bool) {
+        if !self.runs_since(host, epoch) {
+            return;
+        }
+        let Some(done) = self.run_on_store(host, &jobs, failing) else {
             return;
         };
-        if let Some(why) = error {
-            self.note(host, &format!("could not make durable: {why}"));
-        }
-        if let Some(input) = input {
-            self.input(host, input);
+        // The site hears of one after the other, and the model has no more than what it has heard of.
+        let mut done = done.into_iter();
+        for job in jobs {
+            let Done { input, error, .. } = match done.next() {
+                Some(done) => self.also_on_model(host, job, done),
+                None => self.run_on_model(host, job, failing),
+            };
+            if let Some(why) = error {
+                self.note(host, &format!("could not make durable: {why}"));
+            }
+            if let Some(input) = input
+                && self.runs_since(host, epoch)
+            {
+                self.input(host, input);
+            }
         }
     }
 
@@ -227,28 +258,34 @@ impl World {
         }
     }
 
-    /// Does a job on the real store; nothing comes of it when the power goes meanwhile.
-    fn run_on_store(&mut self, host: &str, job: Job, failing: bool) -> Option<Done> {
+    /// Does jobs on the real store; nothing where there is none. None when the power goes meanwhile: then nothing comes of them.
+    fn run_on_store(&mut self, host: &str, jobs: &[Job], failing: bool) -> Option<Vec<Done>> {
         let wall = self.clock_of(host).wall;
         let state = self.host(host);
-        let real = state.real.as_ref()?;
+        let Some(real) = &state.real else {
+            return Some(Vec::new());
+        };
         real.platter.set_full(state.full || failing);
-        let done = real.run(job.clone(), wall)?;
+        let done = real.run(jobs.to_vec(), wall);
         real.platter.set_full(state.full);
         if self.power_may_go(host) {
             self.host(host).in_doubt = true;
             return None;
         }
-        let state = self.host(host);
+        Some(done)
+    }
+
+    /// Has the model do what the store has done.
+    fn also_on_model(&mut self, host: &str, job: Job, done: Done) -> Done {
         if done.error.is_none()
-            && let Err(why) = state.disk.run(job)
+            && let Err(why) = self.host(host).disk.run(job)
         {
             panic!(
                 "{host}: the store took what its model refuses: {why}\n{}",
                 self.tail()
             );
         }
-        Some(done)
+        done
     }
 
     /// Lets the power of a site go in the middle of what its disk does, after so many more writes and flushes. Only where the

@@ -26,8 +26,12 @@ pub struct Host {
     pub slow_disk: u64,
     /// Whether commits fail for want of space.
     pub(super) full: bool,
-    /// What the disk was asked to do since it hangs; none while it does not.
-    pub(super) stuck: Option<Vec<Job>>,
+    /// Whether the disk hangs: what it is at and what waits for it stays undone.
+    pub(super) hanging: bool,
+    /// What waits for the disk.
+    pub(super) waiting: VecDeque<Job>,
+    /// What the disk is at.
+    pub(super) under_way: Vec<Job>,
     /// How many times as long everything takes.
     pub(super) slowness: u32,
     /// By how many seconds its wall clock is wrong.
@@ -62,8 +66,6 @@ pub struct Host {
     pub lacked: Option<Vec<Name>>,
     /// What its last plan came to, as it is in the log.
     pub(super) planned: Vec<String>,
-    /// When the disk has done all that it was asked to do.
-    pub(super) disk_free: Duration,
     /// The wake-up in the queue that counts; others are left over.
     pub(super) wake: Option<Duration>,
 }
@@ -97,7 +99,9 @@ impl Host {
             failing_commits: 0,
             slow_disk: 3,
             full: false,
-            stuck: None,
+            hanging: false,
+            waiting: VecDeque::new(),
+            under_way: Vec::new(),
             slowness: 1,
             skew: 0,
             off: false,
@@ -115,7 +119,6 @@ impl Host {
             epoch: 0,
             lacked: None,
             planned: Vec::new(),
-            disk_free: Duration::ZERO,
             wake: None,
         }
     }
@@ -143,8 +146,8 @@ impl Host {
         self.epoch += 1;
         self.served.clear();
         self.journal.clear();
-        self.disk_free = Duration::ZERO;
-        self.stuck = self.stuck.take().map(|_| Vec::new());
+        self.waiting.clear();
+        self.under_way.clear();
         self.wake = None;
     }
 

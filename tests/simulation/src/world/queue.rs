@@ -1,7 +1,5 @@
 //! What will happen, in the order in which it does: messages that arrive, disks that are done, cores that want to be woken.
 
-use zonemesh_keep::Job;
-
 use super::*;
 
 /// Something that happens at a moment.
@@ -24,8 +22,8 @@ pub(super) enum Event {
     },
     /// A hostile machine does something.
     Mischief { host: String },
-    /// A disk has done a job; void when the site has stopped meanwhile.
-    Disk { host: String, epoch: u64, job: Job },
+    /// A disk has done what it is at; void when the site has stopped meanwhile.
+    Disk { host: String, epoch: u64 },
     /// A core wants to be woken, unless it is woken earlier or has stopped.
     Wake { host: String },
 }

@@ -28,10 +28,11 @@ impl Real {
         Ok(found)
     }
 
-    /// Does a job as the product does.
-    pub(super) fn run(&self, job: Job, wall: i64) -> Option<Done> {
+    /// Does jobs as the product does; nothing when the site does not run.
+    pub(super) fn run(&self, jobs: Vec<Job>, wall: i64) -> Vec<Done> {
         let at = zonemesh_keep::timestamp(wall);
-        self.store.as_ref().map(|store| job.run(store, at))
+        let store = self.store.as_ref();
+        store.map_or_else(Vec::new, |store| zonemesh_keep::run_all(jobs, store, at))
     }
 
     /// The differences that lead from a serial to what is stored, as IXFR is answered with when memory has none.

@@ -238,9 +238,9 @@ impl World {
             Event::Mischief { host } => self.mischief(host),
             Event::GiveUp(asked) => self.given_up(asked),
             Event::Link { one, other, up } => self.link(one, other, up),
-            Event::Disk { host, epoch, job } => {
+            Event::Disk { host, epoch } => {
                 if self.hosts[&host].core.is_some() && self.hosts[&host].epoch == epoch {
-                    self.store(&host, job);
+                    self.disk_done(&host);
                 }
             }
             Event::Wake { host } => self.wake(&host),
