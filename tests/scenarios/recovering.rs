@@ -151,3 +151,77 @@ fn an_emptied_site_without_its_key_is_told_to_join_and_does_as_itself() -> Resul
     mesh.wait_address("new.b.example", "192.0.2.11")?;
     mesh.wait_healthy()
 }
+
+/// Turns over a bit wherever a text stands in a site's store.
+fn damage(site: &Site, text: &str) -> Result<()> {
+    let path = site.data_dir().join("store.redb");
+    let mut octets = fs::read(&path)?;
+    let places: Vec<usize> = (0..octets.len().saturating_sub(text.len()))
+        .filter(|&at| &octets[at..at + text.len()] == text.as_bytes())
+        .collect();
+    if places.is_empty() {
+        bail!("{text} is not in {}", path.display());
+    }
+    for at in places {
+        octets[at] ^= 1;
+    }
+    fs::write(&path, octets).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[test]
+fn a_damaged_store_is_kept_aside_and_what_is_damaged_comes_from_the_others() -> Result<()> {
+    let mut mesh = Mesh::start(2)?;
+    let newest = mesh[1].set("b.example", "mark-b", "192.0.2.11", true)?;
+    mesh[0].set("a.example", "mark-a", "192.0.2.12", true)?;
+    wait_peers(&mesh[1], 1)?;
+    mesh[1].stop()?;
+    damage(&mesh[1], "mark-b")?;
+    mesh[1].restart()?;
+    mesh[1].wait_ready()?;
+    mesh[1].wait_log("damaged are b.example")?;
+    mesh[1].wait_log("store.redb.damaged-1")?;
+    assert!(mesh[1].data_dir().join("store.redb.damaged-1").exists());
+    let late = mesh[1].set("b.example", "late", "192.0.2.13", true)?;
+    assert!(late.serial > newest.serial, "{late:?} after {newest:?}");
+    mesh.wait_address("mark-b.b.example", "192.0.2.11")?;
+    mesh.wait_address("mark-a.a.example", "192.0.2.12")?;
+    mesh.wait_address("late.b.example", "192.0.2.13")?;
+    // Cut in two there is nothing left that could be read.
+    mesh[1].stop()?;
+    let path = mesh[1].data_dir().join("store.redb");
+    let half = fs::metadata(&path)?.len() / 2;
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&path)?
+        .set_len(half)?;
+    mesh[1].restart()?;
+    mesh[1].wait_ready()?;
+    mesh.wait_address("late.b.example", "192.0.2.13")?;
+    mesh.wait_healthy()
+}
+
+#[test]
+fn a_damaged_store_that_nobody_else_has_is_refused_by_the_names_of_its_zones() -> Result<()> {
+    let mut site = Site::new("site-a", "catalog-primary", None)?;
+    site.up()?;
+    site.wait_ready()?;
+    site.add_zone("more.example", false)?;
+    let sound = site.set("a.example", "mark-a", "192.0.2.12", false)?;
+    site.stop()?;
+    damage(&site, "mark-a")?;
+    site.up()?;
+    let (code, log) = site.wait_ended()?;
+    assert_ne!(code, 0, "{log}");
+    assert!(log.contains("damaged are a.example"), "{log}");
+    assert!(log.contains("--accept-damage"), "{log}");
+    // Nothing was touched.
+    assert!(!site.data_dir().join("store.redb.damaged-1").exists());
+    site.up_with(&["--accept-damage"])?;
+    site.wait_running()?;
+    site.wait_address("www.more.example", "192.0.2.1")?;
+    // The zone begins anew with its file, above what was published.
+    site.wait_address("www.a.example", "192.0.2.1")?;
+    let serial = site.serial("a.example")?;
+    assert!(serial > sound.serial, "{serial:?} after {sound:?}");
+    Ok(())
+}

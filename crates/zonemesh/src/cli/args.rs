@@ -106,6 +106,9 @@ pub struct Up {
     /// Run this many sites on loopback, each a process, with data under ./zonemesh-data
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=26))]
     pub sites: Option<u8>,
+    /// Go on without what is damaged in the store and no other site is known to have; what was damaged is kept beside it
+    #[arg(long, conflicts_with = "sites")]
+    pub accept_damage: bool,
 }
 
 /// `status`.

@@ -30,7 +30,7 @@ pub(super) async fn up(up: Up, target: Target) -> Outcome {
             (Config::loopback(0, &folder)?.file, None)
         }
     };
-    run(&path, data_dir.as_deref(), None).await
+    run(&path, data_dir.as_deref(), None, up.accept_damage).await
 }
 
 pub(super) async fn join(join: Join, target: Target) -> Outcome {
@@ -69,10 +69,15 @@ pub(super) async fn join(join: Join, target: Target) -> Outcome {
     } else {
         None
     };
-    run(&path, data_dir.as_deref(), Some(packet)).await
+    run(&path, data_dir.as_deref(), Some(packet), false).await
 }
 
-async fn run(path: &Path, data_dir: Option<&Path>, join: Option<String>) -> Outcome {
+async fn run(
+    path: &Path,
+    data_dir: Option<&Path>,
+    join: Option<String>,
+    accept_damage: bool,
+) -> Outcome {
     stop_with_parent();
     // Absolute before it is read: a reload, which compares, reads it by this path too.
     let path =
@@ -91,6 +96,7 @@ async fn run(path: &Path, data_dir: Option<&Path>, join: Option<String>) -> Outc
         config_path: Some(path),
         join,
         loud: loud.map(|loud| loud.to_string()),
+        accept_damage,
     };
     let outcome = site::run(Arc::new(config), options).await;
     systemd::stopping();

@@ -52,6 +52,8 @@ pub struct RunOptions {
     pub join: Option<String>,
     /// Why the configuration is not what the file says, to be shown until it is.
     pub loud: Option<String>,
+    /// Whether to go on without what is damaged in the store and nobody else is known to have.
+    pub accept_damage: bool,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -65,7 +67,7 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
     let mut interrupt = signal(SignalKind::interrupt())?;
     let data_dir = &config.site.data_dir;
     let last_change = zonemesh_store::last_change(data_dir);
-    let store = peers::open_store(&config)?;
+    let store = peers::open_store(&config, options.accept_damage)?;
     let mut bootstrap = peers::look_before_start(&config, &store, options.join.is_some())?;
     let key = identity::key(data_dir, &config.site.name, options.join.as_deref(), &store)?;
     let key = Arc::new(key);
@@ -113,11 +115,12 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
         identity::joined(data_dir, &key)?;
         bootstrap = join::bootstrap(&store)?;
     }
-    let others = !bootstrap.is_empty();
+    let others = !bootstrap.is_empty() || peers::are_known(&config)?;
     let mut settings = settings::core(&config, &key, bootstrap)?;
     settings.catalogs.remembered = store.list(CATALOG_MEMBERS)?;
     settings.founding = import::founding(&config, &store)?;
-    let found = tokio::task::spawn_blocking(move || found(&store, others)).await??;
+    let accept = options.accept_damage;
+    let found = tokio::task::spawn_blocking(move || found(&store, others, accept)).await??;
     settings.marks = found.marks;
     settings.consent = found.consent;
     let seed = u64::from_le_bytes(random::bytes());
@@ -169,14 +172,25 @@ async fn start_up(live: Arc<Live>, config: Arc<Config>) {
     }
 }
 
-/// All zones of the store. One that is damaged is left out, told of, and comes again from a peer.
-fn found(store: &Store, others: bool) -> anyhow::Result<zonemesh_keep::Found> {
-    let found = match others {
+/// All zones of the store. One that is damaged is left out, told of, and comes again from a peer; where no other site is known, it is
+/// only left out when that is accepted.
+fn found(store: &Store, others: bool, accept: bool) -> anyhow::Result<zonemesh_keep::Found> {
+    let found = match others || accept {
         true => zonemesh_keep::held_of_what_others_have(store)?,
         false => zonemesh_keep::held(store)?,
     };
+    if !others && !accept {
+        peers::refuse_damaged(&found.damaged)?;
+    }
     for (apex, error) in &found.damaged {
-        tracing::error!(zone = %apex, error = pool::chain(error), "the stored zone cannot be read; it is transferred anew");
+        let error = pool::chain(error);
+        if others {
+            tracing::error!(zone = %apex, error, "the stored zone cannot be read; it is transferred anew");
+        } else {
+            tracing::error!(zone = %apex, error, "the stored zone cannot be read; it is set aside, as was asked for");
+            let batch = zonemesh_store::Batch::new(jiff::Timestamp::now());
+            store.commit(batch.remove_zone(apex))?;
+        }
     }
     Ok(found)
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use zonemesh_store::{OpenError, Store};
+use zonemesh_store::{OpenError, ReadError, Salvage, Store};
 use zonemesh_zone::Name;
 use zonemesh_zone::directory::{KeyPin, Role, Site, SiteName};
 use zonemesh_zone::record::canonical_text;
@@ -120,27 +120,105 @@ pub(crate) fn read(config: &Config) -> anyhow::Result<Option<Peers>> {
     Ok(Some(peers))
 }
 
-/// Opens the store. One that has lost what was acknowledged is refused, unless there are other sites that have it.
+/// Whether the file names another site.
+///
+/// # Errors
+///
+/// When it cannot be used.
+pub(crate) fn are_known(config: &Config) -> anyhow::Result<bool> {
+    Ok(read(config)?.is_some_and(|peers| !peers.sites.is_empty()))
+}
+
+/// Opens the store. One that has lost what was acknowledged, or is damaged, is refused, unless there are other sites that have what
+/// it lacks, or the operator goes on without.
 ///
 /// # Errors
 ///
 /// When the store cannot be used.
-pub(crate) fn open_store(config: &Config) -> anyhow::Result<Store> {
+pub(crate) fn open_store(config: &Config, accept_damage: bool) -> anyhow::Result<Store> {
     let dir = &config.site.data_dir;
     let error = match Store::open(dir, &config.site.name) {
         Ok(store) => return Ok(store),
         Err(error) => error,
     };
-    let known = read(config)?.is_some_and(|peers| !peers.sites.is_empty());
-    if !known || !matches!(error, OpenError::Lost { .. }) {
-        return Err(error.into());
+    let known = are_known(config)?;
+    match error {
+        OpenError::Lost { .. } if known || accept_damage => {
+            tracing::error!(
+                error = %error,
+                "going on with what the store has: it is compared with what the other sites hold, and what they have beyond it is taken from them"
+            );
+            Store::accept_loss(dir)?;
+        }
+        OpenError::Corrupt { .. } => {
+            let salvage = Salvage::read(dir, &config.site.name)?;
+            if !known && !accept_damage && !salvage.is_complete() {
+                let left = what_is_left(&salvage);
+                return Err(anyhow::Error::new(error)).context(format!(
+                    "the store is damaged, and this site knows no other that has what is lost; {left}; bring the data directory back \
+                     from a backup, or start once with `zonemesh up --accept-damage` to go on with what is whole"
+                ));
+            }
+            for (zone, why) in salvage.lost() {
+                tracing::error!(%zone, error = chain(why), "the stored zone cannot be read; it is taken from another site");
+            }
+            let left = what_is_left(&salvage);
+            let aside = salvage.set_in_place()?;
+            tracing::error!(
+                error = %error,
+                "going on without what is damaged: {left}; the damaged file is kept as {}: remove it when nothing is missing",
+                aside.display()
+            );
+        }
+        error => return Err(error.into()),
     }
-    tracing::error!(
-        error = %error,
-        "going on with what the store has: it is compared with what the other sites hold, and what they have beyond it is taken from them"
-    );
-    Store::accept_loss(dir)?;
     Ok(Store::open(dir, &config.site.name)?)
+}
+
+/// What can be read of a damaged store and what cannot, in a few words.
+fn what_is_left(salvage: &Salvage) -> String {
+    let whole = salvage.whole().count();
+    let mut lost: Vec<String> = salvage
+        .lost()
+        .iter()
+        .map(|(zone, _)| zone.to_string())
+        .collect();
+    let more = lost.len().saturating_sub(NAMED);
+    lost.truncate(NAMED);
+    let mut lost = lost.join(", ");
+    if more > 0 {
+        lost = format!("{lost} and {more} more");
+    }
+    match (lost.is_empty(), salvage.is_complete()) {
+        (false, _) => format!("{whole} zones are whole, and damaged are {lost}"),
+        (true, true) => format!("all {whole} zones are whole"),
+        (true, false) => {
+            format!("{whole} zones are whole, and which others there were cannot be read")
+        }
+    }
+}
+
+/// How many damaged zones a message names.
+const NAMED: usize = 20;
+
+/// Refuses to go on where zones are damaged that nobody else has.
+///
+/// # Errors
+///
+/// When there are any.
+pub(crate) fn refuse_damaged(damaged: &[(Name, ReadError)]) -> anyhow::Result<()> {
+    let Some((zone, why)) = damaged.first() else {
+        return Ok(());
+    };
+    let others = match damaged.len() - 1 {
+        0 => String::new(),
+        others => format!(" (and {others} more)"),
+    };
+    bail!(
+        "{}{others}, and this site knows no other that has {zone}: bring the data directory back from a backup, or start once with \
+         `zonemesh up --accept-damage` to go on without",
+        chain(why)
+    )
 }
 
 /// Whom to ask before the directory is known, where the store has nothing of it. Looks whether the site may start at all: one that
