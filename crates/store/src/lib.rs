@@ -31,6 +31,6 @@ pub use self::batch::{Batch, Origin, ZoneState};
 pub use self::error::{CommitError, EngineError, OpenError, ReadError};
 pub use self::medium::Medium;
 pub use self::place::last_change;
-pub use self::plan::History;
+pub use self::plan::{Histories, History};
 pub use self::salvage::Salvage;
 pub use self::store::{HistoryEntry, RemovedZone, Store, Stored};

@@ -37,6 +37,30 @@ impl Default for History {
     }
 }
 
+/// How much of the past is kept of which zone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Histories {
+    /// Of every zone that is not named.
+    pub every: History,
+    /// Of the zones that are.
+    pub zones: BTreeMap<Name, History>,
+}
+
+impl Histories {
+    fn of(&self, apex: &Name) -> &History {
+        self.zones.get(apex).unwrap_or(&self.every)
+    }
+}
+
+impl From<History> for Histories {
+    fn from(every: History) -> Self {
+        Self {
+            every,
+            zones: BTreeMap::new(),
+        }
+    }
+}
+
 impl History {
     fn max_bytes(&self, header: &Header) -> u64 {
         self.max_bytes
@@ -80,7 +104,7 @@ pub(crate) enum Write {
 pub(crate) fn plan(
     batch: &Batch,
     view: &impl View,
-    history: &History,
+    history: &Histories,
 ) -> Result<Vec<Write>, CommitError> {
     let mut planner = Planner {
         view,
@@ -99,7 +123,7 @@ pub(crate) fn plan(
 
 struct Planner<'v, V> {
     view: &'v V,
-    history: &'v History,
+    history: &'v Histories,
     at: Timestamp,
     drafts: BTreeMap<Vec<u8>, Draft>,
     retired: BTreeMap<Vec<u8>, Vec<Retired>>,
@@ -289,9 +313,10 @@ impl<V: View> Planner<'_, V> {
     /// Forgets the oldest entries that the snapshot makes dispensable and that are too many or too old.
     fn trim(&mut self, header: &mut Header, own_seq: u64) -> Result<(), CommitError> {
         let first = header.first_seq;
+        let history = self.history.of(&header.apex);
         let oldest = self
             .at
-            .checked_sub(self.history.max_age)
+            .checked_sub(history.max_age)
             .unwrap_or(Timestamp::MIN);
         while header.first_seq < header.base_seq.min(own_seq) {
             let Some((at, size)) = self.view.entry(header, header.first_seq)? else {
@@ -299,7 +324,7 @@ impl<V: View> Planner<'_, V> {
                     .of(&header.apex)
                     .into());
             };
-            if at >= oldest && header.journal_bytes <= self.history.max_bytes(header) {
+            if at >= oldest && header.journal_bytes <= history.max_bytes(header) {
                 break;
             }
             header.first_seq += 1;

@@ -17,7 +17,7 @@ use crate::error::{CommitError, EngineError, OpenError, ReadError};
 use crate::format::Header;
 use crate::medium::{Backend, Beside, Medium};
 use crate::place::{self, Notes};
-use crate::plan::{History, View};
+use crate::plan::{Histories, History, View};
 use crate::reserve;
 use crate::tables::{Reading, Values};
 use crate::writer::Writer;
@@ -226,6 +226,11 @@ impl Store {
             return batches.iter().map(|_| Ok(())).collect();
         }
         self.inner.writer.commit(batches)
+    }
+
+    /// Keeps so much of the past from now on; what is more is forgotten with the next change of each zone.
+    pub fn set_histories(&self, histories: Histories) {
+        self.inner.writer.set_histories(histories);
     }
 
     /// Forgets for good the zones that were removed before this time, and returns them. Their high-water marks stay.

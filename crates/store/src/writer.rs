@@ -4,15 +4,15 @@
 //! in one thread, and does the same without this one.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::{io, thread};
 
 use crate::batch::Batch;
 use crate::engine::{Engine, Failure, Health};
 use crate::error::{CommitError, EngineError};
-use crate::plan::{History, plan};
+use crate::plan::{Histories, History, plan};
 
 type Answer = Result<(), CommitError>;
 
@@ -26,19 +26,26 @@ pub(crate) struct Writer {
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
     /// Where whoever commits writes itself, and there is no thread.
-    inline: Option<(Arc<Engine>, History)>,
+    inline: Option<Arc<Engine>>,
+    bounds: Bounds,
 }
+
+/// How much of the past is kept; can be changed at any time.
+type Bounds = Arc<RwLock<Arc<Histories>>>;
 
 impl Writer {
     pub(crate) fn start(engine: Arc<Engine>, history: History) -> io::Result<Self> {
         let (jobs, waiting) = sync_channel(QUEUE);
+        let bounds = Bounds::new(RwLock::new(Arc::new(history.into())));
+        let of_thread = Arc::clone(&bounds);
         let thread = thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || run(&engine, &history, &waiting))?;
+            .spawn(move || run(&engine, &of_thread, &waiting))?;
         Ok(Self {
             jobs: Some(jobs),
             thread: Some(thread),
             inline: None,
+            bounds,
         })
     }
 
@@ -47,7 +54,8 @@ impl Writer {
         Ok(Self {
             jobs: None,
             thread: None,
-            inline: Some((engine, history)),
+            inline: Some(engine),
+            bounds: Bounds::new(RwLock::new(Arc::new(history.into()))),
         })
     }
 
@@ -56,15 +64,24 @@ impl Writer {
         Self {
             jobs: None,
             thread: None,
-            inline: Some((engine, History::default())),
+            inline: Some(engine),
+            bounds: Bounds::default(),
         }
+    }
+
+    /// Keeps so much of the past from now on.
+    pub(crate) fn set_histories(&self, histories: Histories) {
+        // One value takes the place of another: nothing is left half done where this lock is held.
+        let mut bounds = self.bounds.write().unwrap_or_else(PoisonError::into_inner);
+        *bounds = Arc::new(histories);
     }
 
     /// Waits until each of these batches is durable, or refused; the answers are in their order, and each builds on those before.
     pub(crate) fn commit(&self, batches: Vec<Batch>) -> Vec<Answer> {
         let count = batches.len();
-        if let Some((engine, history)) = &self.inline {
-            return commit(engine, history, &batches.iter().collect::<Vec<_>>());
+        if let Some(engine) = &self.inline {
+            let histories = histories(&self.bounds);
+            return commit(engine, &histories, &batches.iter().collect::<Vec<_>>());
         }
         self.submit(batches).unwrap_or_else(|| {
             let closed = || Err(CommitError::Engine(EngineError::Closed));
@@ -92,7 +109,11 @@ impl Drop for Writer {
     }
 }
 
-fn run(engine: &Engine, history: &History, waiting: &Receiver<Job>) {
+fn histories(bounds: &Bounds) -> Arc<Histories> {
+    Arc::clone(&bounds.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn run(engine: &Engine, bounds: &Bounds, waiting: &Receiver<Job>) {
     while let Ok(first) = waiting.recv() {
         let mut batches = first.batches.len();
         let mut group = vec![first];
@@ -103,7 +124,7 @@ fn run(engine: &Engine, history: &History, waiting: &Receiver<Job>) {
             group.push(job);
         }
         let all: Vec<&Batch> = group.iter().flat_map(|job| &job.batches).collect();
-        let mut answers = commit(engine, history, &all).into_iter();
+        let mut answers = commit(engine, &histories(bounds), &all).into_iter();
         for job in &group {
             let own = answers.by_ref().take(job.batches.len()).collect();
             // Who has submitted waits for the answers; the channel has room for them.
@@ -114,7 +135,7 @@ fn run(engine: &Engine, history: &History, waiting: &Receiver<Job>) {
 
 /// Makes a group durable; when that fails, each of it on its own, so that one that is too large for the disk does not
 /// take others with it.
-fn commit(engine: &Engine, history: &History, batches: &[&Batch]) -> Vec<Answer> {
+fn commit(engine: &Engine, history: &Histories, batches: &[&Batch]) -> Vec<Answer> {
     let alone = |batch: &&Batch| together(engine, history, &[batch])?.remove(0);
     if let [batch] = batches {
         return vec![alone(batch)];
@@ -131,7 +152,7 @@ fn commit(engine: &Engine, history: &History, batches: &[&Batch]) -> Vec<Answer>
 /// Makes a group durable in one transaction, without those of it that are refused.
 fn together(
     engine: &Engine,
-    history: &History,
+    history: &Histories,
     batches: &[&Batch],
 ) -> Result<Vec<Answer>, CommitError> {
     let answers = RefCell::new(Vec::with_capacity(batches.len()));
@@ -142,7 +163,7 @@ fn together(
 /// The same; the answers are those that hold when the transaction is stored, whatever the disk has said.
 fn try_together(
     engine: &Engine,
-    history: &History,
+    history: &Histories,
     batches: &[&Batch],
     answers: &RefCell<Vec<Answer>>,
 ) -> Result<(), CommitError> {

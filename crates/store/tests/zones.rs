@@ -8,7 +8,7 @@ mod support;
 use std::time::Duration;
 
 use support::{advance, apex, at, create, next, zone};
-use zonemesh_store::{Batch, CommitError, History, Origin, Store, ZoneState};
+use zonemesh_store::{Batch, CommitError, Histories, History, Origin, Store, ZoneState};
 use zonemesh_zone::{Serial, SerialExt, Zone};
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -235,6 +235,41 @@ fn a_version_that_was_transferred_whole_goes_on_with_the_history_of_the_one_befo
     store.commit(batch).unwrap();
     assert!(load().same_contents(&fourth));
     assert_eq!(store.history(&apex(1)).unwrap(), []);
+}
+
+#[test]
+fn each_zone_keeps_as_much_of_its_past_as_was_said_of_it() {
+    let (_dir, store) = store();
+    let of = |days: u64| History {
+        max_age: Duration::from_secs(days * 86_400),
+        ..History::default()
+    };
+    store.set_histories(Histories {
+        every: of(1),
+        zones: [(apex(2), of(1000))].into(),
+    });
+    for n in [1, 2] {
+        let mut current = zone(n, 1, &[]);
+        create(&store, &current);
+        // Enough that a snapshot is written, below which nothing can be forgotten.
+        for serial in 2..600 {
+            let mut editor = next(&current, serial).edit();
+            let owner = support::apex(n);
+            let set = zonemesh_zone::Rrset::new(
+                zonemesh_zone::Rtype::from_int(65_280),
+                zonemesh_zone::Ttl::from_secs(60),
+                [vec![serial as u8; 500]],
+            );
+            editor.put(&owner, set).unwrap();
+            let new = editor.finish().unwrap();
+            let batch = Batch::new(at(i64::from(serial) * 3600));
+            let batch = batch.append(&new, &current.diff(&new), Origin::Local);
+            store.commit(batch).unwrap();
+            current = new;
+        }
+    }
+    assert!(store.history(&apex(1)).unwrap().len() < 200);
+    assert_eq!(store.history(&apex(2)).unwrap().len(), 598);
 }
 
 #[test]

@@ -130,7 +130,7 @@ impl Core {
         let serial = if chosen.is_after(floor) && chosen.is_after(head.serial()) {
             chosen
         } else {
-            floor.next()
+            self.next_serial(edited.apex(), floor)
         };
         // Whoever was its primary before may have published more than was seen here.
         let serial = match entry.adopted {
@@ -144,6 +144,24 @@ impl Core {
         // Made from the head, the new version shares with it what did not change, also when `edited` was read from a file.
         let zone = head.apply(&diff).unwrap_or(zone);
         Ok(Some(NewVersion::made(zone, vec![diff])))
+    }
+
+    /// The serial after this one, as the zone's policy has it.
+    fn next_serial(&self, apex: &Name, floor: Serial) -> Serial {
+        let policy = self.settings.serials.get(apex).copied();
+        // By a clock that is in doubt it is only counted.
+        let policy = policy.filter(|_| self.clock_doubt(self.now).is_none());
+        let entry = self.zones.get(apex);
+        let all_follow = |serial: Serial| {
+            let mut holders = entry.iter().flat_map(|entry| entry.spec.notify.iter());
+            holders.all(|peer| {
+                let shown = entry.and_then(|entry| entry.shown.get(peer));
+                shown.is_some_and(|shown| serial.is_after(*shown))
+            })
+        };
+        policy
+            .unwrap_or_default()
+            .next(floor, self.now.wall, all_follow)
     }
 
     /// A peer has a greater serial than we, who are the primary: go above it, or nobody will take our changes.

@@ -24,6 +24,7 @@ mod peer_list;
 mod peers;
 mod receipt;
 mod replicate;
+mod serials;
 mod yielded;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +48,7 @@ use self::peer_list::SharedPeers;
 use self::peers::Peer;
 use self::receipt::Waiting;
 use self::replicate::Entry;
+pub use self::serials::SerialPolicy;
 pub use self::yielded::{Fate, YIELDED, Yield, Yielded};
 use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Name, Serial, Zone};
@@ -93,6 +95,8 @@ pub struct Settings {
     pub marks: BTreeMap<Name, Serial>,
     /// What the store has in [`CONSENT`], key and value; looked at once, at the start.
     pub consent: Vec<(String, Vec<u8>)>,
+    /// How serials of zones that this site is primary of are made, where they are not just counted.
+    pub serials: BTreeMap<Name, SerialPolicy>,
 }
 
 /// Zones that were kept by hand so far, for the first start of a mesh.
@@ -122,6 +126,8 @@ pub struct Core {
     marks: BTreeMap<Name, Serial>,
     next_commit: CommitId,
     next_probe: Duration,
+    /// When the last event came.
+    now: Now,
     random: u64,
     /// Whether all zones were held at some moment since the start.
     ready: bool,
@@ -171,6 +177,7 @@ impl Core {
             waiting: Vec::new(),
             next_commit: 1,
             next_probe: now.mono,
+            now,
             random: seed | 1,
             ready: false,
             lacking: None,
@@ -186,6 +193,7 @@ impl Core {
     /// Takes one event and returns what is to be done.
     pub fn handle(&mut self, input: Input, now: Now) -> Vec<Output> {
         let input = self.believed(input);
+        self.now = now;
         self.look_at_clock(now);
         match input {
             Input::Tick => {}

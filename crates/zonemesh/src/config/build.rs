@@ -72,6 +72,11 @@ impl<'c, 'a> Builder<'c, 'a> {
         let log = root
             .table("log")
             .map_or_else(Log::default, |table| self.log(table));
+        let history = root.table("history").map_or_else(Kept::default, |table| {
+            let kept = self.kept(&table, "size", "age");
+            table.finish();
+            kept
+        });
         let limits = root
             .table("limits")
             .map_or_else(Limits::default, |table| self.limits(table));
@@ -97,6 +102,7 @@ impl<'c, 'a> Builder<'c, 'a> {
             keys: keys.into_iter().map(|key| key.value).collect(),
             log,
             limits,
+            history,
             nsid,
             cookies,
         })

@@ -63,6 +63,10 @@ pub fn text(config: &Config) -> String {
     );
     out.raw("udp-payload", config.limits.udp_payload);
     out.raw("workers", config.limits.workers);
+    if config.history != Kept::default() {
+        out.table("[history]");
+        out.kept("size", "age", config.history);
+    }
     for key in &config.keys {
         out.table("[[key]]");
         out.string("name", &key.name.to_string());
@@ -155,6 +159,15 @@ impl Writer {
         self.list("allow", allowed);
     }
 
+    fn kept(&mut self, size: &str, age: &str, kept: Kept) {
+        if let Some(octets) = kept.size {
+            self.raw(size, octets);
+        }
+        if let Some(longest) = kept.age {
+            self.string(age, &format!("{}s", longest.as_secs()));
+        }
+    }
+
     fn zone(&mut self, zone: &ZoneConfig) {
         self.table("[[zone]]");
         self.string("name", &zone.name.to_string());
@@ -180,6 +193,10 @@ impl Writer {
         if zone.dynamic {
             self.rules("allow-update", &zone.allow_update);
         }
+        if zone.primaries.is_empty() {
+            self.string("serial", zone.serial.name());
+        }
+        self.kept("history-size", "history-age", zone.history);
     }
 }
 

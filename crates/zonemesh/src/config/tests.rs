@@ -206,6 +206,23 @@ const CASES: &[Case] = &[
             "signatures of hmac-sha256 cannot be cut to 64 bits; 128 to 256 are possible",
         )],
     ),
+    (
+        "[[zone]]\nname = \"a.example\"\ndynamic = true\nserial = \"dates\"\nhistory-age = \"5\"\n",
+        &[
+            (
+                ":4:10",
+                "unknown way to make serials `dates` (did you mean `date`?)",
+            ),
+            (":5:15", "`history-age` must be 1h to 36500d"),
+        ],
+    ),
+    (
+        "[[peer]]\nname = \"p\"\naddress = \"192.0.2.1\"\n[[zone]]\nname = \"a.example\"\nprimaries = [\"p\"]\nserial = \"date\"\n",
+        &[(
+            ":7:10",
+            "the serials of a zone that is transferred are its primary's",
+        )],
+    ),
     // F-46: an address alone never lets an update in.
     (
         "[[zone]]\nname = \"a.example\"\ndynamic = true\nallow-update = [\"192.0.2.0/24\"]\n",

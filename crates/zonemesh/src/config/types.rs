@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use zonemesh_mesh::core::SerialPolicy;
 use zonemesh_transfer::tls::GivenCertificate;
 use zonemesh_transfer::tsig::Method;
 use zonemesh_zone::Name;
@@ -34,6 +35,8 @@ pub struct Config {
     pub log: Log,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[history]`, for zones that do not say otherwise.
+    pub history: Kept,
     /// `nsid`, RFC 5001.
     pub nsid: Option<String>,
     /// `cookie-secret-file`, RFC 9018; none makes cookies with a secret of this server alone.
@@ -119,6 +122,19 @@ pub struct ZoneConfig {
     pub allow_notify: Vec<Rule>,
     /// Who may update it; each rule has a key or a pin.
     pub allow_update: Vec<Rule>,
+    /// How its serials are made, if this site is its primary.
+    pub serial: SerialPolicy,
+    /// How much of its past is kept.
+    pub history: Kept,
+}
+
+/// How much of a zone's past is kept; what is not given is the store's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Octets of differences.
+    pub size: Option<u64>,
+    /// Age of a difference.
+    pub age: Option<Duration>,
 }
 
 /// What a catalog zone is to this site (RFC 9432).

@@ -68,6 +68,7 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
     let data_dir = &config.site.data_dir;
     let last_change = zonemesh_store::last_change(data_dir);
     let store = peers::open_store(&config, options.accept_damage)?;
+    store.set_histories(settings::histories(&config));
     let mut bootstrap = peers::look_before_start(&config, &store, options.join.is_some())?;
     let key = identity::key(data_dir, &config.site.name, options.join.as_deref(), &store)?;
     let key = Arc::new(key);

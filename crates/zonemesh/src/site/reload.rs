@@ -54,6 +54,7 @@ pub(crate) async fn reload(live: &Arc<Live>) -> Result<api::Reloaded, ApiError> 
     live.shared
         .settings
         .store(Arc::new(settings::data_plane(&new, &live.cookies)));
+    live.store.set_histories(settings::histories(&new));
     let new = Arc::new(new);
     live.config.store(new.clone());
     live.loud.store(Arc::new(None));

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use zonemesh_mesh::core::{
-    Admit, CatalogSettings, Consumed, Me, MeshSettings, Pace, PeerId, PeerList, Produced, Settings,
-    Template, ZoneSpec,
+    Admit, CatalogSettings, Consumed, Me, MeshSettings, Pace, PeerId, PeerList, Produced,
+    SerialPolicy, Settings, Template, ZoneSpec,
 };
 use zonemesh_serve::CookieSecrets;
+use zonemesh_store::{Histories, History};
 use zonemesh_transfer::tls::SiteKey;
 use zonemesh_transfer::tsig::{Key, Keys};
 use zonemesh_zone::directory::{KeyPin, Site, SiteName};
 
 use super::live::Live;
 use super::pool::Foreign;
-use crate::config::{self, CatalogRole, Config};
+use crate::config::{self, CatalogRole, Config, Kept};
 
 /// What the directory should say of this site.
 ///
@@ -117,8 +118,31 @@ pub(crate) fn core(
         mesh,
         pace: Pace::default(),
         catalogs: catalogs(config),
+        serials: config
+            .zones
+            .iter()
+            .filter(|zone| zone.serial != SerialPolicy::default())
+            .map(|zone| (zone.name.clone(), zone.serial))
+            .collect(),
         ..Settings::default()
     })
+}
+
+/// How much of the past of zones is kept.
+pub(crate) fn histories(config: &Config) -> Histories {
+    let with = |kept: &Kept, default: History| History {
+        max_bytes: kept.size.or(default.max_bytes),
+        max_age: kept.age.unwrap_or(default.max_age),
+    };
+    let every = with(&config.history, History::default());
+    let zones = config.zones.iter();
+    let zones = zones.filter(|zone| zone.history != Kept::default());
+    Histories {
+        every,
+        zones: zones
+            .map(|zone| (zone.name.clone(), with(&zone.history, every)))
+            .collect(),
+    }
 }
 
 /// The catalog zones of the configuration.

@@ -19,6 +19,7 @@ mod promotion;
 mod random;
 mod replication;
 mod restored;
+mod serials;
 mod single;
 mod storms;
 mod trouble;

@@ -1,5 +1,7 @@
 //! `[[zone]]` and `[[group]]`.
 
+use zonemesh_mesh::core::SerialPolicy;
+
 use super::peers::{Keys, Peers};
 use super::*;
 
@@ -134,6 +136,8 @@ impl<'c, 'a> Builder<'c, 'a> {
             );
         }
         let admit = self.admit(&table, admit, catalog);
+        let serial = self.serial_policy(&table, !primaries.is_empty());
+        let history = self.kept(&table, "history-size", "history-age");
         table.finish();
         Some(ZoneConfig {
             name: name?,
@@ -147,6 +151,8 @@ impl<'c, 'a> Builder<'c, 'a> {
             allow_transfer,
             allow_notify,
             allow_update,
+            serial,
+            history,
         })
     }
 
@@ -201,6 +207,48 @@ impl<'c, 'a> Builder<'c, 'a> {
             );
         }
         rules.into_iter().map(|rule| rule.value).collect()
+    }
+
+    fn serial_policy(&self, table: &Table<'c, 'a>, is_secondary: bool) -> SerialPolicy {
+        let Some(text) = table.string("serial") else {
+            return SerialPolicy::default();
+        };
+        if is_secondary {
+            self.context.fault_with_hint(
+                &text.span,
+                "the serials of a zone that is transferred are its primary's",
+                Some("remove `serial`".into()),
+            );
+        }
+        SerialPolicy::named(&text.value).unwrap_or_else(|| {
+            let known = ["increment", "unixtime", "date"];
+            self.unknown_word(&text.span, "way to make serials", &text.value, &known);
+            SerialPolicy::default()
+        })
+    }
+
+    /// How much of the past is kept.
+    pub(super) fn kept(
+        &self,
+        table: &Table<'c, 'a>,
+        size: &'static str,
+        age: &'static str,
+    ) -> Kept {
+        let given = table.string(age);
+        let age = given.and_then(|text| match duration(&text.value) {
+            Some(age) if (HOUR..=CENTURY).contains(&age.as_secs()) => Some(age),
+            _ => {
+                let found = &text.value;
+                self.context.fault(
+                    &text.span,
+                    format!("`{age}` must be 1h to 36500d, such as \"90d\", found `{found}`"),
+                );
+                None
+            }
+        });
+        let size = table.integer(size, 0..=1 << 40);
+        let size = size.and_then(|size| u64::try_from(size).ok());
+        Kept { size, age }
     }
 
     fn catalog_role(&self, text: Option<At<String>>) -> Option<CatalogRole> {
@@ -308,3 +356,6 @@ fn default_rules(peers: &Peers, permitted: impl Fn(&Peer) -> bool) -> Vec<Rule> 
         .map(|peer| peer.value.rule())
         .collect()
 }
+
+const HOUR: u64 = 3600;
+const CENTURY: u64 = 36_500 * 86_400;
