@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use zonemesh_testkit::wait;
@@ -198,4 +199,94 @@ fn change_until_it_fails(
             Err(_) => return,
         }
     }
+}
+
+/// How many names one change sets to the same address.
+const TOGETHER: usize = 8;
+
+/// What the names that are changed together have in the version that a site serves; an error when they differ.
+fn whole_change(site: &Site) -> Result<Option<String>> {
+    let text = site.cli_ok(&["zone", "export", "a.example"])?;
+    let mut found = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with("together")) {
+        found.extend(line.split_whitespace().last().map(str::to_owned));
+    }
+    let first = found.first().cloned();
+    let same = found.iter().all(|address| Some(address) == first.as_ref());
+    ensure!(
+        found.is_empty() || same && found.len() == TOGETHER,
+        "half a change at {}: {found:?}",
+        site.name
+    );
+    Ok(first)
+}
+
+#[test]
+fn a_change_of_several_names_is_whole_at_primary_and_secondary_through_every_kill() -> Result<()> {
+    use zonemesh_api::types::{ChangeRecords, RecordChange, Wait};
+    let mut mesh = Mesh::start(2)?;
+    let (stop, made, seen) = (AtomicBool::new(false), Mutex::new(0u32), Mutex::new(0u32));
+    let (first, second) = mesh.sites.split_at_mut(1);
+    let (primary, secondary) = (&mut first[0], &second[0]);
+    let client = primary.client();
+    let write = || {
+        let runtime = zonemesh_tests::ask::runtime().expect("there is room for a runtime");
+        let mut number = 0u32;
+        while !stop.load(Ordering::Relaxed) {
+            let data = format!("198.51.{}.{}", number / 250, number % 250 + 1);
+            let set = |name: usize| RecordChange::Set {
+                name: format!("together{name}"),
+                rtype: "A".to_owned(),
+                ttl: Some(60),
+                data: vec![data.clone()],
+            };
+            let change = ChangeRecords {
+                zone: "a.example".to_owned(),
+                changes: (0..TOGETHER).map(set).collect(),
+                dry_run: false,
+                wait: Wait::default(),
+            };
+            match runtime.block_on(client.change_records(&change)) {
+                Ok(_) => {
+                    number += 1;
+                    *lock(&made) += 1;
+                }
+                // While the primary is down there is nobody who takes it.
+                Err(_) => thread::park_timeout(Duration::from_millis(20)),
+            }
+        }
+    };
+    let read = || -> Result<()> {
+        let mut last = None;
+        while !stop.load(Ordering::Relaxed) {
+            let now = whole_change(secondary)?;
+            if now != last {
+                *lock(&seen) += 1;
+                last = now;
+            }
+        }
+        Ok(())
+    };
+    thread::scope(|scope| -> Result<()> {
+        let (writer, reader) = (scope.spawn(write), scope.spawn(read));
+        let outcome = (|| -> Result<()> {
+            for round in 1..=3 {
+                let (made_before, seen_before) = (*lock(&made), *lock(&seen));
+                wait::until(SOON, "more changes", || {
+                    let enough = *lock(&made) >= made_before + 5 && *lock(&seen) > seen_before;
+                    Ok((enough || reader.is_finished()).then_some(()))
+                })?;
+                primary.kill9()?;
+                primary.restart()?;
+                let there = whole_change(primary)?;
+                ensure!(there.is_some(), "nothing is left after kill {round}");
+            }
+            Ok(())
+        })();
+        stop.store(true, Ordering::Relaxed);
+        writer.join().expect("the writer does not panic");
+        let read = reader.join().expect("the reader does not panic");
+        outcome.and(read)
+    })?;
+    mesh.wait_healthy()
 }
