@@ -100,15 +100,6 @@ impl Site {
         self.spawn(&["up"])
     }
 
-    /// Starts it by `zonemesh up` with these options, and does not wait.
-    ///
-    /// # Errors
-    ///
-    /// When it runs already, or the binary cannot be run.
-    pub fn up_with(&mut self, options: &[&str]) -> Result<()> {
-        self.spawn(&[&["up"], options].concat())
-    }
-
     /// Starts it by `zonemesh join`, and does not wait.
     ///
     /// # Errors

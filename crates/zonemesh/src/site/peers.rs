@@ -430,4 +430,53 @@ mod tests {
             assert_eq!(look(config, true).unwrap(), []);
         }
     }
+
+    #[test]
+    fn a_damaged_store_that_nobody_else_has_is_refused_by_the_names_of_its_zones() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path(), "catalog-primary", "dns.internal");
+        let commit = |store: &Store, apex: &str, owner: &str| {
+            let text = format!(
+                "$ORIGIN {apex}.\n@ 60 SOA ns.example. root.example. 1 2 3 4 5\n@ 60 NS ns.example.\n{owner} 60 A 192.0.2.1\n"
+            );
+            let name = zonemesh_zone::record::parse_name(apex).unwrap();
+            let mut none = |_: &str| Ok(text.clone().into_bytes());
+            let zone = zonemesh_zone::file::read(&mut none, "a.zone", Some(&name)).zone;
+            let batch = zonemesh_store::Batch::new(jiff::Timestamp::UNIX_EPOCH);
+            let batch = batch.replace(&zone.unwrap(), zonemesh_store::Origin::Local);
+            store.commit(batch).unwrap();
+        };
+        let store = Store::open(dir.path(), "site-a").unwrap();
+        commit(&store, "a.example", "mark-a");
+        for n in 0..5 {
+            commit(&store, &format!("more{n}.example"), "www");
+        }
+        drop(store);
+        let path = dir.path().join("store.redb");
+        let mut octets = std::fs::read(&path).unwrap();
+        let places: Vec<usize> = (0..octets.len() - 6)
+            .filter(|&at| &octets[at..at + 6] == b"mark-a")
+            .collect();
+        for at in places {
+            octets[at] ^= 1;
+        }
+        std::fs::write(&path, &octets).unwrap();
+        let why = format!("{:#}", open_store(&config, false).err().unwrap());
+        for part in [
+            "5 zones are whole, and damaged are a.example",
+            "--accept-damage",
+        ] {
+            assert!(why.contains(part), "{why}");
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), octets, "it was touched");
+        // Told to, it goes on without; and the damaged file stays.
+        let store = open_store(&config, true).unwrap();
+        assert_eq!(store.zones().unwrap().len(), 5);
+        let mark = store.high_water(&zonemesh_zone::record::parse_name("a.example").unwrap());
+        assert_eq!(mark.unwrap(), Some(zonemesh_zone::Serial(1)));
+        drop(store);
+        let aside = dir.path().join("store.redb.damaged-1");
+        assert_eq!(std::fs::read(aside).unwrap(), octets);
+        open_store(&config, false).unwrap();
+    }
 }
