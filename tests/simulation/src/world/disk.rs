@@ -149,7 +149,9 @@ impl World {
             forced: true,
         };
         // No commit of the core has this number: it hears nothing of it.
-        self.store(host, Job::Commit(u64::MAX, vec![version], Vec::new()));
+        let epoch = self.host(host).epoch;
+        let job = Job::Commit(u64::MAX, vec![version], Vec::new());
+        self.store(host, epoch, vec![job], false);
         self.kill(host);
         self.start(host);
     }
