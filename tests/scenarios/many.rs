@@ -18,7 +18,7 @@ use zonemesh_tests::site::zone_file;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The kinds of messages that a site counts.
-const KINDS: [&str; 4] = ["probe", "transfer", "notify", "announce"];
+const KINDS: [&str; 5] = ["probe", "transfer", "notify", "announce", "compare"];
 
 fn number_of(variable: &str, default: usize) -> Result<usize> {
     match std::env::var(variable) {
