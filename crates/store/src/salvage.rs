@@ -7,6 +7,7 @@
 //! What must not happen is that something is missing and nobody notices: the rows of each table are counted against
 //! the number that the table has by its own account, and the transactions against those that were acknowledged.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io;
@@ -346,13 +347,11 @@ impl Medium for Overlay {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut written = self.written();
         for (number, within, at, count) in pieces(offset, data.len()) {
-            if !written.blocks.contains_key(&number) {
-                let block = self.original(number)?;
-                written.blocks.insert(number, block);
-            }
-            if let Some(block) = written.blocks.get_mut(&number) {
-                block[within..within + count].copy_from_slice(&data[at..at + count]);
-            }
+            let block = match written.blocks.entry(number) {
+                Entry::Occupied(block) => block.into_mut(),
+                Entry::Vacant(place) => place.insert(self.original(number)?),
+            };
+            block[within..within + count].copy_from_slice(&data[at..at + count]);
         }
         written.len = written.len.max(offset + data.len() as u64);
         Ok(())
