@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use rustix::process::Signal;
 use zonemesh_mesh::packet::{Secret, Welcome};
 use zonemesh_testkit::{query, wait};
 use zonemesh_tests::ask::{self, rcode};
@@ -54,6 +55,18 @@ fn every_site_serves_every_zone_and_a_fourth_site_joins_by_packet() -> Result<()
         assert!(text.contains(&name), "{text}");
     }
     Ok(())
+}
+
+#[test]
+fn a_join_whose_answer_is_late_is_finished_all_the_same() -> Result<()> {
+    let mut mesh = Mesh::start(1)?;
+    let packet = mesh[0].cli_ok(&["invite", "site-b"])?;
+    let mut late = Site::new("site-b", "standard", None)?;
+    mesh.sites[0].daemon()?.signal(Signal::STOP)?;
+    late.join(&packet)?;
+    late.wait_log("asking again")?;
+    mesh.sites[0].daemon()?.signal(Signal::CONT)?;
+    late.wait_ready()
 }
 
 /// A site that tries to join with a packet and must fail; returns what it said.

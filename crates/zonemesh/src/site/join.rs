@@ -27,6 +27,11 @@ const PACKET: (&str, &str) = ("mesh", "packet");
 /// How long a catalog site may take for the update.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often a catalog site that does not answer in that time is asked once more. It may have a long queue at its disk, have
+/// made this site a member meanwhile, and be about to say so: to give up then leaves a member behind that does not run. Asked
+/// again it says that the packet is used, and shows the directory.
+const AGAIN: u32 = 5;
+
 /// Joins: asks a catalog site to publish this one, and remembers whom to ask from now on.
 pub(crate) async fn join(
     packet: &str,
@@ -69,12 +74,22 @@ pub(crate) async fn join(
                     ..Options::default()
                 },
             )?;
-            match ask(&peer, &message, &tsig, &welcome.directory).await {
+            let mut answer = ask(&peer, &message, &tsig, &welcome.directory).await;
+            for _ in 0..AGAIN {
+                let Err(Refused::Late(why)) = &answer else {
+                    break;
+                };
+                tracing::warn!(catalog = %catalog_site.name, why, "no answer yet; asking again");
+                answer = ask(&peer, &message, &tsig, &welcome.directory).await;
+            }
+            match answer {
                 Ok(()) => {
                     tracing::info!(site = %site.name, catalog = %catalog_site.name, "joined");
                     return Ok(());
                 }
-                Err(Refused::Silent(why)) => last = Some(format!("{}: {why}", catalog_site.name)),
+                Err(Refused::Silent(why) | Refused::Late(why)) => {
+                    last = Some(format!("{}: {why}", catalog_site.name))
+                }
                 // Only the catalog primary takes updates; a catalog secondary sends us on.
                 Err(Refused::NotHere(why)) => last = Some(format!("{}: {why}", catalog_site.name)),
                 Err(Refused::No(why)) => bail!("{} refused: {why}", catalog_site.name),
@@ -92,6 +107,8 @@ pub(crate) async fn join(
 enum Refused {
     /// It could not be reached.
     Silent(String),
+    /// It has not answered yet.
+    Late(String),
     /// It is not the one to ask.
     NotHere(String),
     /// It was asked and said no.
@@ -116,6 +133,7 @@ async fn ask(
             };
             return Err(Refused::No(format!("{}{next}", chain(&error))));
         }
+        Err(error @ PeerError::Timeout { .. }) => return Err(Refused::Late(chain(&error))),
         Err(error) => return Err(Refused::Silent(chain(&error))),
     };
     match query::parse_acknowledgement(&reply) {
