@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::Name;
-use zonemesh_zone::catalog::Catalog;
+use zonemesh_zone::catalog::{Catalog, Member};
 use zonemesh_zone::directory::{Directory, KeyPin, Role, Schema, Site, SiteName};
 
 /// A zone that was read, or why it was not.
@@ -140,6 +140,15 @@ pub struct ZoneSetup {
     pub members_only: bool,
 }
 
+/// Which sites and zones a plan is about. What is outside of it is known to be as it should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// The sites.
+    pub sites: BTreeSet<SiteName>,
+    /// The zones.
+    pub zones: BTreeSet<Name>,
+}
+
 /// What should be. Made by [`desired`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
@@ -187,7 +196,7 @@ pub enum Hold {
     NotMember(SiteName),
 }
 
-/// Derives what a site should be doing.
+/// Derives what a site should be doing: all of it, or what is within a scope. Directory and catalog themselves are always.
 ///
 /// # Errors
 ///
@@ -197,6 +206,7 @@ pub fn desired(
     directory: &Source<Directory>,
     catalog: &Source<Catalog>,
     local: &Local,
+    scope: Option<&Scope>,
 ) -> Result<Desired, Hold> {
     let (directory, serial) = match directory {
         Source::Read { value, serial } => (value, *serial),
@@ -218,7 +228,7 @@ pub fn desired(
         });
     }
     let mut desired = Desired {
-        peers: peers(me, directory),
+        peers: peers(me, directory, scope),
         zones: BTreeMap::new(),
         keep: BTreeMap::new(),
         keep_all: catalog.trouble().map(|why| format!("the catalog is {why}")),
@@ -228,7 +238,7 @@ pub fn desired(
             .filter(|site| directory.is_removed(site) && !planted(Bug::TombstoneIgnored))
             .cloned()
             .collect(),
-        gone: directory.gone.keys().cloned().collect(),
+        gone: gone(directory, scope),
         catalog_empty: catalog
             .value()
             .is_some_and(|catalog| catalog.members.is_empty()),
@@ -239,15 +249,29 @@ pub fn desired(
     };
     infrastructure(me, directory, local, &mut desired);
     if let Some(catalog) = catalog.value() {
-        members(me, directory, catalog, local, &mut desired);
+        members(me, directory, catalog, local, scope, &mut desired);
     }
     Ok(desired)
 }
 
-fn peers(me: &SiteName, directory: &Directory) -> BTreeMap<SiteName, Peer> {
-    directory
-        .sites
-        .values()
+fn gone(directory: &Directory, scope: Option<&Scope>) -> BTreeSet<Name> {
+    let noted = |zone: &&Name| directory.gone.contains_key(*zone);
+    match scope {
+        None => directory.gone.keys().cloned().collect(),
+        Some(scope) => scope.zones.iter().filter(noted).cloned().collect(),
+    }
+}
+
+fn peers(me: &SiteName, directory: &Directory, scope: Option<&Scope>) -> BTreeMap<SiteName, Peer> {
+    let sites: Vec<&Site> = match scope {
+        None => directory.sites.values().collect(),
+        Some(scope) => {
+            let sites = scope.sites.iter();
+            sites.filter_map(|site| directory.sites.get(site)).collect()
+        }
+    };
+    sites
+        .into_iter()
         .filter(|site| site.name != *me)
         .map(|site| (site.name.clone(), Peer::of(site)))
         .collect()
@@ -279,54 +303,80 @@ fn members(
     directory: &Directory,
     catalog: &Catalog,
     local: &Local,
+    scope: Option<&Scope>,
     desired: &mut Desired,
 ) {
-    for (zone, member) in &catalog.members {
-        if *zone == local.directory || *zone == local.catalog {
-            continue;
+    let Some(scope) = scope else {
+        for (zone, member) in &catalog.members {
+            listed(me, directory, zone, member, local, desired);
         }
-        let owner = directory.owners.get(zone);
-        let known = owner.filter(|owner| directory.sites.contains_key(*owner));
-        // Where the configuration and the directory differ the directory goes before: two primaries would each publish above
-        // the other for ever. What this one wrote stays in its history.
-        let why = match (owner, known) {
-            (_, Some(_)) => None,
-            (Some(owner), None) => Some(format!("its primary, {owner}, is not a site")),
-            (None, None) => Some("the directory does not say who is its primary".into()),
-        };
-        if let Some(why) = why {
-            desired.keep.insert(zone.clone(), why);
+        for zone in directory.owners.keys().chain(&local.own) {
+            unlisted(directory, zone, local, desired);
         }
-        if owner.is_none() && local.own.contains(zone) {
-            // The catalog has arrived before the directory: the site that was made its primary does not step back in between.
-            continue;
+        return;
+    };
+    for zone in &scope.zones {
+        if let Some(member) = catalog.members.get(zone) {
+            listed(me, directory, zone, member, local, desired);
         }
-        let role = match known {
-            Some(owner) if owner == me => ZoneRole::Primary,
-            other => ZoneRole::Secondary(other.cloned()),
-        };
-        let setup = ZoneSetup {
-            role,
-            node: Some(member.node.first().to_string()),
-            members_only: false,
-        };
-        desired.zones.insert(zone.clone(), setup);
+        unlisted(directory, zone, local, desired);
+    }
+}
+
+/// A member of the catalog.
+fn listed(
+    me: &SiteName,
+    directory: &Directory,
+    zone: &Name,
+    member: &Member,
+    local: &Local,
+    desired: &mut Desired,
+) {
+    if *zone == local.directory || *zone == local.catalog {
+        return;
+    }
+    let owner = directory.owners.get(zone);
+    let known = owner.filter(|owner| directory.sites.contains_key(*owner));
+    // Where the configuration and the directory differ the directory goes before: two primaries would each publish above
+    // the other for ever. What this one wrote stays in its history.
+    let why = match (owner, known) {
+        (_, Some(_)) => None,
+        (Some(owner), None) => Some(format!("its primary, {owner}, is not a site")),
+        (None, None) => Some("the directory does not say who is its primary".into()),
+    };
+    if let Some(why) = why {
+        desired.keep.insert(zone.clone(), why);
+    }
+    if owner.is_none() && local.own.contains(zone) {
+        // The catalog has arrived before the directory: the site that was made its primary does not step back in between.
+        return;
+    }
+    let role = match known {
+        Some(owner) if owner == me => ZoneRole::Primary,
+        other => ZoneRole::Secondary(other.cloned()),
+    };
+    let setup = ZoneSetup {
+        role,
+        node: Some(member.node.first().to_string()),
+        members_only: false,
+    };
+    desired.zones.insert(zone.clone(), setup);
+}
+
+/// Keeps a zone that the directory has, or this site, and that is not to be run by the catalog.
+fn unlisted(directory: &Directory, zone: &Name, local: &Local, desired: &mut Desired) {
+    if desired.zones.contains_key(zone) {
+        return;
     }
     // Directory and catalog change together at their primary but arrive one after the other: a zone leaves when both
     // have let go of it.
-    for (zone, owner) in &directory.owners {
-        if !desired.zones.contains_key(zone) {
-            let why = format!(
-                "it is not in the catalog, but the directory says that {owner} is its primary"
-            );
-            desired.keep.insert(zone.clone(), why);
-        }
-    }
-    for zone in &local.own {
-        if !desired.zones.contains_key(zone) {
-            let why = "this site has been made its primary, and it is not in the catalog".into();
-            desired.keep.entry(zone.clone()).or_insert(why);
-        }
+    if let Some(owner) = directory.owners.get(zone) {
+        let why =
+            format!("it is not in the catalog, but the directory says that {owner} is its primary");
+        desired.keep.insert(zone.clone(), why);
+    } else if local.own.contains(zone) {
+        let why = "this site has been made its primary, and it is not in the catalog".into();
+        desired.keep.entry(zone.clone()).or_insert(why);
     }
 }
 

@@ -12,7 +12,7 @@ use zonemesh_zone::directory::SiteName;
 use zonemesh_zone::{Name, Serial, SerialExt};
 
 use crate::brake::{Approvals, Fingerprint, too_many};
-use crate::desired::{Desired, Hold, MadeFrom, Peer, ZoneRole, ZoneSetup};
+use crate::desired::{Desired, Hold, MadeFrom, Peer, Scope, ZoneRole, ZoneSetup};
 
 /// What a site is doing, as its engine says. Whether peers can be reached is not part of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,8 +125,13 @@ pub struct Plan {
     pub made_from: Option<MadeFrom>,
 }
 
-/// Makes the plan.
-pub fn plan(desired: &Result<Desired, Hold>, observed: &Observed, approvals: &Approvals) -> Plan {
+/// Makes the plan, of everything or of what is within the scope for which the desired state was derived.
+pub fn plan(
+    desired: &Result<Desired, Hold>,
+    observed: &Observed,
+    approvals: &Approvals,
+    scope: Option<&Scope>,
+) -> Plan {
     let desired = match desired {
         Ok(desired) => desired,
         Err(Hold::Empty) if planted(Bug::EmptyDirectoryRemoves) => {
@@ -164,8 +169,8 @@ pub fn plan(desired: &Result<Desired, Hold>, observed: &Observed, approvals: &Ap
         }
     }
     change_zones(desired, observed, &mut plan);
-    remove_zones(desired, observed, approvals, &mut plan);
-    remove_peers(desired, observed, approvals, &mut plan);
+    remove_zones(desired, observed, approvals, scope, &mut plan);
+    remove_peers(desired, observed, approvals, scope, &mut plan);
     plan
 }
 
@@ -229,10 +234,30 @@ fn change_zones(desired: &Desired, observed: &Observed, plan: &mut Plan) {
     }
 }
 
-fn remove_zones(desired: &Desired, observed: &Observed, approvals: &Approvals, plan: &mut Plan) {
-    let gone: BTreeMap<&Name, &ZoneSetup> = observed
-        .zones
-        .iter()
+/// Which of what runs is within a scope.
+fn within<'o, K: Ord, V>(
+    all: &'o BTreeMap<K, V>,
+    scope: Option<&BTreeSet<K>>,
+) -> Vec<(&'o K, &'o V)> {
+    match scope {
+        None => all.iter().collect(),
+        Some(scope) => scope
+            .iter()
+            .filter_map(|key| all.get_key_value(key))
+            .collect(),
+    }
+}
+
+fn remove_zones(
+    desired: &Desired,
+    observed: &Observed,
+    approvals: &Approvals,
+    scope: Option<&Scope>,
+    plan: &mut Plan,
+) {
+    let running = within(&observed.zones, scope.map(|scope| &scope.zones));
+    let gone: BTreeMap<&Name, &ZoneSetup> = running
+        .into_iter()
         .filter(|(zone, _)| !desired.zones.contains_key(*zone) && !desired.keep.contains_key(*zone))
         .collect();
     if gone.is_empty() {
@@ -244,11 +269,6 @@ fn remove_zones(desired: &Desired, observed: &Observed, approvals: &Approvals, p
         plan.reasons.push(text);
         return;
     }
-    let members = observed
-        .zones
-        .values()
-        .filter(|setup| !setup.members_only)
-        .count();
     // A tombstone is consent: who removed the site was asked what becomes of its zones, and the brake was there. So is the
     // note of a zone that was removed by itself.
     let consent = |zone: &Name, setup: &ZoneSetup| match &setup.role {
@@ -261,6 +281,15 @@ fn remove_zones(desired: &Desired, observed: &Observed, approvals: &Approvals, p
         .filter(|(zone, setup)| desired.catalog_empty || !consent(zone, setup))
         .map(|(zone, _)| zone.fmt_with_dot().to_string())
         .collect();
+    // One zone is no bulk; counting costs what there is.
+    let members = match desired.catalog_empty || names.len() > 1 {
+        true => observed
+            .zones
+            .values()
+            .filter(|setup| !setup.members_only)
+            .count(),
+        false => observed.zones.len(),
+    };
     let bulk = desired.catalog_empty || too_many(names.len(), members);
     let bulk = bulk && !planted(Bug::BrokenCatalogRemoves);
     if bulk && !approved("zones", names, members, approvals, plan) {
@@ -273,10 +302,17 @@ fn remove_zones(desired: &Desired, observed: &Observed, approvals: &Approvals, p
         }));
 }
 
-fn remove_peers(desired: &Desired, observed: &Observed, approvals: &Approvals, plan: &mut Plan) {
-    let gone: BTreeSet<&SiteName> = observed
-        .peers
-        .keys()
+fn remove_peers(
+    desired: &Desired,
+    observed: &Observed,
+    approvals: &Approvals,
+    scope: Option<&Scope>,
+    plan: &mut Plan,
+) {
+    let met = within(&observed.peers, scope.map(|scope| &scope.sites));
+    let gone: BTreeSet<&SiteName> = met
+        .into_iter()
+        .map(|(site, _)| site)
         .filter(|site| !desired.peers.contains_key(*site))
         .collect();
     // A tombstone is consent.
@@ -350,6 +386,31 @@ pub fn apply(observed: &mut Observed, plan: &Plan) {
 }
 
 impl Observed {
+    /// What is not as it should be, or is so for a reason that has to be told again, within a scope or at all.
+    pub fn unsettled(&self, desired: &Desired, scope: Option<&Scope>) -> Scope {
+        let mut left = Scope::default();
+        let running = within(&self.zones, scope.map(|scope| &scope.zones));
+        for (zone, setup) in running {
+            if desired.zones.get(zone) != Some(setup) {
+                left.zones.insert(zone.clone());
+            }
+        }
+        let lacks = |zone: &&Name| !self.zones.contains_key(*zone);
+        let missing = desired.zones.keys().filter(lacks);
+        left.zones
+            .extend(missing.chain(desired.keep.keys()).cloned());
+        let met = within(&self.peers, scope.map(|scope| &scope.sites));
+        for (site, peer) in met {
+            if desired.peers.get(site) != Some(peer) {
+                left.sites.insert(site.clone());
+            }
+        }
+        let lacks = |site: &&SiteName| !self.peers.contains_key(*site);
+        left.sites
+            .extend(desired.peers.keys().filter(lacks).cloned());
+        left
+    }
+
     /// Remembers from which versions a plan was made that has been carried out. What was unreadable does not make
     /// what was read before forgotten.
     pub fn remember(&mut self, plan: &Plan) {

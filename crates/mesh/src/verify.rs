@@ -232,8 +232,12 @@ fn check_brake(zones: &[&Name], peers: &[&SiteName], facts: &Facts<'_>, faults: 
         .zones
         .values()
         .filter(|setup| !setup.members_only);
-    let of = members.count();
     let emptied = is_emptied(facts);
+    // One zone alone is no bulk, and counting costs what there is.
+    let of = match emptied || zones.len() > 1 {
+        true => members.count(),
+        false => zones.len(),
+    };
     let bulk = zones.len() >= 2 && zones.len() as f64 > of as f64 / 10.0;
     let names = zones.iter().map(|zone| zone.fmt_with_dot());
     if !zones.is_empty()

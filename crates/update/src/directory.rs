@@ -243,8 +243,8 @@ impl Authority for DirectoryPolicy<'_> {
     /// without a key could not even undo it.
     fn accept(&self, new: &Zone) -> Result<(), Denial> {
         let site = self.identity.site();
-        let after = Directory::read(new);
-        let missing = match after.sites.get(site) {
+        let after = Directory::read_site(new, site);
+        let missing = match &after {
             None => "no records at all",
             Some(site) if site.pins.is_empty() => "no key at a port that it offers",
             Some(site) if site.addresses.is_empty() => "no address",

@@ -5,11 +5,14 @@
 //!
 //! What this does not do: decide which zones a catalog may push, or what becomes of a zone that leaves it.
 
+mod follow;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::Bytes;
 
+pub use self::follow::{Difference, follow_owners};
 use crate::directory::{self, Directory, Epoch};
 use crate::{Editor, Name, Record, Rrset, Rtype, Serial, Soa, Ttl, Zone, ZoneError, txt};
 
@@ -111,45 +114,18 @@ impl Catalog {
         let mut members: BTreeMap<Name, Member> = BTreeMap::new();
         // The node that is being read: its records and those below it stand together in canonical order.
         for (node, properties) in member_nodes(zone) {
-            let Some(set) = properties.zone else {
-                faults.push(CatalogFault::NoZone(node));
+            let Some((zone, member)) = read_member(node, &properties, &mut faults) else {
                 continue;
             };
-            let member = match ptr(set) {
-                Ok(member) => member,
-                Err(count) if count > 1 => {
-                    faults.push(CatalogFault::SeveralZones { node, count });
-                    continue;
-                }
-                Err(_) => {
-                    faults.push(malformed(&node));
-                    continue;
-                }
-            };
-            let mut coo = None;
-            if let Some((owner, set)) = properties.coo {
-                match ptr(set) {
-                    Ok(target) => coo = Some(target),
-                    Err(count) if count > 1 => faults.push(CatalogFault::Property {
-                        owner: owner.clone(),
-                        message: format!("{count} catalogs in a coo property; expected one"),
-                    }),
-                    Err(_) => faults.push(malformed(owner)),
-                }
-            }
-            let groups = match properties.group {
-                None => Vec::new(),
-                Some((owner, set)) => read_groups(owner, set, &mut faults),
-            };
-            if let Some(other) = members.get(&member) {
+            if let Some(other) = members.get(&zone) {
                 faults.push(CatalogFault::Twice {
-                    zone: member,
+                    zone,
                     first: other.node.clone(),
-                    second: node,
+                    second: member.node,
                 });
                 continue;
             }
-            members.insert(member, Member { node, groups, coo });
+            members.insert(zone, member);
         }
         match faults.is_empty() {
             true => Ok(Self {
@@ -159,6 +135,45 @@ impl Catalog {
             false => Err(faults),
         }
     }
+}
+
+/// The member that a node names, and what else it says of it; none where that cannot be read.
+fn read_member(
+    node: Name,
+    properties: &Properties<'_>,
+    faults: &mut Vec<CatalogFault>,
+) -> Option<(Name, Member)> {
+    let Some(set) = properties.zone else {
+        faults.push(CatalogFault::NoZone(node));
+        return None;
+    };
+    let zone = match ptr(set) {
+        Ok(zone) => zone,
+        Err(count) if count > 1 => {
+            faults.push(CatalogFault::SeveralZones { node, count });
+            return None;
+        }
+        Err(_) => {
+            faults.push(malformed(&node));
+            return None;
+        }
+    };
+    let mut coo = None;
+    if let Some((owner, set)) = properties.coo {
+        match ptr(set) {
+            Ok(target) => coo = Some(target),
+            Err(count) if count > 1 => faults.push(CatalogFault::Property {
+                owner: owner.clone(),
+                message: format!("{count} catalogs in a coo property; expected one"),
+            }),
+            Err(_) => faults.push(malformed(owner)),
+        }
+    }
+    let groups = match properties.group {
+        None => Vec::new(),
+        Some((owner, set)) => read_groups(owner, set, faults),
+    };
+    Some((zone, Member { node, groups, coo }))
 }
 
 fn malformed(owner: &Name) -> CatalogFault {
@@ -224,17 +239,19 @@ struct Properties<'z> {
 }
 
 fn member_nodes(zone: &Zone) -> BTreeMap<Name, Properties<'_>> {
+    match below(&[b"zones"], zone.apex()) {
+        Some(zones) => nodes_at(zone, &zones, &zones),
+        None => BTreeMap::new(),
+    }
+}
+
+/// The member nodes at and below a name that is `zones` or below it.
+fn nodes_at<'z>(zone: &'z Zone, at: &Name, zones: &Name) -> BTreeMap<Name, Properties<'z>> {
     let mut nodes: BTreeMap<Name, Properties<'_>> = BTreeMap::new();
-    let Some(zones) = below(&[b"zones"], zone.apex()) else {
-        return nodes;
-    };
-    for at in zone.nodes_below(&zones) {
+    for at in zone.nodes_below(at) {
         let owner = at.owner();
         let depth = owner.label_count() - zones.label_count();
-        let Some(node) = depth
-            .checked_sub(1)
-            .and_then(|above| owner.iter_suffixes().nth(above))
-        else {
+        let Some(node) = node_above(owner, zones) else {
             continue;
         };
         let entry = nodes.entry(node).or_default();
@@ -247,6 +264,12 @@ fn member_nodes(zone: &Zone) -> BTreeMap<Name, Properties<'_>> {
         }
     }
     nodes
+}
+
+/// The member node at or above a name below `zones`.
+fn node_above(owner: &Name, zones: &Name) -> Option<Name> {
+    let depth = owner.label_count().checked_sub(zones.label_count())?;
+    owner.iter_suffixes().nth(depth.checked_sub(1)?)
 }
 
 /// Why a catalog cannot be edited.

@@ -112,6 +112,28 @@ impl Zone {
         Diff { removed, added }
     }
 
+    /// The RRsets that differ between this version and a newer one, the SOA aside, in canonical order of their owner names.
+    /// The cost is that of the difference when the newer one was made from this one.
+    pub fn changed_rrsets<'z>(&'z self, newer: &'z Zone) -> Vec<(&'z Name, Rtype)> {
+        let mut changed = Vec::new();
+        self.tree().compare(newer.tree(), &mut |old, new| {
+            let Some(owner) = new.or(old).map(|node| node.owner()) else {
+                return;
+            };
+            let old = old.map_or(&[][..], |node| node.rrsets());
+            let new = new.map_or(&[][..], |node| node.rrsets());
+            let is_gone = |set: &&Rrset| !new.iter().any(|other| other.rtype() == set.rtype());
+            let gone = old.iter().filter(is_gone);
+            let other = new.iter().filter(|set| !old.contains(set));
+            let all = gone.chain(other).map(Rrset::rtype);
+            changed.extend(
+                all.filter(|rtype| *rtype != Rtype::SOA)
+                    .map(|rtype| (owner, rtype)),
+            );
+        });
+        changed
+    }
+
     /// Makes the version that a difference leads to.
     ///
     /// # Errors

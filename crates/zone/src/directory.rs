@@ -18,6 +18,7 @@
 
 mod compose;
 mod epoch;
+mod follow;
 mod gone;
 mod identity;
 mod parse;
@@ -31,6 +32,7 @@ pub use self::compose::{
     remove_site, schema_record, set_owner, set_role, tombstone, zone_node,
 };
 pub use self::epoch::{BadEpoch, Epoch, PAST, Turn};
+pub use self::follow::{Changes, OwnerChanges, owner_changes};
 pub use self::gone::{REMEMBERED_SECS, Unlisted, remember_removals};
 pub use self::identity::{BadKeyPin, BadRole, BadSiteName, KeyPin, Role, SiteName};
 use crate::{Name, Zone};
@@ -133,6 +135,11 @@ impl Directory {
     /// "<site>"`. The zones must be known to make whole names of the labels; `_zones` records take precedence.
     pub fn read_with_legacy(zone: &Zone, known_zones: &[Name]) -> Self {
         parse::read(zone, known_zones)
+    }
+
+    /// One site of a directory, read without the others; none too where something about it has to be looked at.
+    pub fn read_site(zone: &Zone, site: &SiteName) -> Option<Site> {
+        parse::site_alone(zone, site)
     }
 
     /// The site that may show this key; `None` when no site or more than one may.

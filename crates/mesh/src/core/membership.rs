@@ -1,6 +1,7 @@
 //! What is known of the mesh: who is a member, what directory and catalog say, and what that makes of each zone.
 
 mod announce;
+mod follow;
 mod founding;
 mod lists;
 mod promotion;
@@ -18,7 +19,7 @@ use self::lists::Lists;
 pub use self::promotion::Promotion;
 use super::{Core, Happening, Now, PeerId, PeerList, SharedPeers, ZoneSpec};
 use crate::brake::Breaker;
-use crate::desired::{self, Source, ZoneRole, ZoneSetup};
+use crate::desired::{self, Scope, Source, ZoneRole, ZoneSetup};
 use crate::plan::{Observed, Plan};
 
 /// What this site is.
@@ -58,6 +59,15 @@ pub(super) struct Mesh {
     read: (Option<Zone>, Option<Zone>),
     /// What the plans so far have come to.
     observed: Observed,
+    /// What is not as it should be by what was read, or is so for a reason; nothing else has to be planned for. None until a
+    /// plan of everything was made, and when another one has to be.
+    unsettled: Option<Scope>,
+    /// The zones of the configuration that this site is to be the primary of.
+    configured: BTreeSet<Name>,
+    /// Those of them that the directory lists nowhere.
+    to_list: BTreeSet<Name>,
+    /// The versions of directory and catalog, made here, of which the one is known to follow the other.
+    pub(super) in_step: Option<(Zone, Zone)>,
     /// What the peers in it come to for zones.
     lists: Lists,
     /// Zones that this site was made primary of by command, until the directory has them.
@@ -115,6 +125,10 @@ impl Mesh {
                 peers,
                 ..Observed::default()
             },
+            unsettled: None,
+            configured: BTreeSet::new(),
+            to_list: BTreeSet::new(),
+            in_step: None,
             hosted: BTreeSet::new(),
             unlisted: BTreeSet::new(),
             announced: None,

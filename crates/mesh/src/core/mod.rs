@@ -258,6 +258,7 @@ impl Core {
         }
         if let (Some(mesh), Some(settings)) = (&mut self.mesh, &self.settings.mesh) {
             mesh.settings = settings.clone();
+            mesh.in_step = None;
         }
         self.reconcile(now);
         self.tick(now);

@@ -34,6 +34,23 @@ impl PeerList {
         first.into_iter().chain(rest).chain(&self.more)
     }
 
+    /// How many peers it has.
+    fn len(&self) -> usize {
+        let first = self.first.as_ref();
+        let more = first.is_some_and(|first| !self.shared.contains(first));
+        usize::from(more) + self.shared.0.ordered.len() + self.more.len()
+    }
+
+    /// Those that are not sites, at no cost for the sites that many lists have in common.
+    pub(super) fn foreign(&self) -> impl Iterator<Item = &PeerId> {
+        let shared: &[PeerId] = match self.shared.0.foreign {
+            true => &self.shared.0.ordered,
+            false => &[],
+        };
+        let all = self.first.iter().chain(shared).chain(&self.more);
+        all.filter(|peer| is_foreign(peer))
+    }
+
     /// How many places it has. One who goes before the others leaves a place empty.
     pub(super) fn slots(&self) -> usize {
         usize::from(self.first.is_some()) + self.shared.0.ordered.len() + self.more.len()
@@ -108,7 +125,8 @@ impl PartialEq for PeerList {
     fn eq(&self, other: &Self) -> bool {
         let alike = Arc::ptr_eq(&self.shared.0, &other.shared.0)
             && (&self.first, &self.more) == (&other.first, &other.more);
-        alike || self.iter().eq(other.iter())
+        // A site that has joined or left makes all lists others, and each of a thousand is as long as the mesh.
+        alike || self.len() == other.len() && self.iter().eq(other.iter())
     }
 }
 
@@ -129,6 +147,12 @@ struct Peers {
     ordered: Box<[PeerId]>,
     /// To look one up.
     sorted: Box<[PeerId]>,
+    /// Whether any of them is not a site.
+    foreign: bool,
+}
+
+fn is_foreign(peer: &PeerId) -> bool {
+    matches!(peer, PeerId::Foreign(_))
 }
 
 impl SharedPeers {
@@ -142,7 +166,12 @@ impl FromIterator<PeerId> for SharedPeers {
         let ordered: Box<[PeerId]> = peers.into_iter().collect();
         let mut sorted = ordered.clone();
         sorted.sort();
-        Self(Arc::new(Peers { ordered, sorted }))
+        let foreign = ordered.iter().any(is_foreign);
+        Self(Arc::new(Peers {
+            ordered,
+            sorted,
+            foreign,
+        }))
     }
 }
 
@@ -191,6 +220,8 @@ mod tests {
         };
         let shared: SharedPeers = ["a", "b", "c"].map(site).into_iter().collect();
         let built = PeerList::new(Some(site("b")), shared);
+        let rest: SharedPeers = ["a", "c"].map(site).into_iter().collect();
+        assert_eq!(built, PeerList::new(Some(site("b")), rest));
         assert_eq!(built, list(&["b", "a", "c"]));
         assert_ne!(built, list(&["a", "b", "c"]));
         assert_ne!(built, list(&["b", "a"]));

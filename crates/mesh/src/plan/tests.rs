@@ -121,12 +121,12 @@ impl World {
     }
 
     fn desired(&self) -> Result<Desired, Hold> {
-        desired(&self.me, &self.directory, &self.catalog, &self.local)
+        desired(&self.me, &self.directory, &self.catalog, &self.local, None)
     }
 
     /// The plan; the checker must agree with it.
     fn plan(&self) -> Plan {
-        let plan = plan(&self.desired(), &self.observed, &self.approvals);
+        let plan = plan(&self.desired(), &self.observed, &self.approvals, None);
         assert_eq!(self.check(&plan), [], "{plan}");
         plan
     }

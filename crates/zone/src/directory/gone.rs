@@ -87,7 +87,8 @@ fn old_notes(editor: &mut Editor, apex: &Name, at: i64) -> Vec<Name> {
     notes
 }
 
-fn note_owner(zone: &Name, apex: &Name) -> Option<Name> {
+/// Where the note about a zone stands.
+pub(super) fn note_owner(zone: &Name, apex: &Name) -> Option<Name> {
     let labels: Vec<&[u8]> = zone
         .iter()
         .filter(|label| !label.is_root())

@@ -9,16 +9,7 @@ use super::{Directory, Epoch, Finding, KeyPin, Removed, Role, Schema, Site, Site
 use crate::{Bytes, Name, Rrset, Rtype, Zone, txt};
 
 pub(super) fn read(zone: &Zone, known_zones: &[Name]) -> Directory {
-    let mut reader = Reader {
-        apex: zone.apex(),
-        drafts: BTreeMap::new(),
-        schema: Schema::Absent,
-        epoch: Epoch::default(),
-        owners: BTreeMap::new(),
-        removed: BTreeMap::new(),
-        gone: BTreeMap::new(),
-        findings: Vec::new(),
-    };
+    let mut reader = Reader::new(zone.apex());
     for (owner, set) in zone.rrsets() {
         reader.rrset(owner, set);
     }
@@ -32,6 +23,122 @@ fn without(
 ) -> BTreeMap<Name, i64> {
     gone.retain(|zone, _| !listed.contains_key(zone));
     gone
+}
+
+/// What a change of an RRset may change in what is read of a directory.
+pub(super) enum Concern {
+    /// Nothing.
+    Nothing,
+    /// Who is the primary of the zone that stands there.
+    Owner,
+    /// Whether a zone was removed by itself.
+    Note,
+    /// One site.
+    Site(SiteName),
+    /// What others say too.
+    All,
+}
+
+/// What a change of an RRset concerns. Of the same mind as [`Reader::rrset`].
+pub(super) fn concern(owner: &Name, rtype: Rtype, apex: &Name) -> Concern {
+    let labels = labels_below(owner, apex);
+    let labels: Vec<&[u8]> = labels.iter().map(Vec::as_slice).collect();
+    match (&labels[..], rtype) {
+        ([b"_zones", ..], Rtype::PTR) => Concern::Owner,
+        ([b"_gone", ..], Rtype::TXT) => Concern::Note,
+        ([b"_removed", ..], _) => Concern::All,
+        // The form of the directory, or an owner in the older convention.
+        ([_], Rtype::TXT) => Concern::All,
+        ([site], Rtype::A | Rtype::AAAA)
+        | ([site, b"_dns"], Rtype::SVCB)
+        | ([site, b"_site"], Rtype::TXT)
+        | ([site, b"_tcp" | b"_udp", _], Rtype::TLSA) => {
+            match SiteName::new(&String::from_utf8_lossy(site)) {
+                Ok(site) => Concern::Site(site),
+                Err(_) => Concern::All,
+            }
+        }
+        _ => Concern::Nothing,
+    }
+}
+
+/// Something is wrong with what was to be read apart from the rest.
+pub(super) struct Wrong;
+
+/// The zone of a name below `_zones` and the site that is said to be its primary, if there is such an RRset.
+pub(super) fn owner(zone: &Zone, owner: &Name) -> Result<Option<(Name, SiteName)>, Wrong> {
+    let Some(set) = zone.rrset(owner, Rtype::PTR) else {
+        return Ok(None);
+    };
+    let mut reader = Reader::new(zone.apex());
+    reader.rrset(owner, set);
+    match reader.findings.is_empty() {
+        true => Ok(reader.owners.pop_first()),
+        false => Err(Wrong),
+    }
+}
+
+/// The zone of a name below `_gone` and when it was removed, if there is such an RRset.
+pub(super) fn note(zone: &Zone, owner: &Name) -> Result<Option<(Name, i64)>, Wrong> {
+    let Some(set) = zone.rrset(owner, Rtype::TXT) else {
+        return Ok(None);
+    };
+    let mut reader = Reader::new(zone.apex());
+    reader.rrset(owner, set);
+    match reader.findings.is_empty() {
+        true => Ok(reader.gone.pop_first()),
+        false => Err(Wrong),
+    }
+}
+
+/// One site by its own records, with the tombstones that are in force.
+pub(super) fn site(
+    zone: &Zone,
+    name: &SiteName,
+    removed: &BTreeMap<SiteName, Removed>,
+) -> Result<Option<Site>, Wrong> {
+    let mut reader = Reader::new(zone.apex());
+    reader.below(zone, &name.under(zone.apex()).map_err(|_| Wrong)?);
+    let own = removed.get_key_value(name);
+    reader.removed = own
+        .map(|(site, own)| (site.clone(), own.clone()))
+        .into_iter()
+        .collect();
+    let Some(draft) = reader.drafts.remove(name).filter(Draft::is_site) else {
+        return match reader.findings.is_empty() {
+            true => Ok(None),
+            false => Err(Wrong),
+        };
+    };
+    let pins = draft.keys.iter().map(|(.., pin)| *pin);
+    let barred = pins.filter(|pin| removed.values().any(|removed| removed.pins.contains(pin)));
+    let barred = barred.collect();
+    let site = reader.site_of(name, draft, &barred);
+    match reader.findings.is_empty() {
+        true => Ok(site),
+        false => Err(Wrong),
+    }
+}
+
+/// One site, whatever is wrong with it.
+pub(super) fn site_alone(zone: &Zone, name: &SiteName) -> Option<Site> {
+    let mut reader = Reader::new(zone.apex());
+    reader.below(zone, &name.under(zone.apex()).ok()?);
+    reader.below(zone, &below(&[b"_removed"], zone.apex()).ok()?);
+    let barred = reader.barred();
+    let draft = reader.drafts.remove(name).filter(Draft::is_site)?;
+    reader.site_of(name, draft, &barred)
+}
+
+/// The labels of a name below the apex, from the apex outwards, in lower case.
+fn labels_below(owner: &Name, apex: &Name) -> Vec<Vec<u8>> {
+    let count = owner.label_count() - apex.label_count();
+    let labels = owner.iter().take(count);
+    let mut labels: Vec<Vec<u8>> = labels
+        .map(|label| label.as_slice().to_ascii_lowercase())
+        .collect();
+    labels.reverse();
+    labels
 }
 
 struct Reader<'z> {
@@ -72,7 +179,40 @@ struct About {
     dns: Option<u16>,
 }
 
-impl Reader<'_> {
+impl Draft {
+    /// Plain addresses are no site: a directory may name other hosts.
+    fn is_site(&self) -> bool {
+        self.about.is_some()
+            || self.dot.is_some()
+            || self.doq.is_some()
+            || !self.keys.is_empty()
+            || self.named
+    }
+}
+
+impl<'z> Reader<'z> {
+    fn new(apex: &'z Name) -> Self {
+        Self {
+            apex,
+            drafts: BTreeMap::new(),
+            schema: Schema::Absent,
+            epoch: Epoch::default(),
+            owners: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            findings: Vec::new(),
+        }
+    }
+
+    /// What stands at a name and below it.
+    fn below(&mut self, zone: &Zone, name: &Name) {
+        for node in zone.nodes_below(name) {
+            for set in node.rrsets() {
+                self.rrset(node.owner(), set);
+            }
+        }
+    }
+
     fn finding(&mut self, owner: &Name, site: Option<&SiteName>, message: String) {
         self.findings.push(Finding {
             owner: owner.clone(),
@@ -83,14 +223,7 @@ impl Reader<'_> {
 
     fn rrset(&mut self, owner: &Name, set: &Rrset) {
         let prefix = owner.as_slice().len() - self.apex.as_slice().len();
-        let count = owner.label_count() - self.apex.label_count();
-        // From the apex outwards.
-        let mut labels: Vec<Vec<u8>> = owner
-            .iter()
-            .take(count)
-            .map(|label| label.as_slice().to_ascii_lowercase())
-            .collect();
-        labels.reverse();
+        let labels = labels_below(owner, self.apex);
         let labels: Vec<&[u8]> = labels.iter().map(Vec::as_slice).collect();
         match (&labels[..], set.rtype()) {
             ([b"_schema"], Rtype::TXT) => self.schema(owner, set),
@@ -406,24 +539,19 @@ impl Reader<'_> {
         }
     }
 
+    /// The keys of tombstones.
+    fn barred(&self) -> BTreeSet<KeyPin> {
+        let pins = self.removed.values().flat_map(|removed| &removed.pins);
+        pins.copied().collect()
+    }
+
     fn finish(mut self) -> Directory {
-        let barred: BTreeSet<KeyPin> = self
-            .removed
-            .values()
-            .flat_map(|removed| removed.pins.iter().copied())
-            .collect();
+        let barred = self.barred();
         let mut sites = BTreeMap::new();
         for (name, draft) in std::mem::take(&mut self.drafts) {
-            // Plain addresses are no site: a directory may name other hosts.
-            if draft.about.is_none()
-                && draft.dot.is_none()
-                && draft.doq.is_none()
-                && draft.keys.is_empty()
-                && !draft.named
+            if draft.is_site()
+                && let Some(site) = self.site_of(&name, draft, &barred)
             {
-                continue;
-            }
-            if let Some(site) = self.site_of(&name, draft, &barred) {
                 sites.insert(name, site);
             }
         }

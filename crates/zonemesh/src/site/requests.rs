@@ -593,11 +593,9 @@ async fn update_directory(live: &Arc<Live>, asked: &Asked, update: Update) -> (R
             return refuse(Rcode::SERVFAIL, "the directory is not held yet".to_owned());
         };
         // As the older convention has it too, so that nobody claims a zone that is named there.
-        let members: Vec<Name> = core
-            .catalog()
-            .map(|catalog| catalog.members.keys().cloned().collect())
-            .unwrap_or_default();
-        let read = zonemesh_zone::directory::Directory::read_with_legacy(head, &members);
+        let Some(read) = core.directory_ahead() else {
+            return refuse(Rcode::SERVFAIL, "the directory is not held yet".to_owned());
+        };
         let (site_identity, also) = match identity {
             membership::Who::Member(site) => (SiteIdentity::Member(site), Vec::new()),
             membership::Who::Newcomer(token) => {

@@ -32,16 +32,13 @@ impl Core {
         site.addresses.dedup();
         site.pins.sort_unstable();
         site.pins.dedup();
-        let own = self.settings.zones.iter();
-        let own = own
-            .filter(|spec| spec.primary && spec.mesh)
-            .map(|spec| &spec.apex);
         let held = |apex: &&Name| {
             let entry = self.zones.get(*apex);
             entry.is_some_and(|entry| entry.served.is_some())
         };
-        let zones: BTreeSet<Name> = own
-            .chain(&mesh.unlisted)
+        let zones: BTreeSet<Name> = mesh
+            .to_list
+            .union(&mesh.unlisted)
             .filter(|apex| !directory.owners.contains_key(*apex))
             .filter(held)
             .cloned()
@@ -130,6 +127,14 @@ impl Core {
         match self.directory_versions(edited) {
             Err((rcode, reason)) => self.reply(request, Reply::Refused { rcode, reason }),
             Ok(versions) => {
+                let Some(mesh) = &mut self.mesh else { return };
+                let version_of = |apex: &Name| {
+                    let made = versions.iter().find(|version| version.zone.apex() == apex);
+                    let head = || self.zones.get(apex)?.head.clone();
+                    made.map(|version| version.zone.clone()).or_else(head)
+                };
+                let settings = &mesh.settings;
+                mesh.in_step = version_of(&settings.directory).zip(version_of(&settings.catalog));
                 let Some(mesh) = &self.mesh else { return };
                 let apex = mesh.settings.directory.clone();
                 if versions.is_empty() && also.is_empty() {
@@ -198,33 +203,103 @@ impl Core {
                  `zonemesh site promote` begins an epoch without it"
             )));
         }
-        let members: Vec<Name> = Catalog::read(catalog)
-            .map_err(|faults| fail(catalog::Broken(faults).to_string()))?
-            .members
-            .into_keys()
-            .collect();
-        let (edited, _) =
-            directory::follow_legacy(before, &edited, &members, mesh.settings.legacy_txt)
-                .map_err(|error| fail(error.to_string()))?;
+        if let Some(made) = self.versions_by_difference(before, &edited, catalog) {
+            let versions = made.map_err(fail)?;
+            if cfg!(debug_assertions) {
+                let whole = self
+                    .versions_by_reading(before, &edited, catalog)
+                    .map_err(fail)?;
+                let pairs = versions.iter().zip(&whole);
+                let alike = pairs
+                    .filter(|(one, other)| one.zone.same_contents(&other.zone))
+                    .count();
+                assert_eq!(
+                    (alike, alike),
+                    (versions.len(), whole.len()),
+                    "directory and catalog, followed and read"
+                );
+            }
+            return Ok(versions);
+        }
+        self.versions_by_reading(before, &edited, catalog)
+            .map_err(fail)
+    }
+
+    /// The same for a change of which the difference says enough: where the catalog follows the directory already, and nothing
+    /// is said in the older convention.
+    fn versions_by_difference(
+        &self,
+        before: &Zone,
+        edited: &Zone,
+        catalog: &Zone,
+    ) -> Option<Result<Vec<NewVersion>, String>> {
+        let mesh = self.mesh.as_ref()?;
+        let (directory, followed) = mesh.in_step.as_ref()?;
+        let in_step = directory.tree().same(before.tree()) && followed.tree().same(catalog.tree());
+        if !in_step || mesh.settings.legacy_txt {
+            return None;
+        }
+        let owners = directory::owner_changes(before, edited)?;
+        let ahead = mesh.catalog_ahead(catalog)?;
+        let member = |zone: &Name| match ahead.get(zone) {
+            Some(member) => member.clone(),
+            None => mesh.member(zone).cloned(),
+        };
+        let serial = self.catalog_serial(catalog);
+        let groups = &mesh.settings.groups;
+        let followed = catalog::follow_owners(catalog, member, &owners, groups, serial);
+        let followed = followed.map_err(|error| error.to_string());
+        Some(followed.and_then(|followed| self.versions_of(edited, catalog, followed, serial)))
+    }
+
+    /// The serial that the next version of the catalog gets.
+    fn catalog_serial(&self, catalog: &Zone) -> Serial {
+        let entry = self.zones.get(catalog.apex());
+        let floor = entry.and_then(|entry| entry.floor());
+        floor.unwrap_or(catalog.serial()).next()
+    }
+
+    /// New versions of directory and catalog, where there is anything new.
+    fn versions_of(
+        &self,
+        edited: &Zone,
+        catalog: &Zone,
+        followed: Option<Zone>,
+        serial: Serial,
+    ) -> Result<Vec<NewVersion>, String> {
         let mut versions = Vec::new();
         versions.extend(
-            self.next_version(&edited)
-                .map_err(|error| fail(error.to_string()))?,
+            self.next_version(edited)
+                .map_err(|error| error.to_string())?,
         );
-        let serial = self
-            .zones
-            .get(&mesh.settings.catalog)
-            .and_then(|entry| entry.floor())
-            .unwrap_or(catalog.serial())
-            .next();
-        if let Some(zone) =
-            catalog::follow_directory(catalog, before, &edited, &mesh.settings.groups, serial)
-                .map_err(|error| fail(error.to_string()))?
-        {
-            let zone = with_serial(&zone, serial).map_err(|error| fail(error.to_string()))?;
+        if let Some(zone) = followed {
+            let zone = with_serial(&zone, serial).map_err(|error| error.to_string())?;
             let diffs = vec![catalog.diff(&zone)];
             versions.push(NewVersion::made(zone, diffs));
         }
         Ok(versions)
+    }
+
+    /// The same by reading both zones whole.
+    fn versions_by_reading(
+        &self,
+        before: &Zone,
+        edited: &Zone,
+        catalog: &Zone,
+    ) -> Result<Vec<NewVersion>, String> {
+        let mesh = self.mesh.as_ref().ok_or("this server belongs to no mesh")?;
+        let members: Vec<Name> = Catalog::read(catalog)
+            .map_err(|faults| catalog::Broken(faults).to_string())?
+            .members
+            .into_keys()
+            .collect();
+        let (edited, _) =
+            directory::follow_legacy(before, edited, &members, mesh.settings.legacy_txt)
+                .map_err(|error| error.to_string())?;
+        let serial = self.catalog_serial(catalog);
+        let groups = &mesh.settings.groups;
+        let followed = catalog::follow_directory(catalog, before, &edited, groups, serial)
+            .map_err(|error| error.to_string())?;
+        self.versions_of(&edited, catalog, followed, serial)
     }
 }

@@ -137,6 +137,7 @@ impl Core {
         if let Some(mesh) = &mut self.mesh {
             also.push((HOSTED.to_owned(), hosted_key(&apex), b"1".to_vec()));
             mesh.hosted.insert(apex.clone());
+            mesh.touch(&apex);
         }
         match self.next_version(&zone) {
             Ok(Some(version)) => {
@@ -163,6 +164,7 @@ impl Core {
         let Some(mesh) = &mut self.mesh else { return };
         if mesh.hosted.remove(apex) {
             mesh.unlisted.remove(apex);
+            mesh.touch(apex);
             self.drop_zone(apex);
             self.forget_hosted(vec![apex.clone()]);
         }
@@ -173,7 +175,7 @@ impl Core {
         let Some(mesh) = &mut self.mesh else { return };
         if mesh.hosted.contains(&apex) {
             mesh.unlisted.insert(apex);
-            self.reconcile(now);
+            self.announce(now);
         }
     }
 
@@ -197,17 +199,15 @@ impl Core {
         }
     }
 
-    /// Zones have changed; if directory or catalog is among them, plan.
+    /// Zones have changed; if directory or catalog is among them, plan for what differs in them.
     pub(in crate::core) fn mesh_zones_changed(&mut self, apexes: &[Name], now: Now) {
         let Some(mesh) = &self.mesh else { return };
-        let ours = |apex: &Name| *apex == mesh.settings.directory || *apex == mesh.settings.catalog;
-        let announced = self
-            .settings
-            .zones
-            .iter()
-            .any(|spec| apexes.contains(&spec.apex));
-        if announced || apexes.iter().any(ours) {
-            self.reconcile(now);
+        if apexes.iter().any(|apex| mesh.governs(apex)) {
+            if !self.follow_versions(now) {
+                self.reconcile(now);
+            }
+        } else if apexes.iter().any(|apex| mesh.to_list.contains(apex)) {
+            self.announce(now);
         }
     }
 }

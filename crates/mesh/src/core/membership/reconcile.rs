@@ -9,7 +9,7 @@ use super::Lists;
 use super::founding::made_primary;
 use crate::core::peers::Peer;
 use crate::core::{Core, Happening, Now, Output, PeerId, PeerList, Report, Settings, ZoneSpec};
-use crate::desired::{Local, desired};
+use crate::desired::Scope;
 use crate::plan::{self, Action, Plan};
 use crate::verify;
 
@@ -28,22 +28,26 @@ impl Core {
         let pace = self.settings.pace.reconcile;
         if let Some(mesh) = &mut self.mesh {
             mesh.next_reconcile = now.mono + pace;
+            let own = self
+                .settings
+                .zones
+                .iter()
+                .filter(|spec| spec.primary && spec.mesh);
+            mesh.configured = own.map(|spec| spec.apex.clone()).collect();
             if let Some(directory) = mesh.directory.value() {
                 let owners = &directory.owners;
                 let listed = mesh.hosted.iter().filter(|zone| owners.contains_key(*zone));
                 let listed: Vec<Name> = listed.cloned().collect();
-                for zone in &listed {
-                    mesh.hosted.remove(zone);
-                    mesh.unlisted.remove(zone);
-                    // From here on it goes as others go, also when the catalog of this moment never comes: a zone that is
-                    // in none of the lists would be held for ever.
-                    let zones = &mut mesh.observed.zones;
-                    zones.entry(zone.clone()).or_insert_with(made_primary);
-                }
+                let unlisted = mesh
+                    .configured
+                    .iter()
+                    .filter(|zone| !owners.contains_key(*zone));
+                mesh.to_list = unlisted.cloned().collect();
+                mesh.are_listed(&listed);
                 self.forget_hosted(listed);
             }
         }
-        self.follow_plan(now);
+        self.follow_plan(now, None);
         self.run_foreign(now);
         self.follow_catalogs(now);
         self.follow_foreign();
@@ -52,25 +56,33 @@ impl Core {
         self.announce(now);
     }
 
-    /// Plans, has the plan checked, and carries it out.
-    pub(super) fn follow_plan(&mut self, now: Now) {
-        let Some(mesh) = &mut self.mesh else { return };
-        let own = self
-            .settings
-            .zones
-            .iter()
-            .filter(|spec| spec.primary && spec.mesh)
-            .map(|spec| spec.apex.clone());
-        let local = Local {
-            directory: mesh.settings.directory.clone(),
-            catalog: mesh.settings.catalog.clone(),
-            own: own.chain(mesh.hosted.iter().cloned()).collect(),
+    /// Plans, has the plan checked, and carries it out: for everything, or for a scope outside of which all is settled.
+    pub(super) fn follow_plan(&mut self, now: Now, scope: Option<&Scope>) {
+        if self.plan_once(now, scope) {
+            // Once more, to see that nothing is left to do; or why there is.
+            let again = scope.is_none() || self.plan_once(now, scope);
+            if let Some(mesh) = self.mesh.as_mut().filter(|_| again) {
+                mesh.next_reconcile = now.mono;
+            }
+        }
+    }
+
+    /// Whether there was anything to do.
+    fn plan_once(&mut self, now: Now, scope: Option<&Scope>) -> bool {
+        let Some(mesh) = &mut self.mesh else {
+            return false;
         };
-        let me = &mesh.settings.me.name;
-        let wanted = desired(me, &mesh.directory, &mesh.catalog, &local);
-        let plan = plan::plan(&wanted, &mesh.observed, self.consent.approved());
+        // Until it is known what comes of this.
+        mesh.unsettled = None;
+        let local = mesh.local(scope);
+        let wanted = mesh.desired(&local, scope);
+        let approvals = self.consent.approved();
+        let plan = plan::plan(&wanted, &mesh.observed, approvals, scope);
+        if scope.is_some() {
+            mesh.compare(&plan, approvals);
+        }
         let facts = verify::Facts {
-            me,
+            me: &mesh.settings.me.name,
             directory: &mesh.directory,
             catalog: &mesh.catalog,
             local: &local,
@@ -95,7 +107,7 @@ impl Core {
             if before.is_none_or(|before| before.blocked.as_ref() != Some(&blocked)) {
                 self.happened(Happening::Blocked(blocked));
             }
-            return;
+            return false;
         }
         for held in &plan.held {
             if self.consent.is_declined(&held.fingerprint)
@@ -120,12 +132,10 @@ impl Core {
         if let Some(mesh) = self.mesh.as_mut().filter(|mesh| mesh.known()) {
             mesh.reconciled = Some(now);
         }
-        if let Some(mesh) = &mut self.mesh
-            && !plan.actions.is_empty()
-        {
-            // Once more, to see that nothing is left to do; or why there is.
-            mesh.next_reconcile = now.mono;
+        if let (Some(mesh), Ok(wanted)) = (&mut self.mesh, wanted) {
+            mesh.unsettled = Some(mesh.observed.unsettled(&wanted, scope));
         }
+        !plan.actions.is_empty()
     }
 
     /// Does what a plan says. No choice is left to make here.
@@ -133,9 +143,17 @@ impl Core {
         let Some(mesh) = &mut self.mesh else { return };
         let news = std::mem::replace(&mut mesh.passed, mesh.directory.value().is_some());
         plan::apply(&mut mesh.observed, plan);
-        let lists = Lists::of(&mesh.observed.peers);
-        if mesh.lists != lists {
-            mesh.lists = lists;
+        let of_peer = |action: &Action| {
+            matches!(
+                action,
+                Action::AddPeer { .. } | Action::ChangePeer { .. } | Action::RemovePeer { .. }
+            )
+        };
+        if plan.actions.iter().any(of_peer) {
+            let lists = Lists::of(&mesh.observed.peers);
+            if mesh.lists != lists {
+                mesh.lists = lists;
+            }
         }
         let mut peers_changed = false;
         for action in &plan.actions {
@@ -314,12 +332,30 @@ impl Core {
         let foreign: Vec<PeerId> = self
             .zones
             .values()
-            .flat_map(|entry| entry.spec.sources.iter().chain(entry.spec.notify.iter()))
-            .filter(|peer| matches!(peer, PeerId::Foreign(_)))
+            .flat_map(|entry| {
+                entry
+                    .spec
+                    .sources
+                    .foreign()
+                    .chain(entry.spec.notify.foreign())
+            })
             .cloned()
             .collect();
         for peer in foreign {
             self.peers.entry(peer).or_default();
+        }
+    }
+
+    /// The same for those that one zone is exchanged with.
+    pub(super) fn follow_foreign_of(&mut self, apex: &Name) {
+        let Some(entry) = self.zones.get(apex) else {
+            return;
+        };
+        let spec = &entry.spec;
+        for peer in spec.sources.foreign().chain(spec.notify.foreign()) {
+            if !self.peers.contains_key(peer) {
+                self.peers.insert(peer.clone(), Peer::default());
+            }
         }
     }
 
