@@ -231,3 +231,23 @@ fn a_clock_that_was_set_back_while_a_site_was_down_lets_no_copy_be_served_for_lo
     world.start("site-b");
     world.settle(60);
 }
+
+#[test]
+fn a_clock_that_is_set_back_brings_no_copy_back_that_has_had_its_time() {
+    let mut world = World::mesh(911, 3);
+    let zone = timed_zone("alpha.example", 1, (30, 10, 300), &[]);
+    world.add_zone("site-b", zone).unwrap();
+    world.settle(60);
+    world.kill("site-b");
+    world.run_for(400);
+    assert_eq!(world.serial("site-c", "alpha.example"), None);
+    world.set_clock_skew("site-c", -592);
+    for _ in 0..60 {
+        world.run_for(1);
+        assert_eq!(world.serial("site-c", "alpha.example"), None);
+    }
+    world.restart("site-c");
+    assert_eq!(world.serial("site-c", "alpha.example"), None);
+    world.start("site-b");
+    world.settle(60);
+}

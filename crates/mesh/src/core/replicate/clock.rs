@@ -8,7 +8,8 @@ impl Core {
     /// The clock was set by this many seconds while the site ran. A copy is not older for that: how long it may be served is
     /// counted by the monotonic clock, and never longer than its SOA allows.
     ///
-    /// A copy that had expired may have done so by a clock that was wrong before; what is on disk decides again.
+    /// A copy of before the start that had expired may have done so by a clock that was wrong before; what is on disk decides again.
+    /// One that was confirmed since has had its time, whatever the clock says.
     pub(in crate::core) fn keep_ages(&mut self, by: i64, now: Now) {
         for apex in self.zones.keys().cloned().collect::<Vec<Name>>() {
             let Some(entry) = self.zones.get_mut(&apex) else {
@@ -20,7 +21,7 @@ impl Core {
             };
             let latest = now.wall.saturating_add(expire);
             let was_expired = entry.refresh.expired;
-            let at = match was_expired {
+            let at = match was_expired && !entry.refresh.asked {
                 true => at.min(latest),
                 false => at.saturating_add(by).min(latest),
             };
