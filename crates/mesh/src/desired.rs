@@ -391,6 +391,7 @@ pub fn sources(setup: &ZoneSetup, peers: &BTreeMap<SiteName, Peer>) -> Vec<SiteN
     // they are taken only from sites whose role it is to hold them: one that was broken into must not make them up. Where
     // the directory gives nobody that role, as one that was kept by hand, all are as good.
     let holders = peers.values().any(|peer| peer.role != Role::Standard);
+    let holders = holders && !planted(Bug::DirectoryFromAnyone);
     let trusted = |role: Role| !(setup.members_only && holders) || role != Role::Standard;
     let mut all: Vec<(bool, Role, &SiteName)> = peers
         .iter()

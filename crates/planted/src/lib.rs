@@ -72,6 +72,28 @@ pub enum Bug {
     PlanNeverEmpty,
     /// A site that sees nobody takes itself for the catalog primary.
     SelfPromotion,
+    /// A restart, or a zone that comes again, forgets the highest serial that was published or seen.
+    HighWaterForgotten,
+    /// A primary takes the copy that it starts with for the newest, whatever others have.
+    OldCopyTrusted,
+    /// A primary takes from a peer what is ahead of it, also when all have shown what they have.
+    DoubtNeverEnds,
+    /// Differences of a transfer are taken, whatever version is held by then.
+    DifferenceToWrongVersion,
+    /// A site that is promoted goes on in the epoch that there is.
+    EpochNotRaised,
+    /// A writer takes another that came later for one that came before it.
+    LaterEpochIgnored,
+    /// The greater serial counts, whichever writer it comes from.
+    EarlierEpochTaken,
+    /// A site that was the writer once is it again, because its configuration says so.
+    RoleByConfiguration,
+    /// What the loser of two writers wrote is not set aside.
+    YieldedDropped,
+    /// The directory is taken from any site, not only from those whose role it is to hold it.
+    DirectoryFromAnyone,
+    /// A member may claim zones that belong to another.
+    UpdateOfOthers,
 }
 
 impl Bug {
@@ -107,6 +129,17 @@ impl Bug {
         Self::SelfPromotion,
         Self::DigestNotKeptUp,
         Self::DifferenceIgnored,
+        Self::HighWaterForgotten,
+        Self::OldCopyTrusted,
+        Self::DoubtNeverEnds,
+        Self::DifferenceToWrongVersion,
+        Self::EpochNotRaised,
+        Self::LaterEpochIgnored,
+        Self::EarlierEpochTaken,
+        Self::RoleByConfiguration,
+        Self::YieldedDropped,
+        Self::DirectoryFromAnyone,
+        Self::UpdateOfOthers,
     ];
 }
 

@@ -5,18 +5,26 @@
 
 mod acts;
 mod disks;
+mod hostile;
+mod large;
 mod machines;
 mod membership;
 mod trouble;
+mod writers;
 mod zones;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use zonemesh_mesh::core::Core;
+use zonemesh_zone::Editor;
+use zonemesh_zone::directory::{Directory, Role, SiteName, set_role};
+
 use crate::dice::Dice;
 use crate::oracle::{self, Finding, Oracle, SETTLES_WITHIN};
-use crate::record::{Record, SiteRecord, Wanted};
+use crate::record::{Record, SiteRecord, Wanted, Writer};
 use crate::{Disks, World, host_name};
 
 pub use self::acts::Act;
@@ -42,15 +50,23 @@ impl Options {
         Self {
             sites,
             seed,
-            steps: STEPS,
+            steps: steps_for(sites),
             without: BTreeSet::new(),
             only: None,
         }
     }
 }
 
-/// How many steps a history has, unless told otherwise.
-pub const STEPS: usize = 60;
+/// How many steps a history has, unless told otherwise: fewer where each costs more, and more happens in each.
+pub fn steps_for(sites: usize) -> usize {
+    (STEPS * MOST_STORES / sites.max(MOST_STORES)).max(FEWEST_STEPS)
+}
+
+/// How many steps a history of up to 50 sites has.
+const STEPS: usize = 60;
+
+/// How many steps one of a thousand sites has at least.
+const FEWEST_STEPS: usize = 6;
 
 /// How a history ended.
 pub struct Outcome {
@@ -110,6 +126,11 @@ pub(crate) struct History {
     rolling: BTreeSet<String>,
     /// Sites whose disks are full or hang.
     stuck: BTreeSet<String>,
+    /// The writer that operators turn to, where that is not the latest.
+    turn_to: Option<String>,
+    /// A machine without a key that counts, which sends what it should not.
+    stranger: Option<String>,
+    next_stranger: usize,
     done: usize,
     acts: BTreeMap<Act, usize>,
 }
@@ -117,6 +138,7 @@ pub(crate) struct History {
 impl History {
     fn new(options: &Options) -> Self {
         let mut world = World::new(options.seed);
+        world.lies_apart = true;
         if options.sites > MOST_STORES {
             world.disks = Disks::Model;
         }
@@ -131,6 +153,9 @@ impl History {
             first_sites: options.sites,
             rolling: BTreeSet::new(),
             stuck: BTreeSet::new(),
+            turn_to: None,
+            stranger: None,
+            next_stranger: 0,
             done: 0,
             acts: BTreeMap::new(),
         }
@@ -155,6 +180,9 @@ impl History {
 
     /// The mesh as it is at first: sites that have joined, and a zone at each of the first ones.
     fn found(&mut self, sites: usize) -> Result<(), Finding> {
+        if sites > MOST_STORES {
+            return self.found_large(sites);
+        }
         for number in 0..sites {
             let host = host_name(number);
             self.world.add_host(&host, Vec::new());
@@ -168,7 +196,18 @@ impl History {
             self.record.sites.insert(host, member());
         }
         self.next_site = sites;
+        self.founded_by(&host_name(0));
         self.world.settle_within(60, "the mesh is founded");
+        // Most meshes have a site that can take over.
+        if self.world.below(10) < 7 && sites > 1 {
+            let second = SiteName::new(&host_name(1)).expect("the name of a site");
+            let edit = |editor: &mut Editor, _: &Directory| {
+                set_role(editor, &second, Role::CatalogSecondary).expect("its name is short");
+            };
+            self.world
+                .edit_directory(edit)
+                .expect("nothing has gone wrong yet");
+        }
         for number in 0..sites.min(FIRST_ZONES) {
             self.first_zone(&host_name(number * sites / sites.min(FIRST_ZONES)));
         }
@@ -179,6 +218,14 @@ impl History {
             &format!("{sites} sites and their first zones are there"),
         );
         self.look()
+    }
+
+    fn founded_by(&mut self, host: &str) {
+        self.record.writers.push(Writer {
+            epoch: 1,
+            host: host.to_owned(),
+            sure: true,
+        });
     }
 
     /// Does one step, and lets some time pass.
@@ -243,7 +290,8 @@ impl History {
         for _ in 0..SETTLES_WITHIN / 10 {
             self.pass(10_000)?;
             self.load_files();
-            if !self.approve() && self.world.converged().is_ok() {
+            let (approved, replayed) = (self.approve(), self.replay_all()?);
+            if !approved && !replayed && self.world.converged().is_ok() {
                 break;
             }
         }
@@ -268,6 +316,7 @@ impl History {
     /// Ends the faults of network, disks and clocks.
     fn calm(&mut self) {
         self.stuck.clear();
+        self.stranger = None;
         self.world.end_faults();
     }
 }
@@ -299,20 +348,24 @@ impl History {
     pub(crate) fn member(&self, dice: &mut Dice) -> String {
         dice.pick(&self.members())
             .cloned()
-            .unwrap_or_else(|| "site-a".to_owned())
+            .unwrap_or_else(|| self.record.writers[0].host.clone())
     }
 
-    /// The host of the catalog primary, while it runs.
+    /// The host of the catalog primary, while it runs: of the latest epoch, where there are two.
     pub(crate) fn writer(&self) -> Option<String> {
-        let writes = |host: &str| {
-            self.world.hosts[host]
-                .core
-                .as_ref()
-                .is_some_and(|core| core.is_catalog_primary())
+        let writes = |host: &&String| {
+            let core = self.world.hosts[*host].core.as_ref();
+            self.runs(host) && core.is_some_and(Core::is_catalog_primary)
         };
-        self.members()
-            .into_iter()
-            .find(|host| self.runs(host) && writes(host))
+        if let Some(host) = &self.turn_to {
+            return Some(host).filter(writes).cloned();
+        }
+        let members = self.members();
+        let rank = |host: &&String| {
+            let read = self.world.hosts[*host].core.as_ref()?.directory()?;
+            Some((read.epoch.number, Reverse((*host).clone())))
+        };
+        members.iter().filter(writes).max_by_key(rank).cloned()
     }
 
     pub(crate) fn start(&mut self, host: &str) {
@@ -399,6 +452,7 @@ pub(crate) fn member() -> SiteRecord {
     SiteRecord {
         wanted: Wanted::Yes,
         removal_asked: false,
+        parted: false,
         removed: None,
     }
 }

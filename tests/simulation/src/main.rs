@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Parser;
 use zonemesh_simulation::campaign::run_all;
-use zonemesh_simulation::history::{Act, Options, Outcome, STEPS};
+use zonemesh_simulation::history::{Act, Options, Outcome, steps_for};
 use zonemesh_simulation::{shrink, text};
 
 /// Sites of a history at first, if nothing is said.
@@ -27,9 +27,9 @@ struct Arguments {
     /// The first seed; alone, the only one
     #[arg(long)]
     seed: Option<u64>,
-    /// Steps of each history
-    #[arg(long, default_value_t = STEPS)]
-    steps: usize,
+    /// Steps of each history; 60 of up to 50 sites, fewer of more
+    #[arg(long)]
+    steps: Option<usize>,
     /// Run for so many hours, whatever the number of seeds
     #[arg(long)]
     hours: Option<f64>,
@@ -91,14 +91,12 @@ fn main() -> ExitCode {
 
 fn options(arguments: &Arguments) -> Result<Options> {
     let only = arguments.only.as_deref().map(text::read_steps).transpose();
+    let sites = arguments.sites.unwrap_or(SITES);
     Ok(Options {
-        steps: arguments.steps,
+        steps: arguments.steps.unwrap_or(steps_for(sites)),
         without: arguments.without.iter().copied().collect(),
         only: only.map_err(anyhow::Error::msg)?,
-        ..Options::new(
-            arguments.sites.unwrap_or(SITES),
-            arguments.seed.unwrap_or(1),
-        )
+        ..Options::new(sites, arguments.seed.unwrap_or(1))
     })
 }
 

@@ -40,6 +40,8 @@ pub enum Rule {
     Expiry,
     /// One site writes directory and catalog.
     OneWriter,
+    /// Who has no key that counts achieves nothing, and of what a member forged nothing is left.
+    Hostile,
     /// Retries stay within their bounds.
     Retries,
     /// No core wants to be woken again and again.
@@ -67,6 +69,7 @@ impl fmt::Display for Rule {
             Self::Ready => "a site that lacks zones does not answer",
             Self::Expiry => "nothing is served beyond its expiry",
             Self::OneWriter => "one site writes the directory",
+            Self::Hostile => "forged and foreign messages change nothing for good",
             Self::Retries => "retries stay within their bounds",
             Self::Busy => "no core is woken again and again",
             Self::Rest => "a plan at rest is empty",
@@ -105,6 +108,7 @@ impl Finding {
             () if says("a sound disk is refused") => Rule::Durable,
             () if says("the store took what its model refuses") => Rule::Commits,
             () if says("woken again and again") => Rule::Busy,
+            () if says("an earlier writer") => Rule::OneWriter,
             () if says("not within ") => Rule::Alike,
             () => Rule::Panic,
         };
@@ -149,6 +153,7 @@ impl Oracle {
             moment::ready(name, host, world)?;
         }
         moment::departed(world, record)?;
+        moment::strangers(world, record)?;
         moment::one_writer(world, record)?;
         moment::expiry(world, record)
     }

@@ -45,6 +45,17 @@ const BOUNDS: &[(Bug, &str, u64)] = &[
     (Bug::SelfPromotion, "one writer", 20),
     (Bug::DigestNotKeptUp, "comparing", 20),
     (Bug::DifferenceIgnored, "comparing", 250),
+    (Bug::HighWaterForgotten, "serials", 60),
+    (Bug::OldCopyTrusted, "serials", 60),
+    (Bug::DoubtNeverEnds, "hostile", 60),
+    (Bug::DifferenceToWrongVersion, "versions", 60),
+    (Bug::EpochNotRaised, "one writer", 20),
+    (Bug::LaterEpochIgnored, "one writer", 20),
+    (Bug::EarlierEpochTaken, "one writer", 60),
+    (Bug::RoleByConfiguration, "one writer", 20),
+    (Bug::YieldedDropped, "one writer", 60),
+    (Bug::DirectoryFromAnyone, "hostile", 60),
+    (Bug::UpdateOfOthers, "hostile", 60),
 ];
 
 /// How a search for one mistake ended.

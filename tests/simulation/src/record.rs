@@ -3,6 +3,7 @@
 //! A request that was answered with success is acknowledged and holds from then on. One that was refused has no effect. One
 //! whose site died before it could answer may have been done or not: nobody knows, and either is right.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -43,6 +44,9 @@ pub struct ZoneRecord {
     /// Whether it went with its site: the site's tombstone is the consent to that.
     /// How often each host had stopped by then: what a directory before said, one that stops may not know any longer.
     pub with_site: Option<BTreeMap<String, u64>>,
+    /// Whether the writer of the latest epoch may not have heard of it: who follows that one lets go of it until its primary
+    /// has listed it again.
+    pub parted: bool,
     /// Whether its primary has it from its configuration.
     pub configured: bool,
     /// Its records, by owner name.
@@ -60,8 +64,40 @@ pub struct SiteRecord {
     pub wanted: Wanted,
     /// Whether somebody has ever asked for its removal.
     pub removal_asked: bool,
-    /// The directory's serial from which on it is removed, and the keys that are trusted no longer.
-    pub removed: Option<(u32, Vec<KeyPin>)>,
+    /// Whether the writer of the latest epoch may not have heard of it.
+    pub parted: bool,
+    /// The directory from which on it is removed, and the keys that are trusted no longer.
+    pub removed: Option<Removed>,
+}
+
+/// Since when a site is removed.
+#[derive(Clone, Debug)]
+pub struct Removed {
+    /// The epoch of the directory that says so.
+    pub epoch: u32,
+    /// Its serial.
+    pub serial: u32,
+    /// The keys that the site had.
+    pub pins: Vec<KeyPin>,
+}
+
+/// A site that an operator has made the writer of directory and catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writer {
+    /// The epoch that began with that.
+    pub epoch: u32,
+    /// Its host.
+    pub host: String,
+    /// Whether that was acknowledged.
+    pub sure: bool,
+}
+
+impl Writer {
+    /// Whether it goes before another: by the later epoch, and of those who were promoted apart from each other by name.
+    pub fn outranks(&self, other: &Self) -> bool {
+        let rank = |writer: &Self| (writer.epoch, Reverse(writer.host.clone()));
+        rank(self) > rank(other)
+    }
 }
 
 /// What an open request is about.
@@ -103,6 +139,15 @@ pub enum About {
         pins: Vec<KeyPin>,
         /// How often each host had stopped by then.
         stops: BTreeMap<String, u64>,
+        /// The epoch of the writer that removes it.
+        epoch: u32,
+    },
+    /// A site that becomes the writer.
+    Promote {
+        /// Who that is.
+        host: String,
+        /// The epoch that begins.
+        epoch: u32,
     },
     /// Something whose outcome makes no difference.
     Else,
@@ -128,6 +173,10 @@ pub struct Record {
     pub zones: BTreeMap<String, ZoneRecord>,
     /// Sites by host.
     pub sites: BTreeMap<String, SiteRecord>,
+    /// Whom operators have made the writer, in that order; the first is who founded the mesh.
+    pub writers: Vec<Writer>,
+    /// Whether there may be sites that have not heard of the latest writer.
+    pub split: bool,
     /// Requests that are not answered yet.
     pub open: Vec<Open>,
     /// Zones of which more were taken away at once than the brake lets pass, without anybody's consent.
@@ -211,8 +260,24 @@ impl Record {
                 heir,
                 pins,
                 stops,
-            } => self.left(host, heir.as_deref(), pins, stops, serial),
+                epoch,
+            } => {
+                let removed = Removed {
+                    epoch: *epoch,
+                    serial,
+                    pins: pins.clone(),
+                };
+                self.left(host, heir.as_deref(), removed, stops);
+            }
+            About::Promote { host, epoch } => self.writer_is_sure(host, *epoch),
             About::Else => {}
+        }
+    }
+
+    fn writer_is_sure(&mut self, host: &str, epoch: u32) {
+        let asked = |writer: &&mut Writer| writer.host == host && writer.epoch == epoch;
+        if let Some(writer) = self.writers.iter_mut().find(asked) {
+            writer.sure = true;
         }
     }
 
@@ -220,13 +285,12 @@ impl Record {
         &mut self,
         host: &str,
         heir: Option<&str>,
-        pins: &[KeyPin],
+        removed: Removed,
         stops: &BTreeMap<String, u64>,
-        serial: u32,
     ) {
         if let Some(site) = self.sites.get_mut(host) {
             site.wanted = Wanted::No;
-            site.removed = Some((serial, pins.to_vec()));
+            site.removed = Some(removed);
         }
         for zone in self.zones.values_mut().filter(|zone| zone.primary == host) {
             match heir {
@@ -261,6 +325,14 @@ impl Record {
                     site.wanted = Wanted::Yes;
                 }
             }
+            About::Promote { host, epoch } => {
+                let asked = Writer {
+                    epoch: *epoch,
+                    host: host.clone(),
+                    sure: false,
+                };
+                self.writers.retain(|writer| *writer != asked);
+            }
             _ => {}
         }
     }
@@ -283,7 +355,37 @@ impl Record {
                     site.wanted = Wanted::Unsure;
                 }
             }
-            About::Else => {}
+            About::Promote { .. } | About::Else => {}
+        }
+    }
+
+    /// The writer that goes before all others, as far as operators know.
+    pub fn latest_writer(&self) -> Option<&Writer> {
+        let sure = self.writers.iter().filter(|writer| writer.sure);
+        sure.reduce(|one, other| if other.outranks(one) { other } else { one })
+    }
+
+    /// Whether a site is or was the writer, or may have been.
+    pub fn has_written(&self, host: &str) -> bool {
+        self.writers.iter().any(|writer| writer.host == host)
+    }
+
+    /// Nobody knows any longer whether a change of the directory holds, of which this owner name tells.
+    pub fn undecided(&mut self, labels: &[String]) {
+        match labels {
+            [.., zones] if zones == "_zones" => {
+                let apex = labels[..labels.len() - 1].join(".");
+                if let Some(zone) = self.zones.get_mut(&apex) {
+                    zone.wanted = Wanted::Unsure;
+                }
+            }
+            [site, removed] if removed == "_removed" => self.undecided(std::slice::from_ref(site)),
+            [.., site] => {
+                if let Some(site) = self.sites.get_mut(site) {
+                    site.wanted = Wanted::Unsure;
+                }
+            }
+            [] => {}
         }
     }
 

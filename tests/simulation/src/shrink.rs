@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::history::{Options, Outcome, run};
 use crate::oracle::Rule;
 
-/// How many histories are run at most to find a shorter one.
+/// How many histories are run at most to find a shorter one, of up to 50 sites; of more fewer, because each takes so long.
 const TRIES: usize = 120;
 
 /// Looks for fewer steps that break the same rule, and returns them with what came of them.
@@ -25,12 +25,13 @@ pub fn shrink(options: &Options) -> (Options, Option<Outcome>) {
             .collect(),
         None => (0..best.steps).collect(),
     };
+    let most = TRIES * 50 / options.sites.max(50);
     let mut tries = 0;
     // First large parts are left out, then smaller ones, then single steps.
     let mut part = steps.len().div_ceil(2).max(1);
-    while tries < TRIES {
+    while tries < most {
         let mut at = 0;
-        while at < steps.len() && tries < TRIES {
+        while at < steps.len() && tries < most {
             let mut fewer = steps.clone();
             fewer.drain(at..(at + part).min(fewer.len()));
             tries += 1;

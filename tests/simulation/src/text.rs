@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::campaign::Tally;
-use crate::history::{Options, Outcome, STEPS};
+use crate::history::{Options, Outcome, steps_for};
 
 /// How many lines of a history are printed unless all are wanted.
 const TAIL: usize = 80;
@@ -43,7 +43,7 @@ pub fn again(options: &Options) -> String {
         "cargo xtask simulate --sites {} --seed {}",
         options.sites, options.seed
     );
-    if options.steps != STEPS {
+    if options.steps != steps_for(options.sites) {
         let _ = write!(text, " --steps {}", options.steps);
     }
     if !options.without.is_empty() {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use zonemesh_update::{DirectoryPolicy, SiteIdentity, Update, apply, request};
-use zonemesh_zone::directory::{Directory, KeyPin, Role, Site, SiteName};
+use zonemesh_zone::directory::{Directory, Epoch, KeyPin, Role, Site, SiteName};
 use zonemesh_zone::inventory::{FAN, Listing, Section};
 use zonemesh_zone::record::parse_name;
 use zonemesh_zone::{Diff, Digest, Editor, Name, Record, Serial, SerialExt, Zone};
@@ -65,6 +65,8 @@ pub struct World {
     pub quiet: bool,
     /// How long all cores together have taken, where somebody wants to know. Nothing in a history depends on it.
     pub busy: Option<Duration>,
+    /// Whether forged versions have serials that the true ones rarely have: what has the same serial cannot be told apart.
+    pub lies_apart: bool,
     /// What is under the machines that are added from now on.
     pub disks: Disks,
     queue: Queue,
@@ -102,6 +104,7 @@ impl World {
             log: Vec::new(),
             quiet: false,
             busy: None,
+            lies_apart: false,
             disks: Disks::default(),
             queue: Queue::default(),
             hostile: BTreeSet::new(),

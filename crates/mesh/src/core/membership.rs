@@ -221,13 +221,22 @@ impl Mesh {
     }
 
     /// Whether this site writes directory and catalog. What the directory says of the site goes before its own
-    /// configuration; one without any site says nothing, and nobody but its writer has it.
-    fn is_catalog_primary(&self) -> bool {
+    /// configuration; one without any site says at most who was promoted, and nobody but its writer has it.
+    pub(super) fn is_catalog_primary(&self) -> bool {
+        let me = &self.settings.me;
+        let configured = me.site.role == Role::CatalogPrimary;
+        if planted(Bug::RoleByConfiguration) && configured {
+            return true;
+        }
         match self.directory.value() {
             Some(directory) if !directory.sites.is_empty() => directory
                 .catalog_primary()
-                .is_some_and(|site| site.name == self.settings.me.name),
-            _ => self.settings.me.site.role == Role::CatalogPrimary,
+                .is_some_and(|site| site.name == me.name),
+            Some(directory) => match &directory.epoch.writer {
+                Some(writer) => *writer == me.name,
+                None => configured,
+            },
+            None => configured,
         }
     }
 

@@ -164,7 +164,10 @@ impl Core {
     ) -> (Self, Vec<Output>) {
         let mut core = Self {
             mesh: settings.mesh.clone().map(|mesh| Mesh::new(mesh, now)),
-            marks: settings.marks.clone(),
+            marks: match planted(Bug::HighWaterForgotten) {
+                true => BTreeMap::new(),
+                false => settings.marks.clone(),
+            },
             consent: Consent::kept(&mut settings),
             settings,
             zones: BTreeMap::new(),

@@ -303,7 +303,9 @@ impl Core {
         let Some(entry) = self.zones.get_mut(held.zone.apex()) else {
             return;
         };
-        entry.see(held.high_water);
+        if !planted(Bug::HighWaterForgotten) {
+            entry.see(held.high_water);
+        }
         entry.see(held.zone.serial());
         // What expires was confirmed by another; see `serve_held`.
         entry.written = held.expires_at.is_none();

@@ -70,6 +70,16 @@ pub enum Act {
     Leave,
     /// The old disk of a site that was removed boots.
     OldDisk,
+    /// A machine that is no member, or no longer one, sends what it should not; or goes again.
+    Stranger,
+    /// A member is broken into for a while.
+    Hostile,
+    /// A site becomes a catalog secondary, which can be promoted.
+    Role,
+    /// A catalog secondary becomes the catalog primary: handed over to, or with the old one dead, cut off, or all there.
+    Promote,
+    /// What a writer had to yield is made again, or thrown away.
+    Yielded,
     /// The catalog loses members by mistake, for a while.
     ShrinkCatalog,
     /// The catalog is broken by mistake, for a while.
@@ -112,6 +122,11 @@ const ACTS: &[(Act, &str, u64)] = &[
     (Act::Join, "join", 6),
     (Act::Leave, "leave", 6),
     (Act::OldDisk, "old-disk", 5),
+    (Act::Stranger, "stranger", 6),
+    (Act::Hostile, "hostile", 3),
+    (Act::Role, "role", 4),
+    (Act::Promote, "promote", 9),
+    (Act::Yielded, "yielded", 4),
     (Act::ShrinkCatalog, "shrink-catalog", 3),
     (Act::BreakCatalog, "break-catalog", 3),
     (Act::ShrinkDirectory, "shrink-directory", 3),
@@ -151,6 +166,11 @@ impl Act {
                 | Self::CorruptDisk
                 | Self::Join
                 | Self::Leave
+                | Self::Stranger
+                | Self::Hostile
+                | Self::Role
+                | Self::Promote
+                | Self::Yielded
                 | Self::ShrinkCatalog
                 | Self::BreakCatalog
                 | Self::ShrinkDirectory
@@ -218,6 +238,11 @@ impl History {
             Act::Join => self.join(dice),
             Act::Leave => self.leave(dice),
             Act::OldDisk => self.old_disk(dice),
+            Act::Stranger => self.stranger(dice),
+            Act::Hostile => self.hostile_member(dice)?,
+            Act::Role => self.give_role(dice),
+            Act::Promote => self.promote(dice)?,
+            Act::Yielded => self.decide_yielded(dice)?,
             Act::ShrinkCatalog => self.shrink_catalog(dice)?,
             Act::BreakCatalog => self.break_catalog(dice)?,
             Act::ShrinkDirectory => self.shrink_directory(dice)?,
@@ -324,7 +349,7 @@ impl History {
 
 /// # Networks
 impl History {
-    fn cut(&mut self, dice: &mut Dice) -> bool {
+    pub(super) fn cut(&mut self, dice: &mut Dice) -> bool {
         let (one, other) = (self.member(dice), self.member(dice));
         if one == other {
             return false;
@@ -359,7 +384,7 @@ impl History {
         true
     }
 
-    fn uncut(&mut self) -> bool {
+    pub(super) fn uncut(&mut self) -> bool {
         let net = &self.world.net;
         let any = [&net.cut, &net.cut_requests, &net.cut_answers];
         let any = any.iter().any(|links| !links.is_empty());
@@ -370,7 +395,7 @@ impl History {
         any
     }
 
-    fn weather(&mut self, dice: &mut Dice) -> bool {
+    pub(super) fn weather(&mut self, dice: &mut Dice) -> bool {
         let net = &mut self.world.net;
         net.loss = dice.below(300);
         net.duplicates = dice.below(200);

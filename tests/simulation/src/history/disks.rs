@@ -8,6 +8,7 @@ use zonemesh_zone::{Record, Zone};
 use super::History;
 use crate::dice::Dice;
 use crate::oracle::Finding;
+use crate::record::Wanted;
 use crate::{Key, name};
 
 impl History {
@@ -107,13 +108,23 @@ impl History {
         if configured || self.rolling.contains(&host) {
             return Ok(None);
         }
+        let well = self.all_is_well()? && self.others_hold_zones_of(&host);
+        Ok(Some(host).filter(|_| well))
+    }
+
+    /// Everything is mended, and all that is anywhere is everywhere; whether it came to that.
+    pub(super) fn all_is_well(&mut self) -> Result<bool, Finding> {
         self.note("*", "operators mend what is broken");
         self.calm();
         for member in self.members() {
             self.stand_up(&member);
         }
-        let there = self.all_have_all()? && self.others_hold_zones_of(&host);
-        Ok(Some(host).filter(|_| there))
+        if !self.all_have_all()? {
+            return Ok(false);
+        }
+        // What a writer had to yield is at few sites only.
+        self.replay_all()?;
+        self.all_have_all()
     }
 
     /// Whether others hold the zones that are changed at a site. Who has been let in, but whose record the catalog primary lost
@@ -134,19 +145,33 @@ impl History {
     }
 
     /// Lets time pass until all is everywhere, and nothing is under way.
-    fn all_have_all(&mut self) -> Result<bool, Finding> {
+    pub(super) fn all_have_all(&mut self) -> Result<bool, Finding> {
         for _ in 0..60 {
             self.pass(1_000)?;
             let all_up = self.members().iter().all(|host| self.runs(host));
-            if all_up && self.record.open.is_empty() && self.world.converged().is_ok() {
+            let quiet = all_up && self.record.open.is_empty() && self.all_is_listed();
+            if quiet && self.world.converged().is_ok() {
+                self.all_follow();
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
+    /// Whether the writer lists every zone that was acknowledged: what it does not, its primary alone has.
+    fn all_is_listed(&self) -> bool {
+        let writer = self.writer();
+        let core = writer.and_then(|writer| self.world.hosts[&writer].core.as_ref());
+        let Some(read) = core.and_then(|core| core.directory()) else {
+            return false;
+        };
+        let mut zones = self.record.zones.iter();
+        zones
+            .all(|(apex, zone)| zone.wanted != Wanted::Yes || read.owners.contains_key(&name(apex)))
+    }
+
     /// What a site has said of its disk is true no longer when that is another.
-    fn forget_waits(&mut self) {
+    pub(super) fn forget_waits(&mut self) {
         self.record.waits.clear();
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use zonemesh_mesh::core::Input;
 use zonemesh_update::{DirectoryPolicy, SiteIdentity, apply, request};
-use zonemesh_zone::directory::{self as names, Departure, Directory, KeyPin, Role};
+use zonemesh_zone::directory::{self as names, Departure, Directory, KeyPin, Role, Site};
 
 use super::{History, member};
 use crate::dice::Dice;
@@ -18,7 +18,7 @@ impl History {
     /// A site has another address from now on. Not the catalog primary: nobody could ask it for the directory that says so.
     pub(super) fn move_away(&mut self, dice: &mut Dice) -> bool {
         let host = self.member(dice);
-        if Some(&host) == self.writer().as_ref() || host == "site-a" || !self.runs(&host) {
+        if self.record.has_written(&host) || !self.runs(&host) {
             return false;
         }
         self.next_key = self.next_key.wrapping_add(1);
@@ -99,7 +99,7 @@ impl History {
             return false;
         }
         // Who is down hears of it from the catalog primary, of whose own key it can hear from nobody else.
-        let writes = self.writer().is_some_and(|writer| writer == host) || host == "site-a";
+        let writes = self.record.has_written(host);
         others
             .filter(|other| writes || self.runs(other))
             .all(|other| {
@@ -125,6 +125,7 @@ impl History {
                 let host = host_name(self.next_site);
                 self.next_site += 1;
                 self.world.add_host(&host, Vec::new());
+                self.welcome(&host, &writer);
                 self.world.start(&host);
                 let mut site = member();
                 site.wanted = Wanted::Unsure;
@@ -133,6 +134,17 @@ impl History {
             }
         };
         self.invite(&writer, &host)
+    }
+
+    /// What the welcome packet says: who the writer is that has made it, and where.
+    fn welcome(&mut self, host: &str, writer: &str) {
+        let site = Site {
+            role: Role::CatalogPrimary,
+            ..self.world.hosts[writer].site.clone()
+        };
+        if let Some(mesh) = &mut self.world.host(host).settings.mesh {
+            mesh.bootstrap = vec![site];
+        }
     }
 
     fn newcomers(&self) -> usize {
@@ -163,6 +175,9 @@ impl History {
         let Ok(applied) = apply(&head, &update, &policy) else {
             return false;
         };
+        if let Some(site) = self.record.sites.get_mut(host) {
+            site.parted = self.record.split;
+        }
         self.note(writer, &format!("lets {host} in"));
         let request = self.world.request(writer, |request| Input::Directory {
             request,
@@ -194,7 +209,7 @@ impl History {
         let busy = self.record.open.iter().any(|open| open.host == host);
         let zones = self.record.zones_of(&host);
         let configured = zones.iter().any(|apex| self.record.zones[apex].configured);
-        if host == writer || host == "site-a" || !known || busy || configured {
+        if self.record.has_written(&host) || !known || busy || configured {
             return false;
         }
         let heirs: Vec<String> = members
@@ -212,6 +227,7 @@ impl History {
             return false;
         };
         let read = Directory::read(&head);
+        let epoch = read.epoch.number;
         let site = self.world.hosts[&host].site.name.clone();
         let pins = read
             .sites
@@ -259,6 +275,7 @@ impl History {
             heir,
             pins,
             stops,
+            epoch,
         };
         self.record.opened(&writer, request, leave);
         true
@@ -284,7 +301,10 @@ impl History {
             .iter()
             .filter(|(_, site)| site.wanted == Wanted::No);
         let gone: Vec<String> = gone.map(|(host, _)| host.clone()).collect();
-        let Some(host) = dice.pick(&gone) else {
+        let Some(host) = dice
+            .pick(&gone)
+            .filter(|host| self.stranger.as_ref() != Some(*host))
+        else {
             return false;
         };
         match self.up(host) {

@@ -81,7 +81,10 @@ impl History {
         };
         let mut editor = head.edit();
         let owners = editor.names_below(&directory());
-        for owner in owners.iter().filter(|owner| **owner != directory()) {
+        // Without the epoch in it, it would be the version of an earlier writer, which nobody takes.
+        let schema = name("_schema.dns.internal");
+        let kept = [directory(), schema];
+        for owner in owners.iter().filter(|owner| !kept.contains(owner)) {
             editor.remove_name(owner);
         }
         let Ok(empty) = editor.finish() else {
@@ -226,12 +229,17 @@ impl History {
 
     /// Whether every member has a directory on disk that says whose a zone is.
     fn all_know_the_primary_of(&self, zone: &str) -> bool {
+        // All have the same one or nearly so: each version is read once.
+        let mut versions: BTreeMap<u32, bool> = BTreeMap::new();
         self.members().iter().all(|host| {
             let stored = self.world.hosts[host].disk.zones.get(&directory());
             stored.is_none_or(|stored| {
-                Directory::read(&stored.zone)
-                    .owners
-                    .contains_key(&name(zone))
+                let knows = || {
+                    let read = Directory::read(&stored.zone);
+                    read.owners.contains_key(&name(zone))
+                };
+                let serial = stored.zone.serial().into_int();
+                *versions.entry(serial).or_insert_with(knows)
             })
         })
     }

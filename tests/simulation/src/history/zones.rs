@@ -131,7 +131,7 @@ impl History {
                     // Who has been told that the zone is removed had it before.
                     let apex = receipt.apex.to_string();
                     let zone = self.record.zones.get(apex.trim_end_matches('.'));
-                    if zone.is_none_or(|zone| zone.removal_asked) {
+                    if zone.is_none_or(|zone| zone.removal_asked || zone.parted) {
                         continue;
                     }
                     receipt_is_true(&self.world, receipt)?;
@@ -216,7 +216,7 @@ impl History {
         (apex, zone)
     }
 
-    fn zone_record(
+    pub(super) fn zone_record(
         &self,
         host: &str,
         wanted: Wanted,
@@ -228,6 +228,7 @@ impl History {
             wanted,
             removal_asked: false,
             with_site: None,
+            parted: self.record.split,
             configured,
             values: Default::default(),
             alive: self.world.now,
@@ -359,6 +360,11 @@ impl History {
         let asked_before = zone.removal_asked;
         // Who has just added it sees it listed before taking it away.
         let read = self.world.core(&host).directory();
+        if !read.is_some_and(|read| read.owners.contains_key(&name(&apex))) {
+            return false;
+        }
+        // One of two writers may not have heard of it.
+        let read = self.world.core(&writer).directory();
         if !read.is_some_and(|read| read.owners.contains_key(&name(&apex))) {
             return false;
         }

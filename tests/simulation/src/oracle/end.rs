@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use zonemesh_zone::catalog::Catalog;
 
-use super::{Finding, Rule};
-use crate::record::{Record, Wanted};
+use super::{Finding, Rule, moment};
+use crate::record::{Record, Wanted, Writer};
 use crate::{World, catalog, directory, has, name};
 
 /// Looks at the mesh as it is in the end.
@@ -18,6 +18,7 @@ pub fn ended(world: &World, record: &Record) -> Result<(), Finding> {
         return Err(Finding::new(Rule::Alike, why));
     }
     compared(world)?;
+    one_writer(world, record)?;
     if let Err(why) = world.at_rest() {
         return Err(Finding::new(Rule::Rest, why));
     }
@@ -53,6 +54,31 @@ fn compared(world: &World) -> Result<(), Finding> {
         }
     }
     Ok(())
+}
+
+/// Of all writers that there were one is left: that of the latest epoch.
+fn one_writer(world: &World, record: &Record) -> Result<(), Finding> {
+    let found: Vec<(&str, u32)> = moment::writers(world, record).collect();
+    let [(host, epoch)] = found[..] else {
+        let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
+        let message = format!("{} all write the directory in the end", names.join(", "));
+        return Err(Finding::new(Rule::OneWriter, message));
+    };
+    let writer = Writer {
+        epoch,
+        host: host.to_owned(),
+        sure: true,
+    };
+    match record.latest_writer() {
+        Some(latest) if latest.outranks(&writer) => {
+            let message = format!(
+                "{host} writes the directory in epoch {epoch} in the end, and {} was made the writer of epoch {}",
+                latest.host, latest.epoch
+            );
+            Err(Finding::new(Rule::OneWriter, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The zones that operators wanted are listed, and no others.
@@ -134,6 +160,10 @@ fn acknowledged(world: &World, record: &Record, primary: &str) -> Result<(), Fin
                 format!("{apex} is not served by {primary}"),
             ));
         };
+        if let Some(forged) = FORGED.iter().find(|owner| has(served, owner, 66)) {
+            let message = format!("{forged}.{apex} is served, which a hostile machine has forged");
+            return Err(Finding::new(Rule::Hostile, message));
+        }
         for (owner, value) in &zone.values {
             let Some(last) = value.acknowledged else {
                 continue;
@@ -153,3 +183,6 @@ fn acknowledged(world: &World, record: &Record, primary: &str) -> Result<(), Fin
     }
     Ok(())
 }
+
+/// What hostile machines put into zones, with this address (`World::make_hostile`).
+const FORGED: [&str; 2] = ["forged0", "forged1"];

@@ -1,10 +1,12 @@
 //! What must be true at every moment.
 
+use std::cmp::Ordering;
+
 use zonemesh_mesh::core::{Core, Happening, PeerId};
 use zonemesh_zone::Name;
 
 use super::{EXPIRY_SLACK, Finding, Rule, runs};
-use crate::record::{Record, Wanted};
+use crate::record::{Record, Wanted, Writer, ZoneRecord};
 use crate::{Host, World, directory, name};
 
 /// Whatever was removed since the last look must have been asked for by somebody.
@@ -19,7 +21,10 @@ pub(super) fn removals(
         match what {
             Happening::ZoneRemoved(zone) => {
                 let key = key_of(zone);
-                let asked = record.zones.get(&key).is_none_or(|zone| zone.removal_asked);
+                // Who follows a writer that has not heard of it lets go of it; its primary never does.
+                let unheard = |zone: &ZoneRecord| zone.parted && zone.primary != host;
+                let asked = |zone: &ZoneRecord| zone.removal_asked || unheard(zone);
+                let asked = record.zones.get(&key).is_none_or(asked);
                 if record.unconsented.contains(&key) && !asked {
                     let message = format!(
                         "{host} removed {zone} at {at:.3}, with others and without consent"
@@ -34,7 +39,7 @@ pub(super) fn removals(
             }
             Happening::SiteLeft(site) => {
                 let asked = record.sites.get(site.as_str());
-                if !asked.is_some_and(|site| site.removal_asked) {
+                if !asked.is_some_and(|site| site.removal_asked || site.parted) {
                     let message =
                         format!("{host} forgot {site} at {at:.3}, which nobody asked for");
                     return Err(Finding::new(Rule::Removal, message));
@@ -75,20 +80,30 @@ pub(super) fn ready(host: &str, state: &Host, world: &World) -> Result<(), Findi
 /// Who holds a directory that says that a site was removed does not trust its keys.
 pub(super) fn departed(world: &World, record: &Record) -> Result<(), Finding> {
     for (gone, site) in &record.sites {
-        let Some((serial, pins)) = site.removed.as_ref().filter(|_| site.wanted == Wanted::No)
-        else {
+        let Some(removed) = site.removed.as_ref().filter(|_| site.wanted == Wanted::No) else {
             continue;
         };
         for (name, host) in world.hosts.iter().filter(|(_, host)| runs(host)) {
-            let known = host
-                .served
-                .get(&directory())
-                .and_then(|(zone, _)| zone.as_ref());
-            let knows = known.is_some_and(|zone| zone.serial().into_int() >= *serial);
-            if name != gone && knows && pins.iter().any(|pin| host.members.with_key(pin).is_some())
-            {
-                let message =
-                    format!("{name} trusts {gone}, though it holds the directory since {serial}");
+            let trusts = |pin| host.members.with_key(pin).is_some();
+            if name == gone || !removed.pins.iter().any(trusts) {
+                continue;
+            }
+            let served = host.served.get(&directory());
+            let serial = served.and_then(|(zone, _)| Some(zone.as_ref()?.serial().into_int()));
+            let read = host.core.as_ref().and_then(Core::directory);
+            let knows = read.zip(serial).is_some_and(|(read, serial)| {
+                match read.epoch.number.cmp(&removed.epoch) {
+                    Ordering::Less => false,
+                    Ordering::Equal => serial >= removed.serial,
+                    // A later writer need not have heard of it.
+                    Ordering::Greater => !read.sites.keys().any(|site| site.as_str() == gone),
+                }
+            });
+            if knows {
+                let message = format!(
+                    "{name} trusts {gone}, though it holds the directory since {}",
+                    removed.serial
+                );
                 return Err(Finding::new(Rule::Departed, message));
             }
         }
@@ -96,25 +111,66 @@ pub(super) fn departed(world: &World, record: &Record) -> Result<(), Finding> {
     Ok(())
 }
 
-/// There is one catalog primary, by what sites believe of themselves.
-pub(super) fn one_writer(world: &World, record: &Record) -> Result<(), Finding> {
-    let writes = |host: &Host| host.core.as_ref().is_some_and(Core::is_catalog_primary);
-    let member = |name: &String| {
-        record
-            .sites
-            .get(name)
-            .is_none_or(|site| site.wanted != Wanted::No)
-    };
-    let writers = world
-        .hosts
-        .iter()
-        .filter(|(name, host)| writes(host) && member(name));
-    let writers: Vec<&str> = writers.map(|(name, _)| name.as_str()).collect();
-    if writers.len() > 1 {
-        let message = format!("{} all write the directory", writers.join(", "));
-        return Err(Finding::new(Rule::OneWriter, message));
+/// A machine that was never let in serves nothing, and nobody trusts its key.
+pub(super) fn strangers(world: &World, record: &Record) -> Result<(), Finding> {
+    let unknown = |name: &&String| !record.sites.contains_key(*name);
+    for name in world.hosts.keys().filter(unknown) {
+        let stranger = &world.hosts[name];
+        let served = stranger.served.iter();
+        let mut served = served.filter(|(_, (zone, _))| zone.is_some());
+        if let Some((apex, _)) = served.next() {
+            let message = format!("{name}, which was never let in, has {apex}");
+            return Err(Finding::new(Rule::Hostile, message));
+        }
+        let trusts = |host: &Host| {
+            let mut pins = stranger.site.pins.iter();
+            pins.any(|pin| host.members.with_key(pin).is_some())
+        };
+        let others = world.hosts.iter().filter(|(other, _)| *other != name);
+        if let Some((other, _)) = others
+            .filter(|(_, host)| runs(host))
+            .find(|(_, host)| trusts(host))
+        {
+            let message = format!("{other} trusts {name}, which was never let in");
+            return Err(Finding::new(Rule::Hostile, message));
+        }
     }
     Ok(())
+}
+
+/// Who writes directory and catalog, by what sites believe of themselves, was made the writer of that epoch by an operator.
+/// An earlier one may still believe it that has not heard of the later one.
+pub(super) fn one_writer(world: &World, record: &Record) -> Result<(), Finding> {
+    for (name, epoch) in writers(world, record) {
+        let made = |writer: &Writer| writer.host == name && writer.epoch == epoch;
+        if !record.writers.iter().any(made) {
+            let message = format!(
+                "{name} writes the directory in epoch {epoch}, and nobody made it the writer"
+            );
+            return Err(Finding::new(Rule::OneWriter, message));
+        }
+    }
+    Ok(())
+}
+
+/// The hosts that believe that they write the directory, each with its epoch, sites that were removed aside.
+pub(super) fn writers<'a>(
+    world: &'a World,
+    record: &'a Record,
+) -> impl Iterator<Item = (&'a str, u32)> {
+    let member = |name: &String| {
+        let site = record.sites.get(name);
+        site.is_none_or(|site| site.wanted != Wanted::No)
+    };
+    let hosts = world.hosts.iter().filter(move |(name, _)| member(name));
+    hosts.filter_map(|(name, host)| {
+        let core = host
+            .core
+            .as_ref()
+            .filter(|core| core.is_catalog_primary())?;
+        let epoch = core.directory().map_or(1, |read| read.epoch.number);
+        Some((name.as_str(), epoch))
+    })
 }
 
 /// No secondary serves a zone whose primary has not been there for longer than the zone's expiry.

@@ -100,7 +100,7 @@ impl World {
         if let Some(real) = &state.real {
             real.platter.empty();
         }
-        state.published.clear();
+        state.forget();
         self.note(host, &format!("has an empty disk, and its key is {key:?}"));
     }
 
@@ -128,7 +128,7 @@ impl World {
             real.platter.restore(copy);
         }
         state.show(backup.pins.clone());
-        state.published.clear();
+        state.forget();
         let age = self.now - backup.at;
         self.note(host, &format!("has its disk of {age:?} ago"));
     }

@@ -60,6 +60,8 @@ pub struct Host {
     pub(super) journal: BTreeMap<Name, Vec<Diff>>,
     /// The highest serial that was ever served of each zone.
     pub(super) published: BTreeMap<Name, Serial>,
+    /// Whose version of directory and catalog it served last.
+    pub(super) followed: BTreeMap<Name, Epoch>,
     /// How often it has stopped: what was begun before is void.
     pub(super) epoch: u64,
     /// Whether it has become ready since its start, and which zones it lacked then that its catalog listed.
@@ -116,6 +118,7 @@ impl Host {
             traffic: Traffic::default(),
             journal: BTreeMap::new(),
             published: BTreeMap::new(),
+            followed: BTreeMap::new(),
             epoch: 0,
             lacked: None,
             planned: Vec::new(),
@@ -129,6 +132,12 @@ impl Host {
             mesh.me.site.pins = pins.clone();
         }
         self.site.pins = pins;
+    }
+
+    /// It has another disk: what it served before is not held against it.
+    pub(super) fn forget(&mut self) {
+        self.published.clear();
+        self.followed.clear();
     }
 
     /// How often it has stopped.

@@ -91,13 +91,20 @@ impl World {
             }
             // Somebody else's zone, taken or removed.
             2 if !zones.is_empty() => request::claim_zone(&directory(), &apex, &me.name),
-            3 => request::release_zone(&directory(), &apex),
+            // What is its own it may give up.
+            3 if !self.is_own(host, &apex) => request::release_zone(&directory(), &apex),
             _ => {
                 let serial = self.wild_serial(&apex, to);
                 return Ask::Notify { apex, serial };
             }
         };
         Ask::Update(update.expect("the names are short"))
+    }
+
+    /// Whether a machine is the primary of a zone.
+    fn is_own(&self, host: &str, apex: &Name) -> bool {
+        let spec = self.hosts.get(host).and_then(|host| host.specs.get(apex));
+        spec.is_some_and(|spec| spec.primary)
     }
 
     /// Any serial: near what somebody has, or anywhere.
@@ -137,8 +144,21 @@ impl World {
                 let (apex, have) = (apex.clone(), have.clone());
                 let expire = [0, 1, u32::MAX][self.below(3) as usize];
                 let mut draws = self.fork();
+                let lie = Lie {
+                    apart: self.lies_apart,
+                    own: self.is_own(&asked.to, &apex),
+                    expire,
+                };
+                let me = self.hosts.get(&asked.to).map(|host| host.site.name.clone());
                 let result = wire::transfer(&apex, have.clone(), |request| {
-                    false_answer(request, have.as_ref(), expire, &mut draws)
+                    let seized = match (&have, &me) {
+                        (Some(have), Some(me)) => lie.seized(have, me, &mut draws),
+                        _ => None,
+                    };
+                    match seized {
+                        Some(zone) => lie.whole(request, zone),
+                        None => lie.answer(request, have.as_ref(), &mut draws),
+                    }
                 });
                 Some(match result {
                     Ok((got, expire)) => Ok(Answer::Zone(got, expire)),
@@ -166,94 +186,135 @@ impl World {
     }
 }
 
-/// The messages of a lie.
-fn false_answer(
-    request: &Request,
-    have: Option<&Zone>,
+/// How a machine lies.
+struct Lie {
+    /// Whether its serials are such as the true versions rarely have.
+    apart: bool,
+    /// Whether the zone is its own.
+    own: bool,
+    /// For how long it says that the zone may be served (RFC 7314).
     expire: u32,
-    draws: &mut Draws,
-) -> Vec<Vec<u8>> {
-    let apex = request.zone.to_string();
-    let base = have.map_or(7, |have| have.serial().into_int());
-    let forged = |serial: u32, records: usize| {
-        let lines: Vec<String> = (0..records.max(1))
-            .map(|number| format!("forged{number} 60 IN A 192.0.2.66"))
-            .collect();
-        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-        zone(&apex, serial, &lines)
-    };
-    let whole = |zone: Zone| {
+}
+
+impl Lie {
+    /// The serial of a forged version that is to be after another.
+    fn serial(&self, serial: u32) -> u32 {
+        match self.apart {
+            true => serial.wrapping_add(1023) & !1023,
+            false => serial,
+        }
+    }
+
+    /// A directory in which this site is the writer, by the same epoch or by a later one; sometimes.
+    fn seized(&self, have: &Zone, me: &SiteName, draws: &mut Draws) -> Option<Zone> {
+        if *have.apex() != directory() || draws.below(2) == 0 {
+            return None;
+        }
+        let read = Directory::read(have);
+        let epoch = match draws.below(2) {
+            0 => read.epoch.clone(),
+            _ => read.epoch.next(me, have.serial()),
+        };
+        let mut editor = have.edit();
+        let there = zonemesh_zone::directory::promote(&mut editor, &read, me, &epoch);
+        let serial = have.serial().into_int().wrapping_add(1000);
+        editor.set_serial(Serial(self.serial(serial)));
+        editor.finish().ok().filter(|_| there.unwrap_or_default())
+    }
+
+    /// A zone, in the messages of an AXFR.
+    fn whole(&self, request: &Request, zone: Zone) -> Vec<Vec<u8>> {
         let response = Response::with_content(request, zone, Content::Axfr);
-        response.with_expire(expire).messages().collect()
-    };
-    let steps = |zone: Zone, diffs: Vec<Diff>| {
-        let response = Response::with_content(request, zone, Content::Ixfr(diffs));
-        let messages: Vec<Vec<u8>> = response.with_expire(expire).messages().collect();
-        messages
-    };
-    match draws.below(11) {
-        // Octets of no meaning.
-        0 => (0..=draws.below(3))
-            .map(|_| {
-                let length = draws.below(600);
-                (0..length).map(|_| draws.below(256) as u8).collect()
-            })
-            .collect(),
-        // A message with some bits turned over.
-        1 => {
-            let mut messages: Vec<Vec<u8>> = whole(forged(base.wrapping_add(1), 20));
-            for message in &mut messages {
-                for _ in 0..=draws.below(8) {
-                    let at = draws.below(message.len() as u64) as usize;
-                    message[at] ^= 1 << draws.below(8);
+        response.with_expire(self.expire).messages().collect()
+    }
+
+    /// The messages of a lie.
+    fn answer(&self, request: &Request, have: Option<&Zone>, draws: &mut Draws) -> Vec<Vec<u8>> {
+        let apex = request.zone.to_string();
+        let base = have.map_or(7, |have| have.serial().into_int());
+        let forged = |serial: u32, records: usize| {
+            let lines: Vec<String> = (0..records.max(1))
+                .map(|number| format!("forged{number} 60 IN A 192.0.2.66"))
+                .collect();
+            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            zone(&apex, serial, &lines)
+        };
+        let whole = |zone: Zone| self.whole(request, zone);
+        let after = |more: u32| self.serial(base.wrapping_add(more));
+        let steps = |zone: Zone, diffs: Vec<Diff>| {
+            let response = Response::with_content(request, zone, Content::Ixfr(diffs));
+            let messages: Vec<Vec<u8>> = response.with_expire(self.expire).messages().collect();
+            messages
+        };
+        match draws.below(11) {
+            // Octets of no meaning.
+            0 => (0..=draws.below(3))
+                .map(|_| {
+                    let length = draws.below(600);
+                    (0..length).map(|_| draws.below(256) as u8).collect()
+                })
+                .collect(),
+            // A message with some bits turned over.
+            1 => {
+                let mut messages: Vec<Vec<u8>> = whole(forged(after(1), 20));
+                for message in &mut messages {
+                    for _ in 0..=draws.below(8) {
+                        let at = draws.below(message.len() as u64) as usize;
+                        message[at] ^= 1 << draws.below(8);
+                    }
                 }
+                messages
             }
-            messages
-        }
-        // A transfer without its end.
-        2 => {
-            let mut messages: Vec<Vec<u8>> = whole(forged(base.wrapping_add(1), 3000));
-            messages.pop();
-            messages
-        }
-        // An older version, another of the same serial, one far ahead, one as far ahead as can be.
-        3 => whole(forged(base.wrapping_sub(1 + draws.below(1000) as u32), 1)),
-        4 => whole(forged(base, 2)),
-        5 => whole(forged(base.wrapping_add(1000), 3)),
-        6 => whole(forged(base.wrapping_add(0x7FFF_FFFF), 3)),
-        // Another zone.
-        7 => {
-            let other = zone("other.example", base.wrapping_add(1), &[]);
-            let request = Request::new(request.id, name("other.example"), Question::Axfr);
-            let response = Response::with_content(&request, other, Content::Axfr);
-            response.messages().collect()
-        }
-        // Differences between versions that nobody has.
-        8 => {
-            let (old, new) = (forged(base, 5), forged(base.wrapping_add(1), 1));
-            let diff = old.diff(&new);
-            steps(new, vec![diff])
-        }
-        // Hundreds of steps.
-        9 => {
-            let first = have.cloned().unwrap_or_else(|| forged(base, 1));
-            let (mut diffs, mut last) = (Vec::new(), first);
-            for _ in 0..300 {
-                let mut editor = last.edit();
-                editor.set_serial(last.serial().next());
-                let Ok(next) = editor.finish() else {
-                    break;
+            // A transfer without its end.
+            2 => {
+                let mut messages: Vec<Vec<u8>> = whole(forged(after(1), 3000));
+                messages.pop();
+                messages
+            }
+            // An older version, another of the same serial, one far ahead, one as far ahead as can be.
+            3 => whole(forged(base.wrapping_sub(1 + draws.below(1000) as u32), 1)),
+            4 => whole(forged(base, 2)),
+            5 => whole(forged(after(1000), 3)),
+            // Its own zone it could take there for good.
+            6 if !self.own => whole(forged(base.wrapping_add(0x7FFF_FFFF), 3)),
+            // Another zone.
+            7 => {
+                let other = zone("other.example", base.wrapping_add(1), &[]);
+                let request = Request::new(request.id, name("other.example"), Question::Axfr);
+                let response = Response::with_content(&request, other, Content::Axfr);
+                response.messages().collect()
+            }
+            // Differences between versions that nobody has.
+            8 => {
+                let (old, new) = (forged(base, 5), forged(after(1), 1));
+                let diff = old.diff(&new);
+                steps(new, vec![diff])
+            }
+            // Hundreds of steps.
+            9 => {
+                let first = have.cloned().unwrap_or_else(|| forged(base, 1));
+                let (mut diffs, mut last) = (Vec::new(), first);
+                let count = match self.apart {
+                    true => after(300).wrapping_sub(base),
+                    false => 300,
                 };
-                diffs.push(last.diff(&next));
-                last = next;
+                for _ in 0..count {
+                    let mut editor = last.edit();
+                    editor.set_serial(last.serial().next());
+                    let Ok(next) = editor.finish() else {
+                        break;
+                    };
+                    diffs.push(last.diff(&next));
+                    last = next;
+                }
+                steps(last, diffs)
             }
-            steps(last, diffs)
-        }
-        // That there is nothing new since some serial.
-        _ => {
-            let serial = base.wrapping_sub(draws.below(3) as u32);
-            let response = Response::with_content(request, forged(serial, 1), Content::Soa);
-            response.messages().collect()
+            // That there is nothing new since some serial.
+            _ => {
+                let serial = base.wrapping_sub(draws.below(3) as u32);
+                let response = Response::with_content(request, forged(serial, 1), Content::Soa);
+                response.messages().collect()
+            }
         }
     }
 }

@@ -23,6 +23,34 @@ impl World {
         }
     }
 
+    /// What a site has set aside for another writer, oldest first.
+    pub fn set_aside(&self, host: &str) -> Vec<Yielded> {
+        let state = &self.hosts[host];
+        let real = state.real.as_ref().and_then(|real| real.values(YIELDED));
+        let values: Vec<Vec<u8>> = match real {
+            Some(values) => values.into_iter().map(|(_, value)| value).collect(),
+            None => {
+                let table = state.disk.table.iter();
+                let table = table.filter(|((table, _), _)| table == YIELDED);
+                table.map(|(_, value)| value.clone()).collect()
+            }
+        };
+        let read = |value: &Vec<u8>| Yielded::decode(value).expect("what the product has written");
+        let mut kept: Vec<Yielded> = values.iter().map(read).collect();
+        kept.sort_by_key(|kept| (kept.at, kept.id()));
+        kept
+    }
+
+    /// Throws away what a site has set aside.
+    pub fn discard(&mut self, host: &str, id: &str) {
+        let state = self.host(host);
+        let key = (YIELDED.to_owned(), id.to_owned());
+        state.disk.table.remove(&key);
+        if let Some(real) = &state.real {
+            real.delete(YIELDED, id);
+        }
+    }
+
     /// Whether the user of a site was told something like that.
     pub fn saw(&self, host: &str, what: impl Fn(&Happening) -> bool) -> bool {
         self.hosts[host]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use zonemesh_keep::{Done, Found, Job};
-use zonemesh_store::Store;
+use zonemesh_store::{Batch, Store};
 
 use super::platter::Platter;
 use super::*;
@@ -43,6 +43,20 @@ impl Real {
     /// The highest serial of a zone that was published or seen.
     pub(super) fn high_water(&self, apex: &Name) -> Option<Serial> {
         self.store.as_ref()?.high_water(apex).ok()?
+    }
+
+    /// The small values of a table, while the site runs.
+    pub(super) fn values(&self, table: &str) -> Option<Vec<(String, Vec<u8>)>> {
+        self.store.as_ref()?.list(table).ok()
+    }
+
+    /// Removes one of them.
+    pub(super) fn delete(&self, table: &str, key: &str) {
+        if let Some(store) = &self.store {
+            let batch = Batch::new(zonemesh_keep::timestamp(EPOCH)).delete(table, key);
+            // What cannot be removed stays, and is found again.
+            let _stays = store.commit(batch);
+        }
     }
 
     /// The process is gone, whatever it was about to do.

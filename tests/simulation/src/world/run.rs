@@ -356,6 +356,28 @@ impl World {
         }
     }
 
+    /// Who serves what a later writer has made never goes back to an earlier one, whatever the serials say.
+    fn follows(&mut self, host: &str, zone: &Zone) {
+        let apex = zone.apex();
+        let epoch = match () {
+            () if *apex == directory() => Epoch::of_directory(zone),
+            () if *apex == catalog() => Epoch::of_catalog(zone),
+            () => return,
+        };
+        let Ok(epoch) = epoch else { return };
+        let text = epoch.to_string();
+        let before = self.host(host).followed.insert(apex.clone(), epoch);
+        let state = &self.hosts[host];
+        if let Some(before) = before
+            && before.outranks(&state.followed[apex])
+        {
+            panic!(
+                "{host}: {apex} of {before} is followed by that of {text}, an earlier writer\n{}",
+                self.tail()
+            );
+        }
+    }
+
     pub(super) fn publish(
         &mut self,
         host: &str,
@@ -387,6 +409,9 @@ impl World {
                 "{host}: {apex} is served with {serial}, and {durable:?} on disk\n{}",
                 self.tail()
             );
+        }
+        if let Some(zone) = &zone {
+            self.follows(host, zone);
         }
         let state = self.host(host);
         let before = state.served.get(&apex).and_then(|(zone, _)| zone.as_ref());

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::catalog::{self, Catalog};
 use zonemesh_zone::directory::{self, Directory, Site};
 use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
@@ -130,6 +131,7 @@ impl Core {
         }
         let spec = mesh_spec(&self.mesh, &apex, &made_primary());
         let mut entry = Entry::new(spec);
+        let high_water = high_water.filter(|_| !planted(Bug::HighWaterForgotten));
         let marks = [high_water, self.marks.get(&apex).copied()];
         marks.into_iter().flatten().for_each(|mark| entry.see(mark));
         self.zones.insert(apex.clone(), entry);

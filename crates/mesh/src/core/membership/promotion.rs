@@ -4,6 +4,7 @@
 //! it holds. At the writer itself, while it runs: its last version of both zones says who comes after it, so that nothing
 //! can come in between. Either way it is one commit of two versions, and whoever sees them follows.
 
+use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::catalog;
 use zonemesh_zone::directory::{self, Directory, Epoch, Role, SiteName};
 use zonemesh_zone::{Name, Rcode, SerialExt, Zone};
@@ -175,7 +176,10 @@ impl Core {
                 return Err(format!("{apex} is not held yet"));
             };
             let epoch = Epoch {
-                number: promotion.epoch,
+                number: match planted(Bug::EpochNotRaised) {
+                    true => promotion.epoch - 1,
+                    false => promotion.epoch,
+                },
                 ..self.head_epoch(apex)?.next(to, head.serial())
             };
             let mut editor = head.edit();

@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Name, Serial, SerialExt, Zone};
 
 use super::Entry;
@@ -316,6 +317,9 @@ impl Core {
         match &mut entry.doubt {
             Some(doubt) => doubt.until = now.mono + LONGEST_WAIT,
             None => {
+                if planted(Bug::OldCopyTrusted) {
+                    return;
+                }
                 entry.doubt = Some(match entry.stored_doubt.take() {
                     Some(stored) => Doubt::stored(stored, head, now),
                     None => Doubt::new(Some(head), now),
@@ -432,6 +436,7 @@ impl Core {
             }
         }
         let certain = self.mesh_is_met()
+            && !planted(Bug::DoubtNeverEnds)
             && self.zones.get(apex).is_some_and(|entry| {
                 let idle = !entry.is_taking() && entry.held().is_none();
                 entry.doubt.is_some() && idle && entry.unheard().next().is_none()

@@ -15,6 +15,7 @@
 
 use std::cmp::Ordering;
 
+use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::directory::{Directory, Epoch};
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
 
@@ -87,10 +88,14 @@ impl Core {
         if let Some(mesh) = &mut self.mesh {
             mesh.highest_epoch = mesh.highest_epoch.max(theirs.number);
         }
+        let writes = self.mesh.as_ref().is_some_and(Mesh::is_catalog_primary);
+        if planted(Bug::LaterEpochIgnored) && writes && theirs.outranks(&mine) {
+            return Standing::Earlier("another writer".to_owned());
+        }
         if theirs.outranks(&mine) {
             return Standing::Later { mine, theirs };
         }
-        if mine.outranks(&theirs) {
+        if mine.outranks(&theirs) && !planted(Bug::EarlierEpochTaken) {
             return Standing::Earlier(format!(
                 "it comes from {theirs}, and {mine} is held here: that site is the writer no longer"
             ));
@@ -234,7 +239,7 @@ impl Core {
             also.extend(own.iter().map(keep));
             mesh.own_of_loser = own;
         }
-        if !kept.changes.is_empty() {
+        if !kept.changes.is_empty() && !planted(Bug::YieldedDropped) {
             let id = kept.id();
             also.extend(
                 kept.encode()
@@ -378,8 +383,10 @@ impl Core {
             self.tell_again(apex, from.clone(), now);
             return None;
         }
+        // While it was in doubt it asked for what came after an older version than it holds.
+        let fits = |diff: &Diff| diff.serials().map(|(start, _)| start) == ours;
         let diffs = match got {
-            Got::Diffs(_, diffs) => diffs,
+            Got::Diffs(_, diffs) if diffs.first().is_some_and(fits) => diffs,
             _ => Vec::new(),
         };
         let version = NewVersion {
@@ -416,15 +423,16 @@ impl Core {
     /// Whether another writer's version of directory or catalog is what is held here, or will be as soon as it is stored, and
     /// this site's new role has yet to follow from it: nothing of it is this site's to publish any longer.
     pub(in crate::core) fn has_yielded(&self, apex: &Name) -> bool {
-        let head = self.zones.get(apex).and_then(|entry| entry.head.as_ref());
-        let (Some(mesh), Some(head)) = (&self.mesh, head) else {
-            return false;
-        };
-        let Some(Ok(epoch)) = mesh.epoch_of(head) else {
+        let Some(mesh) = &self.mesh else { return false };
+        let epoch = |apex: &Name| mesh.epoch_of(self.head(apex)?)?.ok();
+        let Some(held) = epoch(apex) else {
             return false;
         };
         let me = &mesh.settings.me.name;
-        epoch.writer.is_some_and(|writer| writer != *me)
+        // Who was handed over to has the directory that says so before the catalog that comes with it.
+        let follows = epoch(&mesh.settings.directory)
+            .is_some_and(|read| read.writer.as_ref() == Some(me) && read.outranks(&held));
+        !follows && held.writer.is_some_and(|writer| writer != *me)
     }
 
     /// Goes a step above what others have shown.
