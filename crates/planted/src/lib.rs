@@ -78,8 +78,6 @@ pub enum Bug {
     OldCopyTrusted,
     /// A primary takes from a peer what is ahead of it, also when all have shown what they have.
     DoubtNeverEnds,
-    /// Differences of a transfer are taken, whatever version is held by then.
-    DifferenceToWrongVersion,
     /// A site that is promoted goes on in the epoch that there is.
     EpochNotRaised,
     /// A writer takes another that came later for one that came before it.
@@ -132,7 +130,6 @@ impl Bug {
         Self::HighWaterForgotten,
         Self::OldCopyTrusted,
         Self::DoubtNeverEnds,
-        Self::DifferenceToWrongVersion,
         Self::EpochNotRaised,
         Self::LaterEpochIgnored,
         Self::EarlierEpochTaken,

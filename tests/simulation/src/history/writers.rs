@@ -259,12 +259,26 @@ impl History {
                 self.world.discard(host, &kept.id());
                 continue;
             }
-            any |= self.make_again(host, &kept)?;
+            any |= self.make_again(host, self.without_removed(kept))?;
         }
         Ok(any)
     }
 
-    fn make_again(&mut self, host: &str, kept: &Yielded) -> Result<bool, Finding> {
+    /// What was yielded but for the listing of zones that operators have removed since: nobody wants these back.
+    fn without_removed(&self, mut kept: Yielded) -> Yielded {
+        let gone = |owner: &Name| {
+            let text = owner.to_string();
+            let apex = text.split_once("._zones.").map(|(apex, _)| apex);
+            let zone = apex.and_then(|apex| self.record.zones.get(apex));
+            zone.is_some_and(|zone| zone.wanted == Wanted::No)
+        };
+        let stays = |after: &[String], owner: &Name| after.is_empty() || !gone(owner);
+        kept.changes
+            .retain(|change| stays(&change.after, &change.owner));
+        kept
+    }
+
+    fn make_again(&mut self, host: &str, kept: Yielded) -> Result<bool, Finding> {
         let primary = match kept.zone == directory() {
             // Whoever has yielded and does not know the writer yet asks nobody.
             true => self.writer().filter(|writer| self.follows(host, writer)),

@@ -306,9 +306,7 @@ impl Core {
                     .first()
                     .and_then(Diff::serials)
                     .map(|(start, _)| start);
-                if start.is_some_and(|start| start != ours)
-                    && !planted(Bug::DifferenceToWrongVersion)
-                {
+                if start.is_some_and(|start| start != ours) {
                     // Something else was taken in between: these differences are for a version that is no longer ours.
                     return self.refresh(apex, Some(from), now);
                 }
