@@ -139,7 +139,8 @@ impl History {
         let epoch = promotion.epoch;
         // Which of the members of a catalog that is older than the directory were removed since then nobody can tell. And one
         // that has moved since the old writer is gone nobody finds.
-        if !promotion.planned && !(self.holds_both(at) && self.is_where_it_says(at)) {
+        let fit = promotion.planned || self.holds_both(at) && self.is_where_it_says(at);
+        if !fit {
             return false;
         }
         if promotion.done || !force && !promotion.objections.is_empty() {

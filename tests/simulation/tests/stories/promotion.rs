@@ -576,3 +576,27 @@ fn an_old_writer_that_comes_back_makes_no_version_of_what_it_has_just_yielded() 
         assert!(listed.contains_key(&name("last.example")), "seed {seed}");
     }
 }
+
+#[test]
+fn a_site_that_is_handed_over_to_takes_the_catalog_when_the_directory_has_come_first() {
+    // Both are one version at the old writer, and come apart from each other.
+    for seed in 0..12 {
+        let mut world = mesh_with(1000 + seed, 5, &["site-b"]);
+        promote(&mut world, "site-a", "site-b", true).unwrap();
+        world.settle(60);
+        world.net.slowest = 900;
+        world.net.loss = 60;
+        // Back again: the catalog that the other one has by then names its writer.
+        promote(&mut world, "site-b", "site-a", true).unwrap();
+        world.run_for(2);
+        world.end_faults();
+        world.run_until(60, "all follow the new writer", |world| {
+            let all = ["site-a", "site-b", "site-c", "site-d", "site-e"];
+            agree(world, &all, "site-a")
+        });
+        world
+            .add_zone("site-a", zone("after.example", 1, &[]))
+            .unwrap();
+        world.settle(60);
+    }
+}
