@@ -1,5 +1,6 @@
 //! Joining a mesh with a welcome packet: one UPDATE over TLS.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -27,10 +28,13 @@ const PACKET: (&str, &str) = ("mesh", "packet");
 /// How long a catalog site may take for the update.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often a catalog site that does not answer in that time is asked once more. It may have a long queue at its disk, have
-/// made this site a member meanwhile, and be about to say so: to give up then leaves a member behind that does not run. Asked
+/// How often a catalog site is asked once more that has not answered by then, or has closed the connection. It may have a long
+/// queue at its disk, and have made this site a member meanwhile: to give up then leaves a member behind that does not run. Asked
 /// again it says that the packet is used, and shows the directory.
 const AGAIN: u32 = 5;
+
+/// How long before that.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Joins: asks a catalog site to publish this one, and remembers whom to ask from now on.
 pub(crate) async fn join(
@@ -80,6 +84,7 @@ pub(crate) async fn join(
                     break;
                 };
                 tracing::warn!(catalog = %catalog_site.name, why, "no answer yet; asking again");
+                tokio::time::sleep(PAUSE).await;
                 answer = ask(&peer, &message, &tsig, &welcome.directory).await;
             }
             match answer {
@@ -133,7 +138,7 @@ async fn ask(
             };
             return Err(Refused::No(format!("{}{next}", chain(&error))));
         }
-        Err(error @ PeerError::Timeout { .. }) => return Err(Refused::Late(chain(&error))),
+        Err(error) if is_late(&error) => return Err(Refused::Late(chain(&error))),
         Err(error) => return Err(Refused::Silent(chain(&error))),
     };
     match query::parse_acknowledgement(&reply) {
@@ -164,6 +169,15 @@ fn what_next(error: &TsigError) -> &'static str {
             "; the welcome packet was used, has expired, or was replaced by a newer one: make another with `zonemesh invite` on the catalog primary"
         }
         _ => "",
+    }
+}
+
+/// Whether a site is there and may have taken the update, or may yet take it.
+fn is_late(error: &PeerError) -> bool {
+    match error {
+        PeerError::Unreachable { source, .. } => source.kind() == ErrorKind::TimedOut,
+        PeerError::BackingOff { .. } => true,
+        error => error.may_have_arrived(),
     }
 }
 
