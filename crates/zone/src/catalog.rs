@@ -428,23 +428,33 @@ pub fn follow(
         }
     }
     for (zone, group) in wanted {
-        let member = have.members.get(zone);
-        let node = match member {
-            Some(member) => member.node.clone(),
-            None => insert(&mut editor, zone, None)?,
-        };
-        changed |= member.is_none();
-        if let Some(group) = group
-            && member.is_none_or(|member| member.groups != [group.as_str()])
-        {
-            put_groups(&mut editor, &node, &[group])?;
-            changed = true;
-        }
+        changed |= list(&mut editor, zone, have.members.get(zone), group.as_deref())?;
     }
     Ok(match changed {
         true => Some(editor.finish()?),
         false => None,
     })
+}
+
+/// Lists `zone`, and puts it in `group` if one is given, where `member`, which lists it now, differs. Says whether it did.
+fn list(
+    editor: &mut Editor,
+    zone: &Name,
+    member: Option<&Member>,
+    group: Option<&str>,
+) -> Result<bool, EditError> {
+    let node = match member {
+        Some(member) => member.node.clone(),
+        None => insert(editor, zone, None)?,
+    };
+    let Some(group) = group else {
+        return Ok(member.is_none());
+    };
+    if member.is_some_and(|member| member.groups == [group]) {
+        return Ok(false);
+    }
+    put_groups(editor, &node, &[group])?;
+    Ok(true)
 }
 
 /// Makes the catalog follow a change of the directory: zones that have a primary now become members, and members leave

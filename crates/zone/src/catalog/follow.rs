@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Catalog, EditError, Member, below, insert, node_above, nodes_at, put_groups, read_member,
-    remove_node,
+    Catalog, EditError, Member, below, list, node_above, nodes_at, read_member, remove_node,
 };
 use crate::directory;
 use crate::{Name, Rtype, Serial, Zone};
@@ -117,18 +116,8 @@ pub fn follow_owners(
         }
     }
     for (zone, _) in named {
-        let member = member(zone);
-        let node = match &member {
-            Some(member) => member.node.clone(),
-            None => insert(&mut editor, zone, None)?,
-        };
-        changed |= member.is_none();
-        if let Some(group) = groups.get(zone)
-            && member.is_none_or(|member| member.groups != [group.as_str()])
-        {
-            put_groups(&mut editor, &node, &[group])?;
-            changed = true;
-        }
+        let group = groups.get(zone).map(String::as_str);
+        changed |= list(&mut editor, zone, member(zone).as_ref(), group)?;
     }
     Ok(match changed {
         true => Some(editor.finish()?),

@@ -770,13 +770,7 @@ fn a_site_that_starts_anew_while_the_directory_is_empty_finds_the_others_all_the
     keys(&mut world, vec![new]);
     world.settle(120);
     let head = world.core("site-a").head(&directory()).unwrap().clone();
-    let mut editor = head.edit();
-    for owner in editor.names_below(&directory()) {
-        if owner != directory() {
-            editor.remove_name(&owner);
-        }
-    }
-    let emptied = editor.finish().unwrap();
+    let emptied = emptied(&head);
     world.changed("site-a", Change::Edited(emptied));
     world.run_for(5);
     world.restart("site-c");
@@ -807,17 +801,22 @@ fn a_zone_that_cannot_be_stored_is_not_one_that_nobody_has() {
     world.settle(120);
 }
 
+/// The directory as an operator's mistake leaves it: nothing but its apex.
+fn emptied(directory: &Zone) -> Zone {
+    let mut editor = directory.edit();
+    for owner in editor.names_below(directory.apex()) {
+        if owner != *directory.apex() {
+            editor.remove_name(&owner);
+        }
+    }
+    editor.finish().unwrap()
+}
+
 #[test]
 fn a_writer_that_starts_anew_with_a_directory_that_was_emptied_by_mistake_can_take_that_back() {
     let mut world = with_zones(53, 3, 1);
     let head = world.core("site-a").head(&directory()).unwrap().clone();
-    let mut editor = head.edit();
-    for owner in editor.names_below(&directory()) {
-        if owner != directory() {
-            editor.remove_name(&owner);
-        }
-    }
-    let emptied = editor.finish().unwrap();
+    let emptied = emptied(&head);
     world.changed("site-a", Change::Edited(emptied));
     world.run_for(5);
     world.restart("site-a");
