@@ -75,6 +75,52 @@ fn a_hangup_with_a_broken_file_changes_nothing_and_with_a_good_one_all() -> Resu
 }
 
 #[test]
+fn a_file_that_says_something_else_than_what_runs_is_told_in_status() -> Result<()> {
+    let site = alone()?;
+    let good = site.configuration("catalog-primary");
+    let told = |what: &str, name: &str, words: &[&str]| {
+        site.wait_status(what, |status| {
+            let mut checks = status.checks.iter();
+            checks.any(|check| {
+                check.name == name && words.iter().all(|word| check.message.contains(word))
+            })
+        })
+    };
+    let well = |what: &str| {
+        site.wait_status(what, |status| {
+            let mut checks = status.checks.iter();
+            !checks.any(|check| check.name.starts_with("configuration-"))
+        })
+    };
+    well("that the file is what runs")?;
+    let more = "[[zone]]\nname = \"more.example\"\nfile = \"a.example.zone\"\n";
+    site.configure(&format!("{good}{more}"));
+    told(
+        "the zone that was not read",
+        "configuration-not-loaded",
+        &["zone more.example. added"],
+    )?;
+    site.configure(&format!("{good}{more}addresses = 7\n"));
+    told(
+        "the file that is broken",
+        "configuration-broken",
+        &["addresses"],
+    )?;
+    site.configure(&format!("{good}{more}"));
+    site.cli_ok(&["config", "reload"])?;
+    well("that the file was read")?;
+    let more = format!("{more}[limits]\nworkers = 1\n");
+    site.configure(&format!("{good}{more}"));
+    site.cli_ok(&["config", "reload"])?;
+    told(
+        "what waits for a start",
+        "configuration-not-loaded",
+        &["workers changed", "next start"],
+    )?;
+    Ok(())
+}
+
+#[test]
 fn a_port_in_use_is_told_with_its_address() -> Result<()> {
     let site = alone()?;
     let mut other = Site::new("site-x", "catalog-primary", None)?;

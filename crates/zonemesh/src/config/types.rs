@@ -13,7 +13,7 @@ use zonemesh_zone::Name;
 pub use zonemesh_zone::directory::Role;
 
 /// A checked configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The file it came from.
     pub file: PathBuf,

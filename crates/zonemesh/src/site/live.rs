@@ -33,6 +33,8 @@ pub(crate) struct Live {
     pub(crate) data_dir: PathBuf,
     pub(crate) config_path: Option<PathBuf>,
     pub(crate) config: ArcSwap<Config>,
+    /// What the site was started with: what only a start makes true is of this.
+    pub(crate) config_at_start: Arc<Config>,
     pub(crate) core: CoreHandle,
     pub(crate) store: Store,
     pub(crate) shared: Arc<Shared>,
@@ -121,6 +123,7 @@ impl Live {
             name: parts.config.site.name.clone(),
             data_dir: parts.config.site.data_dir.clone(),
             config_path: parts.config_path,
+            config_at_start: parts.config.clone(),
             config: ArcSwap::new(parts.config),
             core: parts.core,
             store: parts.store,

@@ -6,6 +6,7 @@
 mod access;
 mod clock;
 mod control;
+mod drift;
 mod driver;
 mod gate;
 mod identity;

@@ -28,7 +28,7 @@ pub(crate) async fn reload(live: &Arc<Live>) -> Result<api::Reloaded, ApiError> 
     let old = live.config.load_full();
     let mut reloaded = api::Reloaded {
         changes: Vec::new(),
-        needs_restart: needs_restart(&old, &new),
+        needs_restart: needs_restart(&live.config_at_start, &new),
     };
     if sockets(&old) != sockets(&new) {
         // They stay where they are until the next start, and so does what the directory says of them.
@@ -82,7 +82,8 @@ fn sockets(config: &Config) -> [&[SocketAddr]; 3] {
     [&config.listen.dns, &config.listen.tls, &config.listen.http]
 }
 
-fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
+/// What a file says that only a start makes true.
+pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let mut all = Vec::new();
     let mut compare = |what: &str, same: bool| {
         if !same {
@@ -115,7 +116,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     all
 }
 
-fn changes(old: &Config, new: &Config, into: &mut Vec<String>) {
+/// What is different in a file that is read again, as far as it is worth a line.
+pub(super) fn changes(old: &Config, new: &Config, into: &mut Vec<String>) {
     for zone in &new.zones {
         match old.zones.iter().find(|have| have.name == zone.name) {
             None => into.push(format!("zone {} added", zone.name.fmt_with_dot())),

@@ -100,6 +100,7 @@ impl Control {
             .map(|here| self.zone_of(here, &snapshot, &there, &mut checks))
             .collect();
         self.checks_of_this(&snapshot, &mut checks);
+        self.configuration_checks(&mut checks).await;
         server_checks(&snapshot, &mut checks);
         Ok(self.status_of(checks, sites, zones))
     }

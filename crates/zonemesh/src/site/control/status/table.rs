@@ -104,6 +104,11 @@ pub(super) const CONFIGURATION_BROKEN: Kind = critical(
     "the configuration is not what its file says: the file is broken",
     "mend the file and run `zonemesh config reload`",
 );
+pub(super) const CONFIGURATION_NOT_LOADED: Kind = warning(
+    "configuration-not-loaded",
+    "the file of the configuration says something else than what runs: it was changed and not read again, has changes that only a start makes true, or could not be looked at",
+    "`zonemesh config check` and then `zonemesh config reload`; what only a start makes true waits for that",
+);
 pub(super) const PLAN_BLOCKED: Kind = critical(
     "plan-blocked",
     "the plan is not right, or came up three times in a row, and is not carried out",
@@ -240,6 +245,7 @@ const ALL: &[&Kind] = &[
     &RECONCILE_LATE,
     &REMOVED_SITE_KNOCKING,
     &CONFIGURATION_BROKEN,
+    &CONFIGURATION_NOT_LOADED,
     &PLAN_BLOCKED,
     &CATALOG_NOT_FOLLOWED,
     &HELD_BY_BRAKE,

@@ -9,6 +9,7 @@ use super::sites::clock_checks;
 use super::table;
 use crate::site::control::Control;
 use crate::site::control::convert::name_text;
+use crate::site::drift::Drift;
 use crate::site::progress::Part;
 use crate::site::room::Short;
 
@@ -57,9 +58,6 @@ impl Control {
     pub(super) fn checks_of_this(&self, snapshot: &Snapshot, checks: &mut Vec<api::Check>) {
         self.checks_without_core(checks);
         planning_checks(&self.live.name, snapshot, checks);
-        if let Some(loud) = self.live.loud.load().as_ref() {
-            checks.push(table::CONFIGURATION_BROKEN.of(None, loud));
-        }
         let asked = self.held.list();
         let all = snapshot.held.iter().cloned().chain(asked);
         for held in all.filter(|held| !held.declined) {
@@ -85,6 +83,20 @@ impl Control {
             });
         }
         clock_checks(&self.live.name, &snapshot.clock_faults, checks);
+    }
+
+    /// Whether the file of the configuration can be loaded, and says what runs.
+    pub(super) async fn configuration_checks(&self, checks: &mut Vec<api::Check>) {
+        let loud = self.live.loud.load_full();
+        if let Some(loud) = loud.as_ref() {
+            checks.push(table::CONFIGURATION_BROKEN.of(None, loud));
+            return;
+        }
+        match Drift::of(&self.live).await {
+            Drift::None => {}
+            Drift::Broken(why) => checks.push(table::CONFIGURATION_BROKEN.of(None, why)),
+            Drift::Differs(why) => checks.push(table::CONFIGURATION_NOT_LOADED.of(None, why)),
+        }
     }
 
     /// What can be said of this site whatever its core does.
