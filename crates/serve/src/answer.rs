@@ -151,7 +151,7 @@ fn answer_query(
 /// How long the answer may be.
 fn limit(edns: Option<&Edns<'_>>, transport: Transport, settings: &Settings) -> usize {
     match (transport, edns) {
-        (Transport::Tcp | Transport::Tls, _) => STREAM_LIMIT,
+        (Transport::Tcp | Transport::Tls | Transport::Quic, _) => STREAM_LIMIT,
         (Transport::Udp, None) => PLAIN_LIMIT,
         (Transport::Udp, Some(edns)) => {
             // RFC 6891 §6.2.3: less than 512 is taken as 512.
@@ -187,7 +187,8 @@ fn opt<'s>(
             .answer(cookie, client, view.now as u32)
             .map(|(both, _)| both);
     }
-    if transport != Transport::Udp && edns.keepalive {
+    // RFC 9250 §5.5.2: QUIC has time-outs of its own.
+    if matches!(transport, Transport::Tcp | Transport::Tls) && edns.keepalive {
         let tenths = settings.idle_timeout.as_millis() / 100;
         opt.keepalive = Some(u16::try_from(tenths).unwrap_or(u16::MAX));
     }
@@ -203,7 +204,7 @@ fn opt<'s>(
         }
         _ => {}
     }
-    if transport == Transport::Tls && edns.padding {
+    if transport.is_encrypted() && edns.padding {
         opt.pad_to = Some(PAD_BLOCK);
     }
     opt

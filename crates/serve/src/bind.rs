@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 pub struct BindError {
     /// The address.
     pub addr: SocketAddr,
-    /// `UDP` or `TCP`.
+    /// `UDP`, `TCP` or `QUIC`.
     pub protocol: &'static str,
     /// What is wrong and what to do.
     pub hint: &'static str,
@@ -77,6 +77,21 @@ pub fn tcp(addr: SocketAddr) -> Result<TcpListener, BindError> {
     socket.bind(&SockAddr::from(addr)).map_err(error)?;
     socket.listen(BACKLOG).map_err(error)?;
     socket.set_nonblocking(true).map_err(error)?;
+    Ok(socket.into())
+}
+
+/// Opens a socket for QUIC, ready for tokio.
+///
+/// # Errors
+///
+/// When the address cannot be had.
+pub fn quic(addr: SocketAddr) -> Result<UdpSocket, BindError> {
+    let error = |source| explain(addr, "QUIC", source);
+    let socket = open(addr, Type::DGRAM, Protocol::UDP).map_err(error)?;
+    socket.bind(&SockAddr::from(addr)).map_err(error)?;
+    socket.set_nonblocking(true).map_err(error)?;
+    // Less than was asked for is enough to work.
+    drop(socket.set_recv_buffer_size(RECEIVE_BUFFER));
     Ok(socket.into())
 }
 

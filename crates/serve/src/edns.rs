@@ -5,15 +5,15 @@ use zonemesh_zone::inventory::{Asked, compose_sum};
 use crate::message::types;
 
 /// Option codes.
-mod codes {
-    pub(super) const NSID: u16 = 3;
-    pub(super) const EXPIRE: u16 = 9;
-    pub(super) const COOKIE: u16 = 10;
-    pub(super) const KEEPALIVE: u16 = 11;
-    pub(super) const PADDING: u16 = 12;
-    pub(super) const EXTENDED_ERROR: u16 = 15;
+pub(crate) mod codes {
+    pub(crate) const NSID: u16 = 3;
+    pub(crate) const EXPIRE: u16 = 9;
+    pub(crate) const COOKIE: u16 = 10;
+    pub(crate) const KEEPALIVE: u16 = 11;
+    pub(crate) const PADDING: u16 = 12;
+    pub(crate) const EXTENDED_ERROR: u16 = 15;
     /// Of the range for local use; see `zonemesh_transfer::query::HEARTBEAT`.
-    pub(super) const HEARTBEAT: u16 = 65_453;
+    pub(crate) const HEARTBEAT: u16 = 65_453;
 }
 
 /// The version of the heartbeat that we know.

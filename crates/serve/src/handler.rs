@@ -17,6 +17,25 @@ pub enum Transport {
     Tcp,
     /// A stream within TLS (RFC 7858).
     Tls,
+    /// A stream of its own for each question, within QUIC (RFC 9250).
+    Quic,
+}
+
+impl Transport {
+    /// Its name, for logs and labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Quic => "quic",
+        }
+    }
+
+    /// Whether nobody between reads what goes over it, and a client can prove its key by its certificate.
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Quic)
+    }
 }
 
 /// Who sent a message.
@@ -70,6 +89,7 @@ enum Inner {
 }
 
 impl Responder {
+    /// On a stream, in the clear, within TLS or of QUIC.
     pub(crate) fn stream(messages: mpsc::Sender<Vec<u8>>, permit: OwnedSemaphorePermit) -> Self {
         Self(Inner::Stream {
             messages,

@@ -1,8 +1,8 @@
-//! The data plane: answering queries from memory over UDP, TCP and TLS.
+//! The data plane: answering queries from memory over UDP, TCP, TLS and QUIC.
 //!
 //! A query is answered by code that takes octets and a snapshot and writes octets ([`answer()`]); it neither blocks,
 //! locks nor allocates, so that serving depends on memory alone. Sockets are around it: plain threads for UDP
-//! ([`udp`]), tokio for TCP and TLS ([`stream`]). What is no plain query (AXFR, IXFR, NOTIFY, UPDATE, anything with
+//! ([`udp`]), tokio for TCP and TLS ([`stream`]) and for QUIC ([`quic`]). What is no plain query (AXFR, IXFR, NOTIFY, UPDATE, anything with
 //! TSIG) is handed to a [`Handler`], which answers when it likes.
 //!
 //! Deliberately absent: recursion, zone transfers, signing, access control for transfers and updates, and any change of
@@ -19,6 +19,7 @@ pub mod handler;
 pub mod lookup;
 pub mod message;
 pub mod metrics;
+pub mod quic;
 mod reply;
 pub mod stream;
 pub mod udp;

@@ -203,6 +203,41 @@ fn additional<'m>(
     }
 }
 
+/// Whether an OPT record of the message has an option, wherever it stands; a message that cannot be read that far has none.
+pub(crate) fn has_option(message: &[u8], code: u16) -> bool {
+    options(message).is_some_and(|mut options| options.any(|option| option == code))
+}
+
+/// The codes of the options in the first OPT record among the additional ones.
+fn options(message: &[u8]) -> Option<impl Iterator<Item = u16>> {
+    let count = |at: usize| {
+        Some(u16::from_be_bytes([
+            *message.get(at)?,
+            *message.get(at + 1)?,
+        ]))
+    };
+    let mut at = HEADER;
+    for _ in 0..count(4)? {
+        at = skip_name(message, at)? + 4;
+    }
+    let others = u32::from(count(6)?) + u32::from(count(8)?);
+    for number in 0..others + u32::from(count(10)?) {
+        at = skip_name(message, at)?;
+        let fixed = message.get(at..at + 10)?;
+        let len = u16::from_be_bytes([fixed[8], fixed[9]]) as usize;
+        let mut rdata = message.get(at + 10..at + 10 + len)?;
+        at += 10 + len;
+        if number >= others && fixed[..2] == types::OPT.to_be_bytes() {
+            return Some(std::iter::from_fn(move || {
+                let (head, tail) = rdata.split_first_chunk::<4>()?;
+                rdata = tail.get(u16::from_be_bytes([head[2], head[3]]) as usize..)?;
+                Some(u16::from_be_bytes([head[0], head[1]]))
+            }));
+        }
+    }
+    None
+}
+
 /// The length of an uncompressed name at the start of octets, its root label included; none if there is no good one.
 pub(crate) fn wire_name_len(octets: &[u8]) -> Option<usize> {
     let mut at = 0;

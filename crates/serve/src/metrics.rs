@@ -15,7 +15,7 @@ pub const RCODES: usize = 17;
 pub struct Counters {
     /// Whether only one thread writes.
     alone: bool,
-    queries: [AtomicU64; 3],
+    queries: [AtomicU64; 4],
     rcodes: [AtomicU64; RCODES],
     dropped: AtomicU64,
     unready: AtomicU64,
@@ -33,8 +33,8 @@ pub struct Counters {
 /// Values at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Messages received over UDP, TCP and TLS.
-    pub queries: [u64; 3],
+    /// Messages received over UDP, TCP, TLS and QUIC.
+    pub queries: [u64; 4],
     /// Answers by response code, without those of the [`crate::Handler`]; see [`RCODES`].
     pub rcodes: [u64; RCODES],
     /// Messages that got no answer because they were none to answer: responses, fragments of a header.
@@ -57,7 +57,7 @@ pub struct Totals {
     pub connections_evicted: u64,
     /// Connections closed because the client was silent or did not read.
     pub connections_timed_out: u64,
-    /// TLS handshakes that failed.
+    /// TLS handshakes that failed, those within QUIC included.
     pub tls_failed: u64,
 }
 

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use self::connections::Slot;
+pub(crate) use self::connections::Slot;
 pub use self::connections::{Connections, StreamLimits};
 use crate::answer::{Outcome, answer};
 use crate::handler::{Client, Handler, Request, Responder, Transport};
@@ -140,7 +140,7 @@ async fn accept(listener: TcpListener, server: Arc<Server>) {
 }
 
 /// A defect in one connection ends that connection alone; but it is one.
-fn note_panic(ended: Result<(), JoinError>) {
+pub(crate) fn note_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
@@ -149,7 +149,7 @@ fn note_panic(ended: Result<(), JoinError>) {
 }
 
 /// Waits for the order to stop, or for the end of whoever could give it.
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
+pub(crate) async fn stopped(stopping: &mut watch::Receiver<bool>) {
     drop(stopping.wait_for(|stop| *stop).await);
 }
 
@@ -427,7 +427,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
 }
 
 /// Appends a message after its length. One that is longer than a length can say was never a message.
-fn push_framed(output: &mut Vec<u8>, message: &[u8]) {
+pub(crate) fn push_framed(output: &mut Vec<u8>, message: &[u8]) {
     match u16::try_from(message.len()) {
         Ok(len) => {
             output.extend_from_slice(&len.to_be_bytes());

@@ -1,4 +1,4 @@
-//! TLS for zone transfers (RFC 9103): each site has one key, and is known by the SHA-256 of its public key.
+//! TLS for zone transfers (RFC 9103), by itself or within QUIC (RFC 9250): each site has one key, and is known by the SHA-256 of its public key.
 //!
 //! Certificates are self-signed wrapping and nothing in them but the public key is looked at: no name, no validity, no
 //! issuer. Whose key it is, the directory says (TLSA 3 1 1, RFC 7671 §5.1). TLS 1.3 only (RFC 9103 §7.1 asks for it),
@@ -28,6 +28,9 @@ pub type Pin = [u8; 32];
 
 /// ALPN of DNS over TLS, for queries and transfers alike (RFC 9103 §7.1, RFC 7858).
 pub const ALPN_DOT: &[u8] = b"dot";
+
+/// ALPN of DNS over QUIC (RFC 9250 §4.1.1).
+pub const ALPN_DOQ: &[u8] = b"doq";
 
 /// A site's private key (ECDSA on P-256) with its self-signed certificate. Does not print its secret.
 pub struct SiteKey {
@@ -132,6 +135,16 @@ impl SiteKey {
     /// The SHA-256 of the public key.
     pub fn pin(&self) -> Pin {
         self.pin
+    }
+
+    /// A secret that follows from the key, another one for each purpose: the same after a restart, and nothing can be learnt from
+    /// it about the key.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        use aws_lc_rs::hmac;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.pair.serialize_der());
+        let mut secret = [0; 32];
+        secret.copy_from_slice(hmac::sign(&key, purpose.as_bytes()).as_ref());
+        secret
     }
 
     fn chain_and_key(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
@@ -265,6 +278,17 @@ pub fn server_config(credentials: &Arc<Credentials>) -> Result<ServerConfig, Tls
     Ok(config)
 }
 
+/// The same for a listener of QUIC.
+///
+/// # Errors
+///
+/// As [`server_config`].
+pub fn quic_server_config(credentials: &Arc<Credentials>) -> Result<ServerConfig, TlsError> {
+    let mut config = server_config(credentials)?;
+    config.alpn_protocols = vec![ALPN_DOQ.to_vec()];
+    Ok(config)
+}
+
 /// The configuration of a connection to a server that must have one of the expected keys. Without expected pins no
 /// server is good enough. With `key`, the client shows its certificate.
 ///
@@ -293,6 +317,20 @@ pub fn client_config(key: Option<&SiteKey>, expected: &[Pin]) -> Result<ClientCo
     config.resumption = rustls::client::Resumption::disabled();
     config.enable_early_data = false;
     config.enable_sni = false;
+    Ok(config)
+}
+
+/// The same for a connection of QUIC.
+///
+/// # Errors
+///
+/// As [`client_config`].
+pub fn quic_client_config(
+    key: Option<&SiteKey>,
+    expected: &[Pin],
+) -> Result<ClientConfig, TlsError> {
+    let mut config = client_config(key, expected)?;
+    config.alpn_protocols = vec![ALPN_DOQ.to_vec()];
     Ok(config)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ pub struct StreamLimits {
     pub per_client: usize,
     /// Messages of one connection that may be with the handler at a time.
     pub outstanding: usize,
+    /// Handshakes of QUIC under way from which on a client must first show that its address is its own (RFC 9000 §8.1.2).
+    pub retry_from: usize,
     /// How long a client may take for a TLS handshake.
     pub handshake_timeout: Duration,
     /// How long a client may take to read one chunk of answers.
@@ -28,11 +30,13 @@ pub struct StreamLimits {
 impl Default for StreamLimits {
     fn default() -> Self {
         Self {
-            // Each may take some 100 KiB at worst.
+            // Each may take some 100 KiB at worst, with QUIC some 600 KiB.
             connections: 4096,
             // Many clients may sit behind one address; but not all the server's room is theirs.
             per_client: 256,
             outstanding: 16,
+            // More are seldom under way at once but in a flood, which then takes a round trip and no memory.
+            retry_from: 64,
             handshake_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
         }
@@ -62,13 +66,13 @@ struct Entry {
 struct State {
     /// Milliseconds from the start to the last whole message.
     last: AtomicU64,
-    /// Whether the handler has messages of this connection.
-    busy: AtomicBool,
+    /// How many messages of this connection the handler has; over TCP, whether it has any.
+    busy: AtomicUsize,
     evicted: Notify,
 }
 
 /// A place among the connections, given back when dropped.
-pub(super) struct Slot {
+pub(crate) struct Slot {
     connections: Arc<Connections>,
     number: u64,
     state: Arc<State>,
@@ -96,7 +100,7 @@ impl Connections {
 
     /// Makes a place for a connection, if need be by closing the one that has been idle for longest: of the same client
     /// when that has too many, of anybody otherwise. None when there is none idle.
-    pub(super) fn admit(self: &Arc<Self>, ip: IpAddr, counters: &Counters) -> Option<Slot> {
+    pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr, counters: &Counters) -> Option<Slot> {
         let client = client_of(ip);
         let mut table = self.table();
         let of_client = table.per_client.get(&client).copied().unwrap_or(0);
@@ -130,6 +134,16 @@ impl Connections {
         })
     }
 
+    /// Whether half of the places are taken, in all or by this client: time to give none away to an address that may be
+    /// made up.
+    pub(crate) fn is_crowded(&self, ip: IpAddr) -> bool {
+        let client = client_of(ip);
+        let table = self.table();
+        let of_client = table.per_client.get(&client).copied().unwrap_or(0);
+        table.entries.len() >= self.limits.connections.div_ceil(2)
+            || of_client >= self.limits.per_client.div_ceil(2)
+    }
+
     fn millis(&self) -> u64 {
         self.start.elapsed().as_millis() as u64
     }
@@ -145,7 +159,7 @@ impl Table {
         self.entries
             .iter()
             .filter(|(_, entry)| client.is_none_or(|client| entry.client == client))
-            .filter(|(_, entry)| !entry.state.busy.load(Relaxed))
+            .filter(|(_, entry)| entry.state.busy.load(Relaxed) == 0)
             .min_by_key(|(number, entry)| (entry.state.last.load(Relaxed), **number))
             .map(|(number, _)| *number)
     }
@@ -164,18 +178,33 @@ impl Table {
 
 impl Slot {
     /// Notes that a whole message came or went.
-    pub(super) fn touch(&self) {
+    pub(crate) fn touch(&self) {
         self.state.last.store(self.connections.millis(), Relaxed);
     }
 
     /// Notes whether the handler has messages of this connection, which is then not idle.
-    pub(super) fn set_busy(&self, busy: bool) {
-        self.state.busy.store(busy, Relaxed);
+    pub(crate) fn set_busy(&self, busy: bool) {
+        self.state.busy.store(usize::from(busy), Relaxed);
+    }
+
+    /// Notes that the handler has one more message of this connection, until what is returned is dropped.
+    pub(crate) fn work(&self) -> Work {
+        self.state.busy.fetch_add(1, Relaxed);
+        Work(Arc::clone(&self.state))
     }
 
     /// Waits until the connection has to make room.
-    pub(super) async fn evicted(&self) {
+    pub(crate) async fn evicted(&self) {
         self.state.evicted.notified().await;
+    }
+}
+
+/// A message that the handler has.
+pub(crate) struct Work(Arc<State>);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Relaxed);
     }
 }
 

@@ -193,6 +193,14 @@ pub struct Join {
         conflicts_with = "config"
     )]
     pub listen_tls: Vec<String>,
+    /// Where to listen for DNS over QUIC
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        value_delimiter = ',',
+        conflicts_with = "config"
+    )]
+    pub listen_quic: Vec<String>,
     /// Where to listen for HTTP
     #[arg(
         long,

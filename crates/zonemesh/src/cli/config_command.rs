@@ -155,10 +155,16 @@ fn explain(config: &Config, path: &std::path::Path) -> Result<(), Failure> {
     }
     output::line(&format!("  answers on {}", addresses(&config.listen.dns)))?;
     output::line(&format!("  over TLS on {}", addresses(&config.listen.tls)))?;
-    output::line(&format!(
-        "  metrics and health on {}",
-        addresses(&config.listen.http)
-    ))?;
+    if !config.listen.quic.is_empty() {
+        output::line(&format!(
+            "  over QUIC on {}",
+            addresses(&config.listen.quic)
+        ))?;
+    }
+    if !config.listen.http.is_empty() {
+        let on = addresses(&config.listen.http);
+        output::line(&format!("  metrics and health on {on}"))?;
+    }
     output::line(&format!(
         "  keeps its data in {}",
         config.site.data_dir.display()

@@ -217,6 +217,7 @@ fn joined_config(join: &Join, welcome: &Welcome) -> String {
     let listen = [
         ("dns", &join.listen_dns),
         ("tls", &join.listen_tls),
+        ("quic", &join.listen_quic),
         ("http", &join.listen_http),
     ];
     text.push_str("\n[listen]\n");

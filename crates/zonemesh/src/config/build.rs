@@ -246,11 +246,18 @@ impl<'c, 'a> Builder<'c, 'a> {
             return Listen {
                 dns: everywhere(53),
                 tls: everywhere(853),
+                quic: vec![],
                 http: loopback(),
                 certificate: None,
             };
         };
+        // What is taken over TCP, and what over UDP.
         let mut seen: Vec<(SocketAddr, &'static str)> = Vec::new();
+        let over = |key: &str| match key {
+            "dns" => [true, true],
+            "quic" => [false, true],
+            _ => [true, false],
+        };
         let mut read = |key: &'static str, port: u16, default: Vec<SocketAddr>| {
             let given = table.strings(key);
             let listed = given.is_some();
@@ -265,11 +272,15 @@ impl<'c, 'a> Builder<'c, 'a> {
                 let Some(address) = self.socket_address(&text, port) else {
                     continue;
                 };
-                if let Some((_, other)) = seen.iter().find(|(other, _)| clash(*other, address)) {
+                let is_taken = |(other, of): &&(SocketAddr, &'static str)| {
+                    let both = over(of).into_iter().zip(over(key));
+                    clash(*other, address) && both.into_iter().any(|(a, b)| a && b)
+                };
+                if let Some((_, other)) = seen.iter().find(is_taken) {
                     self.context.fault_with_hint(
                         &text.span,
                         format!("{address} in `{key}` is taken already by `{other}`"),
-                        Some("each of dns, tls and http needs a port of its own".into()),
+                        Some("each of dns, tls and http needs a port of its own; quic takes UDP alone, and may have the port of tls".into()),
                     );
                 }
                 seen.push((address, key));
@@ -285,18 +296,20 @@ impl<'c, 'a> Builder<'c, 'a> {
         };
         let dns = read("dns", 53, everywhere(53));
         let tls = read("tls", 853, everywhere(853));
+        let quic = read("quic", 853, vec![]);
         let http = read("http", 8053, loopback());
         let certificate = self.certificate(&table);
         table.finish();
         Listen {
             dns,
             tls,
+            quic,
             http,
             certificate,
         }
     }
 
-    /// The certificate that the TLS listeners show, read once to see that it can be.
+    /// The certificate that the TLS and QUIC listeners show, read once to see that it can be.
     fn certificate(&self, table: &Table<'c, 'a>) -> Option<CertificateFiles> {
         let chain = table.string("tls-certificate");
         let key = table.string("tls-key");

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Port of DNS over UDP and TCP.
 pub const DNS_PORT: u16 = 5300;
-/// Port of DNS over TLS.
+/// Port of DNS over TLS and QUIC.
 pub const TLS_PORT: u16 = 8530;
 /// Port of HTTP.
 pub const HTTP_PORT: u16 = 8053;
@@ -97,6 +97,7 @@ impl LoopbackSite {
              [listen]\n\
              dns = [\"{address}:{DNS_PORT}\"]\n\
              tls = [\"{address}:{TLS_PORT}\"]\n\
+             quic = [\"{address}:{TLS_PORT}\"]\n\
              http = \"{address}:{HTTP_PORT}\"\n\
              \n\
              [directory]\n\

@@ -370,7 +370,6 @@ pub(super) enum BoolOrText {
 /// Keys of documents and examples that this version does not have.
 fn later(key: &str) -> Option<&'static str> {
     match key {
-        "quic" => Some("transfers over QUIC are not built yet; remove the key, `tls` is used"),
         "dnssec" => Some("signing is not built yet; remove the key"),
         _ => None,
     }

@@ -29,6 +29,7 @@ pub fn text(config: &Config) -> String {
     out.table("[listen]");
     out.list("dns", config.listen.dns.iter().map(ToString::to_string));
     out.list("tls", config.listen.tls.iter().map(ToString::to_string));
+    out.list("quic", config.listen.quic.iter().map(ToString::to_string));
     out.list("http", config.listen.http.iter().map(ToString::to_string));
     if let Some(mesh) = &config.mesh {
         out.table("[directory]");

@@ -45,8 +45,8 @@ const CASES: &[Case] = &[
         )],
     ),
     (
-        "[listen]\nquic = [\"0.0.0.0:853\"]\n",
-        &[(":2:1", "transfers over QUIC are not built yet")],
+        "[listen]\ndns = \"127.0.0.1:5300\"\nquic = \"127.0.0.1:5300\"\n",
+        &[(":3:8", "127.0.0.1:5300 in `quic` is taken already by `dns`")],
     ),
     (
         "[site]\nname = 7\n",
@@ -580,6 +580,7 @@ fn arbitrary_toml() -> impl Strategy<Value = String> {
         "data-dir",
         "dns",
         "tls",
+        "quic",
         "http",
         "file",
         "dynamic",

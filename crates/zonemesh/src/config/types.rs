@@ -65,9 +65,11 @@ pub struct Listen {
     pub dns: Vec<SocketAddr>,
     /// DNS over TLS (RFC 7858, RFC 9103).
     pub tls: Vec<SocketAddr>,
+    /// DNS over QUIC (RFC 9250).
+    pub quic: Vec<SocketAddr>,
     /// Metrics, health and status.
     pub http: Vec<SocketAddr>,
-    /// What the TLS listeners show in place of the site's own key.
+    /// What the TLS and QUIC listeners show in place of the site's own key.
     pub certificate: Option<CertificateFiles>,
 }
 
@@ -233,7 +235,7 @@ pub enum LogFormat {
 /// `[limits]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections of all clients, TCP and TLS together.
+    /// Connections of all clients, over TCP, TLS and QUIC together.
     pub tcp_connections: usize,
     /// Connections of one address.
     pub per_client: usize,

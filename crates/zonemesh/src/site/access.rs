@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use zonemesh_mesh::core::{MemberOf, PeerId};
-use zonemesh_serve::{Client, Transport};
+use zonemesh_serve::Client;
 use zonemesh_zone::Name;
 use zonemesh_zone::directory::{Directory, KeyPin, SiteName};
 
@@ -35,9 +35,8 @@ pub(crate) enum Identity {
 impl Identity {
     /// Who a client is, by the directory and the TSIG key that it used.
     pub(crate) fn of(client: &Client, key: Option<&Name>, directory: Option<&Directory>) -> Self {
-        if let (Transport::Tls, Some(pin), Some(directory)) =
-            (client.transport, client.pin, directory)
-        {
+        // Nothing but a certificate brings a pin.
+        if let (Some(pin), Some(directory)) = (client.pin, directory) {
             let pin = KeyPin(pin);
             if let Some(site) = directory.site_of_pin(&pin) {
                 return Self::Site(site.name.clone());

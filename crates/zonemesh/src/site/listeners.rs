@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use zonemesh_serve::quic::{self, QuicServer};
 use zonemesh_serve::stream::{Connections, StreamLimits, StreamServer};
 use zonemesh_serve::udp::UdpServer;
 use zonemesh_serve::{Handler, Shared, bind};
@@ -21,6 +22,7 @@ struct Open {
     udp: Vec<UdpServer>,
     tcp: Vec<StreamServer>,
     tls: Vec<StreamServer>,
+    quic: Vec<QuicServer>,
     shared: Arc<Shared>,
     handler: Handler,
     connections: Arc<Connections>,
@@ -50,6 +52,7 @@ impl Listeners {
             udp: vec![],
             tcp: vec![],
             tls: vec![],
+            quic: vec![],
             shared: shared.clone(),
             handler,
             connections,
@@ -72,13 +75,14 @@ impl Listeners {
             )?);
         }
         open.tls = open.listen_tls(config)?;
+        open.quic = open.listen_quic(config, key)?;
         if let Ok(mut slot) = self.open.lock() {
             *slot = Some(open);
         }
         Ok(())
     }
 
-    /// Shows another key on the TLS listeners, to those who connect from now on.
+    /// Shows another key on the TLS and QUIC listeners, to those who connect from now on.
     pub(crate) fn use_key(&self, key: &SiteKey, config: &Config) -> anyhow::Result<()> {
         let slot = self.open.lock();
         let slot =
@@ -96,6 +100,9 @@ impl Listeners {
         };
         let grace = Duration::from_secs(2);
         for server in open.tcp.into_iter().chain(open.tls) {
+            server.stop(grace).await;
+        }
+        for server in open.quic {
             server.stop(grace).await;
         }
         // The threads end within their poll interval.
@@ -116,6 +123,25 @@ pub(crate) fn given(config: &Config) -> anyhow::Result<Option<GivenCertificate>>
 }
 
 impl Open {
+    fn listen_quic(&self, config: &Config, key: &SiteKey) -> anyhow::Result<Vec<QuicServer>> {
+        let tls = Arc::new(tls::quic_server_config(&self.credentials)?);
+        let secret = key.derive("QUIC");
+        let mut servers = Vec::new();
+        for &addr in &config.listen.quic {
+            let socket = bind::quic(addr)?;
+            let server = quic::serve(
+                socket,
+                tls.clone(),
+                &secret,
+                &self.shared,
+                &self.handler,
+                &self.connections,
+            )?;
+            servers.push(server);
+        }
+        Ok(servers)
+    }
+
     fn listen_tls(&self, config: &Config) -> anyhow::Result<Vec<StreamServer>> {
         let tls = Arc::new(tls::server_config(&self.credentials)?);
         let mut servers = Vec::new();

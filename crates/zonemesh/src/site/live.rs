@@ -118,7 +118,8 @@ pub(crate) struct Parts {
 impl Live {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let (events, _) = broadcast::channel(1024);
-        let pool = Pool::new(&parts.config.listen.tls);
+        let listen = &parts.config.listen;
+        let pool = Pool::new(listen.tls.iter().chain(&listen.quic));
         Arc::new(Self {
             name: parts.config.site.name.clone(),
             data_dir: parts.config.site.data_dir.clone(),

@@ -49,7 +49,7 @@ impl Collector for Numbers {
                     ConstCounter::new(count).encode(metric.encode_family(&[(label, value)])?)
                 })
             };
-        let transports = ["udp", "tcp", "tls"].map(str::to_owned);
+        let transports = ["udp", "tcp", "tls", "quic"].map(str::to_owned);
         family(
             "zonemesh_serve_queries",
             "Messages received",

@@ -1,6 +1,6 @@
 //! Connections to the peers: one handle each, kept while its target stays the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::RwLock;
@@ -32,7 +32,7 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(500);
 pub(crate) struct Pool {
     peers: RwLock<BTreeMap<PeerId, Vec<(Endpoint, Peer)>>>,
     /// Where this site listens for its peers.
-    listen: Vec<SocketAddr>,
+    listen: BTreeSet<IpAddr>,
 }
 
 /// Where and as whom a peer is reached: what makes a connection another one.
@@ -62,16 +62,19 @@ pub(crate) struct Foreign {
 impl Pool {
     /// Makes a pool without peers. A site that listens at one address comes from there too, so that peers that have not
     /// read its new address yet see it.
-    pub(crate) fn new(listen: &[SocketAddr]) -> Self {
+    pub(crate) fn new<'l>(listen: impl Iterator<Item = &'l SocketAddr>) -> Self {
         Self {
             peers: RwLock::new(BTreeMap::new()),
-            listen: listen.to_vec(),
+            listen: listen.map(SocketAddr::ip).collect(),
         }
     }
 
     fn source(&self, to: IpAddr) -> Option<IpAddr> {
-        let listen = self.listen.iter().map(SocketAddr::ip);
-        let mut own = listen.filter(|own| own.is_ipv4() == to.is_ipv4());
+        let mut own = self
+            .listen
+            .iter()
+            .copied()
+            .filter(|own| own.is_ipv4() == to.is_ipv4());
         let one = own.next().filter(|_| own.next().is_none())?;
         (!one.is_unspecified() && one.is_loopback() == to.is_loopback()).then_some(one)
     }

@@ -78,8 +78,9 @@ pub(crate) async fn reload(live: &Arc<Live>) -> Result<api::Reloaded, ApiError> 
 }
 
 /// Where a site listens.
-fn sockets(config: &Config) -> [&[SocketAddr]; 3] {
-    [&config.listen.dns, &config.listen.tls, &config.listen.http]
+fn sockets(config: &Config) -> [&[SocketAddr]; 4] {
+    let listen = &config.listen;
+    [&listen.dns, &listen.tls, &listen.quic, &listen.http]
 }
 
 /// What a file says that only a start makes true.

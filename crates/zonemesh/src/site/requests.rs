@@ -158,11 +158,7 @@ impl Asked {
     fn way(&self) -> Way {
         Way {
             addr: self.client.addr.to_string(),
-            transport: match self.client.transport {
-                Transport::Udp => "udp",
-                Transport::Tcp => "tcp",
-                Transport::Tls => "tls",
-            },
+            transport: self.client.transport.name(),
             proof: match (&self.key, self.client.pin) {
                 (_, Some(_)) => "tls-key",
                 (Some(_), None) => "tsig",
@@ -549,10 +545,10 @@ async fn update_directory(live: &Arc<Live>, asked: &Asked, update: Update) -> (R
     let Some((directory, catalog)) = live.mesh.clone() else {
         return (Rcode::NOTAUTH, String::new());
     };
-    if asked.client.transport != Transport::Tls {
+    if !asked.client.transport.is_encrypted() {
         return (
             Rcode::REFUSED,
-            "the directory is updated over TLS only".to_owned(),
+            "the directory is updated over TLS or QUIC only".to_owned(),
         );
     }
     // One newcomer after the other, until its token is spent durably: of two with the same packet the second must see that.

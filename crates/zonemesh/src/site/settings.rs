@@ -30,7 +30,7 @@ pub(crate) fn this_site(config: &Config, key: &SiteKey) -> anyhow::Result<Site> 
         name: SiteName::new(&config.site.name)?,
         addresses: in_order(config.site.addresses.clone()),
         dot: config.listen.tls.first().map(|address| address.port()),
-        doq: None,
+        doq: config.listen.quic.first().map(|address| address.port()),
         dns: dns.filter(|port| *port != 53),
         pins: in_order(
             std::iter::once(key.pin())
