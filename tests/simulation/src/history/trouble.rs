@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use zonemesh_mesh::core::{Change, Input, Verdict};
 use zonemesh_zone::catalog::{self as members, Catalog};
 use zonemesh_zone::directory::{self as names, Directory};
-use zonemesh_zone::{Name, Record, Zone};
+use zonemesh_zone::{Name, Record, Rtype, Zone};
 
 use super::History;
 use crate::dice::Dice;
@@ -26,18 +26,19 @@ impl History {
         let Some(before) = before else {
             return Ok(false);
         };
-        self.replace(writer, mistake.clone());
+        self.replace(writer, mistake);
         self.meanwhile(writer, dice)?;
-        // What was there before; who edits a file by mistake has its backup. One that could not be stored need not be taken back, and
-        // what has come since must not be.
+        // One that could not be stored need not be taken back; and what has come since stays.
         for _ in 0..8 {
             self.stand_up(writer);
             let head = self.world.core(writer).head(&apex).cloned();
-            if head.is_some_and(|head| !same_but_serial(&head, &mistake)) {
+            let Some(head) = head.filter(is_damaged) else {
                 self.note(writer, &format!("{apex} is as it was"));
                 break;
+            };
+            if let Some(mended) = put_back(&head, &before) {
+                self.replace(writer, mended);
             }
-            self.replace(writer, before.clone());
             self.pass(1_500)?;
         }
         Ok(true)
@@ -360,9 +361,21 @@ impl History {
     }
 }
 
-/// Whether two versions differ in nothing but their serials.
-fn same_but_serial(one: &Zone, other: &Zone) -> bool {
-    let mut editor = one.edit();
-    editor.set_serial(other.serial());
-    editor.finish().is_ok_and(|one| one.same_contents(other))
+/// Whether a directory has lost its sites, or a catalog cannot be read.
+fn is_damaged(zone: &Zone) -> bool {
+    match *zone.apex() == directory() {
+        true => Directory::read(zone).sites.is_empty(),
+        false => Catalog::read(zone).is_err(),
+    }
+}
+
+/// A version with everything that was in another.
+fn put_back(zone: &Zone, before: &Zone) -> Option<Zone> {
+    let mut editor = zone.edit();
+    for (owner, set) in before.rrsets() {
+        if set.rtype() != Rtype::SOA {
+            editor.put(owner, set.clone()).ok()?;
+        }
+    }
+    editor.finish().ok()
 }
