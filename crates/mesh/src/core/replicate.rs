@@ -377,6 +377,7 @@ impl Core {
         let same_first = entry.spec.sources.first() == spec.sources.first();
         let served_alike = entry.spec.members_only == spec.members_only;
         let same_sources = entry.spec.sources == spec.sources;
+        let more_sources = !spec.sources.without(&entry.spec.sources).is_empty();
         entry.spec = spec;
         if was_primary != entry.spec.primary {
             entry.adopted = entry.spec.primary && !entry.written;
@@ -388,6 +389,14 @@ impl Core {
             };
             self.serve_held(&apex, now);
             return self.settle(&apex, now);
+        }
+        if entry.served.is_none() && more_sources {
+            // That nobody has it is not known from a round that leaves somebody out.
+            entry.refresh.nobody_has = false;
+            entry.refresh.unsure += 1;
+            if entry.refresh.asking.is_some() {
+                entry.refresh.again.get_or_insert(None);
+            }
         }
         if entry.spec.primary && entry.served.is_none() && !same_sources {
             // Others may have what the first did not.

@@ -183,3 +183,24 @@ fn a_disk_with_a_flipped_bit_is_refused_or_mended_and_never_believed() {
         "{refused} refused, {damaged} damaged"
     );
 }
+
+#[test]
+fn what_waited_for_a_disk_for_longer_than_it_may_be_served_is_not_served_when_it_is_stored() {
+    let mut world = World::mesh(144, 3);
+    let zone = timed_zone("alpha.example", 1, (30, 10, 300), &[]);
+    world.add_zone("site-b", zone).unwrap();
+    world.settle(60);
+    world.hang_disk("site-c");
+    world.changed("site-b", put("alpha.example", "www", 1));
+    world.run_for(5);
+    world.kill("site-b");
+    world.run_for(600);
+    assert_eq!(world.serial("site-c", "alpha.example"), None);
+    world.resume_disk("site-c");
+    for _ in 0..60 {
+        world.run_for(1);
+        assert_eq!(world.serial("site-c", "alpha.example"), None);
+    }
+    world.start("site-b");
+    world.settle(60);
+}

@@ -4,6 +4,7 @@ use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Name, Rcode, Zone};
 
 use super::Round;
+use super::refresh::LAST_CHANCE;
 use crate::core::{
     Answer, CommitId, Core, DOUBTS, Happening, NewVersion, Now, Output, PendingCommit, Reply,
     doubts_key,
@@ -233,12 +234,19 @@ impl Core {
         match source {
             Some(from) => {
                 let was_expired = entry.refresh.expired;
-                entry.refresh.expired = false;
+                // It may have been under way to the disk for longer than its source may serve it. A source that grants nothing at all is
+                // another matter: it does not end what others may confirm.
+                let told_until = entry.refresh.told_until;
+                let over = told_until.is_some_and(|until| until <= now.mono);
+                let expired = over && now.mono > entry.refresh.began + LAST_CHANCE;
+                entry.refresh.expired = expired;
                 entry.refresh.renewed = true;
                 self.publish(&apex, version.diffs);
                 self.happened(happening);
-                if was_expired {
-                    self.happened(Happening::Healed(apex.clone()));
+                match (was_expired, expired) {
+                    (true, false) => self.happened(Happening::Healed(apex.clone())),
+                    (false, true) => self.happened(Happening::Expired(apex.clone())),
+                    _ => {}
                 }
                 self.refreshed(&apex, from, now);
             }

@@ -13,7 +13,7 @@ use crate::core::{Core, Failure, Got, Happening, Mesh, NewVersion, Now, Output, 
 const LONGEST_REFRESH: Duration = Duration::from_secs(86_400);
 
 /// How long the last attempt before expiry may take.
-const LAST_CHANCE: Duration = Duration::from_secs(30);
+pub(super) const LAST_CHANCE: Duration = Duration::from_secs(30);
 
 /// # Asking the sources
 impl Core {
