@@ -801,6 +801,48 @@ fn a_zone_that_cannot_be_stored_is_not_one_that_nobody_has() {
     world.settle(120);
 }
 
+#[test]
+fn a_site_that_starts_while_it_hears_of_another_asks_that_one_before_it_is_ready() {
+    let mut world = with_zones(57, 3, 1);
+    // Its primary alone holds the zone.
+    world.cut_requests("site-a", "site-b");
+    world.cut_requests("site-c", "site-b");
+    world
+        .add_zone("site-b", zone("late.example", 1, &[]))
+        .unwrap();
+    world.run_for(20);
+    let before = world.copy_disk("site-c");
+    world.add_host("site-d", Vec::new());
+    world.start("site-d");
+    world.join("site-d").unwrap();
+    world.run_until(30, "the new site has it", |world| {
+        world.serial("site-d", "late.example") == Some(1)
+    });
+    // The primary loses its disk, and does not reach the one site that has the zone by then.
+    world.kill("site-c");
+    world.kill("site-b");
+    world.empty_disk("site-b", Key::Kept);
+    world.cut_requests("site-a", "site-d");
+    world.cut_requests("site-b", "site-d");
+    world.start("site-b");
+    world.run_for(20);
+    assert_eq!(world.serial("site-b", "late.example"), None);
+    // Of that site a third one hears while it asks the others.
+    world.slow("site-b", 50);
+    world.restore_disk("site-c", &before);
+    world
+        .net
+        .cut_requests
+        .remove(&("site-c".to_owned(), "site-b".to_owned()));
+    world.start("site-c");
+    world.run_until(60, "it is ready", |world| {
+        world.hosts["site-c"].core.as_ref().unwrap().ready()
+    });
+    assert_eq!(world.serial("site-c", "late.example"), Some(1));
+    world.heal_links();
+    world.settle(120);
+}
+
 /// The directory as an operator's mistake leaves it: nothing but its apex.
 fn emptied(directory: &Zone) -> Zone {
     let mut editor = directory.edit();

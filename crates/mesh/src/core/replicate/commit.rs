@@ -241,6 +241,10 @@ impl Core {
                 let expired = over && now.mono > entry.refresh.began + LAST_CHANCE;
                 entry.refresh.expired = expired;
                 entry.refresh.renewed = true;
+                if expired {
+                    // Its primary may have been back for long.
+                    entry.refresh.again.get_or_insert(None);
+                }
                 self.publish(&apex, version.diffs);
                 self.happened(happening);
                 match (was_expired, expired) {
