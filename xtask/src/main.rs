@@ -3,6 +3,7 @@
 //! `test` is the front door: it installs what a fresh Debian machine with Rust lacks, and then does everything that
 //! CI does. The others are parts of it, for the short loop.
 
+mod bench;
 #[cfg(test)]
 mod faults;
 mod harness;
@@ -67,8 +68,18 @@ enum Command {
         #[arg(long, default_value_t = steps::FUZZ_SECONDS)]
         seconds: u32,
     },
+    /// Measure against Knot, NSD and BIND, side by side; `cargo xtask bench --help`
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Passed on: which parts, how many rounds, `--smoke`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Make the folder of foreign name servers (Debian 13) that tests run against; needs root
     Peers {
+        /// The folder that the benchmark runs against: what Debian has newest
+        #[arg(long)]
+        newest: bool,
         /// Make it anew even if it is current
         #[arg(long)]
         force: bool,
@@ -108,9 +119,15 @@ fn run(command: Command) -> Result<bool> {
             steps::fuzz(&mut report, target.as_deref(), seconds);
             Ok(report.finish())
         }
-        Command::Peers { force } => {
+        Command::Bench { arguments } => bench::run(&arguments),
+        Command::Peers { newest, force } => {
             host::install(host::PEER_NEEDS)?;
-            peers::make(force)?;
+            let release = if newest {
+                peers::Release::Newest
+            } else {
+                peers::Release::Stable
+            };
+            peers::make(release, force)?;
             Ok(true)
         }
     }
@@ -129,6 +146,7 @@ fn everything(install: bool, ci: bool) -> Result<bool> {
     steps::fuzz(&mut report, None, steps::FUZZ_SECONDS);
     simulate::always(&mut report);
     harness::all(&mut report);
+    bench::smoke(&mut report);
     Ok(report.finish())
 }
 

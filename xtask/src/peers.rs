@@ -1,7 +1,7 @@
 //! The folder of foreign name servers that tests and benchmarks run against.
 //!
-//! `debootstrap` unpacks a small Debian 13 there, with Knot, NSD, BIND and Unbound of known versions, whatever
-//! the machine itself runs. Nothing is started from it as a service: `testkit` runs single programs through the
+//! `debootstrap` unpacks a small Debian there, with Knot, NSD, BIND and Unbound of known versions, whatever
+//! the machine itself runs: Debian 13 for the tests, and a second one of what Debian has newest for the benchmark. Nothing is started from it as a service: `testkit` runs single programs through the
 //! folder's own dynamic loader, so that no chroot, no mount and no root is needed at run time.
 //!
 //! The folder is made under a temporary name and renamed when complete; a stamp inside says what it was made
@@ -17,22 +17,38 @@ use anyhow::{Context, Result, bail};
 
 use crate::host;
 
-/// The Debian release that the peers come from.
-const RELEASE: &str = "trixie";
+/// The Debian release that a folder is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Debian 13: the peers of the tests, the same for all who run them.
+    Stable,
+    /// What Debian has newest: whom the benchmark measures itself against. Its versions are those of the day when the folder was
+    /// made; `--force` makes it anew.
+    Newest,
+}
+
+impl Release {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stable => "trixie",
+            Self::Newest => "sid",
+        }
+    }
+}
 
 /// What is unpacked besides the minimal system.
 const PACKAGES: &[&str] = &[
-    // Knot 3.4: knotd, knotc, keymgr; kdig, knsupdate; kzonecheck, kzonesign.
+    // Knot (3.4 in Debian 13): knotd, knotc, keymgr; kdig, knsupdate; kzonecheck, kzonesign.
     "knot",
     "knot-dnsutils",
     "knot-dnssecutils",
-    // NSD 4.12.
+    // NSD (4.12).
     "nsd",
-    // BIND 9.20: named, rndc; dig, delv, nsupdate; named-checkzone, dnssec-signzone.
+    // BIND (9.20): named, rndc; dig, delv, nsupdate; named-checkzone, dnssec-signzone.
     "bind9",
     "bind9-dnsutils",
     "bind9-utils",
-    // Unbound 1.22, as a validating resolver in front of us.
+    // Unbound (1.22), as a validating resolver in front of us.
     "unbound",
     // TLS keys and a second opinion on handshakes.
     "openssl",
@@ -54,27 +70,36 @@ const PROGRAMS: &[&str] = &[
 /// Name of the file, inside the folder, that says what the folder was made from.
 const STAMP: &str = ".zonemesh-peers";
 
-/// Returns the folder of peers: `ZONEMESH_PEERS`, or a place in the user's cache that outlives a clone.
+/// Returns the folder of the tests' peers: `ZONEMESH_PEERS`, or a place in the user's cache that outlives a clone.
 ///
 /// `testkit` looks in the same places.
 pub fn folder() -> Result<PathBuf> {
+    folder_of(Release::Stable)
+}
+
+/// Returns the folder of the peers of a release; `ZONEMESH_PEERS` stands for either.
+pub fn folder_of(release: Release) -> Result<PathBuf> {
     match env::var_os("ZONEMESH_PEERS") {
         Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-        _ => Ok(host::cache()?.join("peers").join(RELEASE)),
+        _ => Ok(host::cache()?.join("peers").join(release.name())),
     }
 }
 
 /// Says whether the folder is there, complete, and made from today's list of packages.
 pub fn is_current(folder: &Path) -> bool {
-    fs::read_to_string(folder.join(STAMP)).is_ok_and(|stamp| stamp == stamp_text())
+    is_current_of(folder, Release::Stable)
+}
+
+fn is_current_of(folder: &Path, release: Release) -> bool {
+    fs::read_to_string(folder.join(STAMP)).is_ok_and(|stamp| stamp == stamp_text(release))
         && PROGRAMS
             .iter()
             .all(|program| folder.join(program).is_file())
 }
 
 /// Makes the folder unless it is current already. Needs root and `debootstrap`.
-pub fn make(force: bool) -> Result<PathBuf> {
-    let folder = folder()?;
+pub fn make(release: Release, force: bool) -> Result<PathBuf> {
+    let folder = folder_of(release)?;
     let parent = folder
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -82,28 +107,33 @@ pub fn make(force: bool) -> Result<PathBuf> {
     fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
 
     // Two runs at once, of two clones perhaps, would both unpack; the second waits and finds the work done.
-    let lock_path = parent.join(format!("{RELEASE}.lock"));
+    let lock_path = parent.join(format!("{}.lock", release.name()));
     let lock = File::create(&lock_path)
         .with_context(|| format!("cannot create {}", lock_path.display()))?;
     lock.lock()
         .with_context(|| format!("cannot lock {}", lock_path.display()))?;
 
-    if !force && is_current(&folder) {
+    if !force && is_current_of(&folder, release) {
         println!("peers: {} is current", folder.display());
         return Ok(folder);
     }
     if !host::is_root() {
         bail!(
-            "{} is missing or out of date, and making it needs root: run `cargo xtask peers` as root, or set \
+            "{} is missing or out of date, and making it needs root: run `cargo xtask peers{}` as root, or set \
              ZONEMESH_PEERS to a folder made elsewhere",
-            folder.display()
+            folder.display(),
+            if release == Release::Newest {
+                " --newest"
+            } else {
+                ""
+            }
         );
     }
 
     let started = Instant::now();
-    let half_made = parent.join(format!("{RELEASE}.part"));
+    let half_made = parent.join(format!("{}.part", release.name()));
     remove(&half_made)?;
-    unpack(&half_made)?;
+    unpack(&half_made, release)?;
     for program in PROGRAMS {
         if !half_made.join(program).is_file() {
             bail!(
@@ -114,7 +144,7 @@ pub fn make(force: bool) -> Result<PathBuf> {
     }
     fs::remove_dir_all(half_made.join("var/cache/apt"))
         .context("cannot remove the downloaded packages")?;
-    fs::write(half_made.join(STAMP), stamp_text()).context("cannot write the stamp")?;
+    fs::write(half_made.join(STAMP), stamp_text(release)).context("cannot write the stamp")?;
     remove(&folder)?;
     fs::rename(&half_made, &folder).with_context(|| {
         format!(
@@ -131,10 +161,11 @@ pub fn make(force: bool) -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn unpack(target: &Path) -> Result<()> {
+fn unpack(target: &Path, release: Release) -> Result<()> {
     let mirror = mirror();
+    let release = release.name();
     println!(
-        "peers: unpacking Debian {RELEASE} from {mirror} with {}",
+        "peers: unpacking Debian {release} from {mirror} with {}",
         PACKAGES.join(", ")
     );
     let mut command = Command::new(host::find("debootstrap").context(
@@ -148,10 +179,10 @@ fn unpack(target: &Path) -> Result<()> {
     if Path::new(KEYRING).is_file() {
         command.arg(format!("--keyring={KEYRING}"));
     }
-    command.args([RELEASE]).arg(target).arg(&mirror);
+    command.arg(release).arg(target).arg(&mirror);
     // An old debootstrap does not know the release yet; its script is the one for unstable.
     let scripts = Path::new("/usr/share/debootstrap/scripts");
-    if scripts.join("sid").exists() && !scripts.join(RELEASE).exists() {
+    if scripts.join("sid").exists() && !scripts.join(release).exists() {
         command.arg(scripts.join("sid"));
     }
     let log_path = target.with_extension("log");
@@ -193,8 +224,8 @@ fn remove(folder: &Path) -> Result<()> {
     fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
 }
 
-fn stamp_text() -> String {
-    format!("1\n{RELEASE}\n{}\n", PACKAGES.join("\n"))
+fn stamp_text(release: Release) -> String {
+    format!("1\n{}\n{}\n", release.name(), PACKAGES.join("\n"))
 }
 
 /// The mirror to use: `ZONEMESH_MIRROR`, else the one that the machine's own apt uses, else Debian's.

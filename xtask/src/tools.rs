@@ -26,7 +26,7 @@ pub fn prepare(report: &mut Report) {
         let needs = needs();
         if host::is_root() || report.is_ci() {
             host::install(&needs)?;
-            peers::make(false)?;
+            peers::make(peers::Release::Stable, false)?;
         } else {
             for need in host::missing(&needs) {
                 report.note(format!(

@@ -31,6 +31,7 @@ pub struct Daemon {
     child: Option<Child>,
     // How it ended by itself; the child is forgotten then, since its process ID may go to another.
     ended: Option<ExitStatus>,
+    quiet: bool,
 }
 
 impl Daemon {
@@ -56,6 +57,7 @@ impl Daemon {
             log,
             child: None,
             ended: None,
+            quiet: false,
         };
         daemon.spawn()?;
         Ok(daemon)
@@ -77,6 +79,11 @@ impl Daemon {
         self.child = Some(child);
         self.ended = None;
         Ok(())
+    }
+
+    /// Has the end of the log not printed when this is dropped: for programs that are no tests.
+    pub fn keep_quiet(&mut self) {
+        self.quiet = true;
     }
 
     /// Waits until `ready` is true; gives up early when the process has ended.
@@ -213,7 +220,7 @@ impl Drop for Daemon {
             eprintln!("cannot stop {}: {error:#}", self.name);
         }
         // The harness hides this unless the test fails, be it by a panic or by an error that it returns.
-        if !self.log_tail().is_empty() {
+        if !self.quiet && !self.log_tail().is_empty() {
             eprintln!(
                 "---- end of the log of {} ----\n{}\n----",
                 self.name,

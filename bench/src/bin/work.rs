@@ -1,0 +1,123 @@
+//! One piece of the server's work alone, again and again: for `perf record` and `valgrind --tool=callgrind`, which tell more about
+//! one piece than about a whole server. `work axfr-in 100000 10` takes in a zone of 100,000 records ten times.
+
+#[path = "../zones.rs"]
+mod zones;
+
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, ValueEnum};
+use zonemesh_store::{Batch, Origin, Store};
+use zonemesh_transfer::outbound::{Content, Response};
+use zonemesh_transfer::query::Request;
+use zonemesh_transfer::{Transfer, inbound::Step};
+use zonemesh_zone::record::parse_name;
+use zonemesh_zone::{Diff, Zone, file};
+
+/// One piece of the server's work alone, again and again.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Which piece
+    #[arg(value_enum)]
+    piece: Piece,
+    /// Records of the zone
+    records: usize,
+    /// How often
+    times: usize,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Piece {
+    /// The zone is read from a file, which happens in all the others as well
+    File,
+    /// The messages of a whole transfer are made
+    AxfrOut,
+    /// They are taken in
+    AxfrIn,
+    /// The zone is stored
+    Save,
+    /// It is loaded from the store
+    Load,
+    /// A version with one record more is made and compared with the one before
+    Change,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let path = folder.path().join("zone");
+    zones::write(&path, zones::ZONE, arguments.records)?;
+    let zone = read(&path)?;
+    let messages: Vec<Vec<u8>> = response(&zone)?.messages().collect();
+    let store = Store::open(folder.path(), "work")?;
+    let save = || -> Result<()> {
+        let batch = Batch::new(jiff::Timestamp::now());
+        let origin = Origin::Forced {
+            from: "here".to_owned(),
+        };
+        Ok(store.commit(batch.replace(&zone, origin))?)
+    };
+    save()?;
+    for _ in 0..arguments.times {
+        let started = Instant::now();
+        match arguments.piece {
+            Piece::File => drop(read(&path)?),
+            Piece::AxfrOut => {
+                let response = response(&zone)?;
+                let octets = response.messages().map(|message| message.len());
+                black_box(octets.sum::<usize>());
+            }
+            Piece::AxfrIn => drop(taken_in(&zone, &messages)?),
+            Piece::Save => save()?,
+            Piece::Load => drop(black_box(store.load(zone.apex())?)),
+            Piece::Change => drop(black_box(changed(&zone)?)),
+        }
+        println!("{:.1} ms", started.elapsed().as_secs_f64() * 1000.0);
+    }
+    // What is not measured would stand in the profile.
+    std::mem::forget((zone, messages));
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Zone> {
+    let apex = parse_name(zones::ZONE).map_err(anyhow::Error::msg)?;
+    let mut opener = |_: &str| std::fs::read(path);
+    let loaded = file::read(&mut opener, "zone", Some(&apex));
+    match loaded.zone {
+        Some(zone) => Ok(zone),
+        None => bail!("no zone: {:?}", loaded.findings),
+    }
+}
+
+fn response(zone: &Zone) -> Result<Response> {
+    let question = zonemesh_testkit::query::question(zones::ZONE, 252);
+    let request = Request::parse(&question).map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    Ok(Response::with_content(
+        &request,
+        zone.clone(),
+        Content::Axfr,
+    ))
+}
+
+fn taken_in(zone: &Zone, messages: &[Vec<u8>]) -> Result<Zone> {
+    let id = messages
+        .first()
+        .map_or(0, |first| u16::from_be_bytes([first[0], first[1]]));
+    let mut transfer = Transfer::axfr(zone.apex().clone(), None, id);
+    for message in messages {
+        if let Step::Done(incoming) = transfer.feed(message)? {
+            return incoming.zone().cloned().context("no zone");
+        }
+    }
+    bail!("the transfer did not end")
+}
+
+fn changed(zone: &Zone) -> Result<Diff> {
+    let mut editor = zone.edit();
+    let record = zonemesh_zone::Record::from_text("new 60 A 192.0.2.1", zone.apex())?;
+    editor.add(record)?;
+    Ok(zone.diff(&editor.finish()?))
+}

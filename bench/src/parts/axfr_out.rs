@@ -1,0 +1,111 @@
+//! Whole transfers out: how many records a second, and what they cost the server.
+
+use anyhow::{Result, ensure};
+
+use super::Setup;
+use crate::client;
+use crate::server::{Kind, Role, Server};
+use crate::table::{Samples, Section, Table, against_best, thousands};
+use crate::zones::{SERIAL, ZONE};
+
+/// Transfers a round: a single one is only some fifteen ticks of the clock that counts CPU time.
+const TRANSFERS: usize = 5;
+
+#[derive(Default)]
+struct Result1 {
+    cpu: Samples,
+    user: Samples,
+    system: Samples,
+    wall: Samples,
+    rate: Samples,
+    octets: u64,
+}
+
+pub(super) fn run(setup: &Setup) -> Result<Section> {
+    let file = setup.zone(setup.records)?;
+    let role = Role::Primary {
+        zone: ZONE,
+        file: &file,
+    };
+    let mut servers = Vec::new();
+    for kind in Kind::ALL {
+        let mut server = Server::start(kind, &setup.peers, &role)?;
+        server.wait_serial(ZONE, SERIAL)?;
+        servers.push(server);
+    }
+    let at: Vec<_> = servers
+        .iter()
+        .map(|server| (server.name(), server.dns()))
+        .collect();
+    client::same(&at, ZONE)?;
+    for server in &servers {
+        server.wait_rest()?;
+    }
+
+    let mut results: Vec<Result1> = servers.iter().map(|_| Result1::default()).collect();
+    let times = setup.times(TRANSFERS);
+    for _ in 0..setup.rounds {
+        for (server, result) in servers.iter().zip(&mut results) {
+            let before = server.cpu()?;
+            for _ in 0..times {
+                let counted = client::axfr(server.dns(), ZONE)?;
+                // The SOA record is first and last.
+                ensure!(
+                    counted.records == setup.records as u64 + 1,
+                    "{} sent {} records of {}",
+                    server.name(),
+                    counted.records,
+                    setup.records
+                );
+                result.octets = counted.octets;
+                result.wall.push_time(counted.took);
+                result
+                    .rate
+                    .push(counted.records as f64 / counted.took.as_secs_f64());
+            }
+            let used = server.cpu()?.since(before);
+            let each = |time: std::time::Duration| time.as_secs_f64() / times as f64;
+            result.cpu.push(each(used.total()));
+            result.user.push(each(used.user));
+            result.system.push(each(used.system));
+        }
+    }
+
+    let mut table = Table::new(&[
+        "server",
+        "CPU, ms",
+        "user, ms",
+        "system, ms",
+        "wall, ms",
+        "records a second",
+        "octets",
+    ]);
+    for (server, result) in servers.iter().zip(&results) {
+        table.row(vec![
+            server.name().to_owned(),
+            result.cpu.spread(0.001),
+            result.user.spread(0.001),
+            result.system.spread(0.001),
+            result.wall.spread(0.001),
+            thousands(result.rate.median() as u64),
+            thousands(result.octets),
+        ]);
+    }
+    let of = |pick: fn(&Result1) -> &Samples| -> Vec<(&str, &Samples)> {
+        let names = servers.iter().map(Server::name);
+        names.zip(results.iter().map(pick)).collect()
+    };
+    Ok(Section {
+        title: "AXFR out".to_owned(),
+        about: format!(
+            "A zone of {} records sent whole over TCP, {} rounds of {times} transfers each, per transfer.",
+            thousands(setup.records as u64),
+            setup.rounds
+        ),
+        tables: vec![table],
+        notes: vec![
+            against_best("CPU", &of(|result| &result.cpu), Some(0.7)),
+            against_best("CPU in user space", &of(|result| &result.user), None),
+        ],
+    })
+}

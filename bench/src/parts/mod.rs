@@ -1,0 +1,94 @@
+//! What is measured, a module each.
+
+mod axfr_in;
+mod axfr_out;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use tempfile::TempDir;
+use zonemesh_testkit::Peers;
+
+use crate::server;
+use crate::table::Section;
+use crate::zones;
+
+/// A part of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Whole transfers out
+    AxfrOut,
+    /// A whole transfer in, until it is served
+    AxfrIn,
+}
+
+/// All of them, in the order of the document.
+pub(crate) const ALL: &[Part] = &[Part::AxfrOut, Part::AxfrIn];
+
+impl Part {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::AxfrOut => "axfr-out",
+            Self::AxfrIn => "axfr-in",
+        }
+    }
+
+    /// All names.
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        ALL.iter().map(|part| part.name())
+    }
+
+    pub(crate) fn run(self, setup: &Setup) -> Result<Section> {
+        match self {
+            Self::AxfrOut => axfr_out::run(setup),
+            Self::AxfrIn => axfr_in::run(setup),
+        }
+    }
+}
+
+/// What all parts share.
+pub(crate) struct Setup {
+    pub(crate) peers: Peers,
+    /// What is measured against, to be shown.
+    pub(crate) versions: String,
+    pub(crate) rounds: usize,
+    /// Records of the large zone.
+    pub(crate) records: usize,
+    /// Everything once and in small.
+    pub(crate) smoke: bool,
+    folder: TempDir,
+}
+
+impl Setup {
+    pub(crate) fn new(smoke: bool, rounds: usize, records: usize) -> Result<Self> {
+        let peers = Peers::find()?;
+        let versions = server::versions(&peers)?;
+        Ok(Self {
+            peers,
+            versions,
+            rounds: if smoke { 1 } else { rounds.max(1) },
+            records: if smoke { 2_000 } else { records },
+            smoke,
+            folder: tempfile::Builder::new()
+                .prefix("zonemesh-bench-")
+                .tempdir()
+                .context("cannot make a temporary folder")?,
+        })
+    }
+
+    /// How often something is done, and in small only once or twice.
+    pub(crate) fn times(&self, times: usize) -> usize {
+        if self.smoke { times.min(2) } else { times }
+    }
+
+    /// A file with the zone of so many records; it is made once.
+    pub(crate) fn zone(&self, records: usize) -> Result<PathBuf> {
+        let path = self.folder.path().join(format!("zone-{records}"));
+        if !path.exists() {
+            zones::write(&path, zones::ZONE, records)?;
+        }
+        Ok(path)
+    }
+}
