@@ -60,6 +60,8 @@ pub(super) struct Alike {
 /// How a peer's sum stands to the one here.
 #[derive(Default)]
 struct Seen {
+    /// When it has said so last.
+    at: Duration,
     /// By how much it was greater, at the last probe.
     delta: u64,
     /// Since when it has been by that much, and since when it has been another one at all.
@@ -168,6 +170,15 @@ impl Core {
     }
 }
 
+impl Alike {
+    /// The peers that have other contents of a zone under the same serial, as far as is known.
+    pub(super) fn in_conflict(&self) -> impl Iterator<Item = &PeerId> {
+        let peers = self.peers.iter();
+        let peers = peers.filter(|(_, seen)| !seen.conflicts.is_empty());
+        peers.map(|(peer, _)| peer)
+    }
+}
+
 /// Whether a mistake is planted that lets differences be, or one that comparing would make good before it could be noticed.
 fn is_blind() -> bool {
     planted(Bug::DifferenceIgnored)
@@ -184,7 +195,14 @@ impl Core {
             return;
         }
         let delta = theirs.wrapping_sub(self.alike.inventory.sum());
+        let recently = self.recently(now);
         let seen = self.alike.peers.entry(peer.clone()).or_default();
+        if seen.at < recently {
+            // What was on its way then has arrived: how it stood so long ago says nothing.
+            seen.since = None;
+            seen.steady = now.mono;
+        }
+        seen.at = now.mono;
         if delta == 0 || is_blind() {
             seen.delta = 0;
             seen.since = None;
@@ -210,7 +228,7 @@ impl Core {
             return;
         }
         // Whoever differs from most others has the more to gain.
-        if lasts < PATIENCE && self.agrees_with_most() {
+        if lasts < PATIENCE && self.agrees_with_most(now) {
             return;
         }
         self.compare_all(peer.clone(), now);
@@ -224,15 +242,20 @@ impl Core {
         self.alike.comparison.is_none() && self.mesh.as_ref().is_some_and(|mesh| mesh.known())
     }
 
-    fn agrees_with_most(&self) -> bool {
-        let peers = &self.peers;
+    /// Since when a peer that is probed each time must have answered.
+    fn recently(&self, now: Now) -> Duration {
+        now.mono.saturating_sub(self.settings.pace.probe * 4)
+    }
+
+    fn agrees_with_most(&self, now: Now) -> bool {
+        let (peers, recently) = (&self.peers, self.recently(now));
         let answers = |peer: &PeerId| {
             let known = peers.get(peer);
             known.is_some_and(|peer| peer.lost_since.is_none())
         };
         let shown = self.alike.peers.iter().filter(|(peer, _)| answers(peer));
         let (mut same, mut other) = (0, 0);
-        for (_, seen) in shown {
+        for (_, seen) in shown.filter(|(_, seen)| seen.at >= recently) {
             match seen.delta {
                 0 => same += 1,
                 _ => other += 1,
@@ -413,7 +436,7 @@ impl Core {
         };
         if entry.spec.primary {
             // Members ask, and heal themselves; foreign servers compare serials alone.
-            if self.is_authentic(apex) && !self.agrees_with_most() {
+            if self.is_authentic(apex) && !self.agrees_with_most(now) {
                 self.reissue(apex, now);
             }
             return;

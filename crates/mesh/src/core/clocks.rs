@@ -19,6 +19,9 @@ const RIGHT_AGAIN_MS: i64 = 240_000;
 /// As far as a clock can be off, some thirty thousand years: a peer can say anything.
 const MOST_MS: i64 = 1_000_000_000_000_000;
 
+/// A clock that shows no more than this from what it showed before, in milliseconds, says nothing new.
+const SAME_MS: u64 = 1_000;
+
 /// How long what a peer's clock showed counts.
 const COUNTS_FOR: Duration = Duration::from_secs(600);
 
@@ -98,6 +101,8 @@ pub(super) struct Clocks {
     base: Option<i64>,
     shown: BTreeMap<PeerId, Shown>,
     faults: Vec<ClockFault>,
+    /// When all were compared last.
+    judged: Duration,
     /// When the host's clock was last set, and by how many seconds.
     set: Option<(Duration, i64)>,
 }
@@ -107,6 +112,13 @@ pub(super) struct Clocks {
 struct Shown {
     at: Duration,
     ahead_ms: i64,
+}
+
+impl Clocks {
+    /// The clocks that are wrong.
+    pub(super) fn faults(&self) -> &[ClockFault] {
+        &self.faults
+    }
 }
 
 /// Judges clocks by how far each is ahead of this site's: the middle one is right if most are near it.
@@ -156,15 +168,22 @@ impl Core {
             at: now.mono,
             ahead_ms,
         };
-        self.clocks.shown.insert(peer.clone(), shown);
+        let before = self.clocks.shown.insert(peer.clone(), shown);
         // Clocks that are no further from this one than half of the limit are within it of each other. To compare them all for
-        // each of a thousand answers would cost sites times sites; one that is further off has them compared.
-        if !self.clocks.faults.is_empty() || ahead_ms.saturating_abs() > FUDGE_MS / 2 {
+        // each of a thousand answers would cost sites times sites: one that is further off has them compared, once, and then
+        // all are again every now and then, since what was shown long ago no longer counts.
+        if self.clocks.faults.is_empty() && ahead_ms.saturating_abs() <= FUDGE_MS / 2 {
+            return;
+        }
+        let same = |before: &Shown| before.ahead_ms.abs_diff(ahead_ms) < SAME_MS;
+        let lately = now.mono.saturating_sub(self.clocks.judged) < self.settings.pace.probe;
+        if !lately || !before.is_some_and(|before| same(&before)) {
             self.judge_clocks(now);
         }
     }
 
     fn judge_clocks(&mut self, now: Now) {
+        self.clocks.judged = now.mono;
         let (clocks, peers) = (&mut self.clocks, &self.peers);
         clocks.shown.retain(|peer, shown| {
             peers.contains_key(peer) && now.mono.saturating_sub(shown.at) < COUNTS_FOR

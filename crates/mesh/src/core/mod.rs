@@ -25,6 +25,7 @@ mod peers;
 mod receipt;
 mod replicate;
 mod serials;
+mod watch;
 mod yielded;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +50,7 @@ use self::peers::Peer;
 use self::receipt::Waiting;
 use self::replicate::Entry;
 pub use self::serials::SerialPolicy;
+use self::watch::Watch;
 pub use self::yielded::{Fate, YIELDED, Yield, Yielded};
 use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Name, Serial, Zone};
@@ -115,6 +117,7 @@ pub struct Core {
     /// When which zone wants attention: the one list of all timers.
     due: BTreeSet<(Duration, Name)>,
     peers: BTreeMap<PeerId, Peer>,
+    watch: Watch,
     mesh: Option<Mesh>,
     clocks: Clocks,
     alike: Alike,
@@ -173,6 +176,7 @@ impl Core {
             zones: BTreeMap::new(),
             due: BTreeSet::new(),
             peers: BTreeMap::new(),
+            watch: Watch::default(),
             clocks: Clocks::default(),
             alike: Alike::default(),
             catalogs: Catalogs::default(),

@@ -1,4 +1,5 @@
-//! Who answers and who does not: probes of each peer, a few bytes every few seconds, whatever the number of zones.
+//! Who answers and who does not: probes of peers, a few bytes every few seconds, whatever the number of zones. Whom a site probes
+//! in a large mesh is in `watch`.
 
 use std::time::Duration;
 
@@ -21,6 +22,81 @@ pub(super) struct Peer {
     refuses: bool,
     /// For how long it had made no progress when it last answered.
     stuck: Duration,
+    /// Whether it has answered anything since this site started.
+    heard: bool,
+    /// Since when another site says that something is the matter with it, while that is open.
+    suspected: Option<Duration>,
+    /// When it was last probed because another site said so, and whether that probe is under way.
+    looked: Option<Duration>,
+    looking: bool,
+    /// How it is, and since when.
+    condition: (Condition, Duration),
+    /// How the others know it, as far as it is known here, and when they were last told to look.
+    pub(super) told: Condition,
+    pub(super) told_at: Option<Duration>,
+}
+
+/// How a peer is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// It answers.
+    #[default]
+    Fine,
+    /// It answers, and makes no progress.
+    Stuck,
+    /// It does not answer.
+    Silent,
+}
+
+impl Peer {
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost_since.is_some()
+    }
+
+    /// Whether it refused the last probe.
+    pub(super) fn refuses(&self) -> bool {
+        self.refuses
+    }
+
+    /// Whether it is to be probed again soon: nothing is known of it yet, or it may be lost, or does not get on.
+    pub(super) fn is_open(&self) -> bool {
+        !self.is_lost() && (!self.heard || self.failures > 0 || !self.stuck.is_zero())
+    }
+
+    /// How it is, and since when.
+    pub(super) fn condition(&self) -> (Condition, Duration) {
+        self.condition
+    }
+
+    fn look_at_condition(&mut self, now: Now) {
+        let condition = match () {
+            () if self.failures > 0 || self.is_lost() => Condition::Silent,
+            () if !self.stuck.is_zero() => Condition::Stuck,
+            () => Condition::Fine,
+        };
+        if self.condition.0 != condition {
+            self.condition = (condition, now.mono);
+        }
+        if condition == Condition::Silent && !self.heard {
+            // It was so before this site came, and the others know.
+            self.told = condition;
+        }
+    }
+
+    /// Another site says that something is the matter with it; whether it is to be probed for that.
+    pub(super) fn is_asked_for(&mut self, pause: Duration, now: Now) -> bool {
+        if self.failures == 0 {
+            self.suspected = Some(now.mono);
+        }
+        let lately = |at: Duration| now.mono.saturating_sub(at) < pause;
+        if self.probing || self.looked.is_some_and(lately) {
+            return false;
+        }
+        self.looked = Some(now.mono);
+        self.looking = true;
+        self.probing = true;
+        true
+    }
 }
 
 impl Core {
@@ -38,12 +114,15 @@ impl Core {
             pace.probe
         };
         self.next_probe = now.mono + interval;
+        let some = self.whom_to_probe(now);
+        let wanted = |id: &PeerId| some.as_ref().is_none_or(|some| some.contains(id));
         for (id, peer) in &mut self.peers {
-            if matches!(id, PeerId::Site(_)) && !peer.probing {
+            if matches!(id, PeerId::Site(_)) && !peer.probing && wanted(id) {
                 peer.probing = true;
                 self.out.push(Output::Probe { peer: id.clone() });
             }
         }
+        self.tell_of_watched(now);
     }
 
     /// A probe ended.
@@ -66,6 +145,13 @@ impl Core {
             peer.refuses = result.as_ref().is_err_and(refuses);
         }
         self.directory_shown(&id, result, now);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.look_at_condition(now);
+            if std::mem::take(&mut peer.looking) {
+                peer.told = peer.condition.0;
+            }
+        }
+        self.tell_of(&id, now);
         if let Some(sum) = beat.and_then(|beat| beat.sum) {
             self.sum_shown(&id, sum, now);
         }
@@ -110,6 +196,8 @@ impl Core {
             return;
         };
         peer.failures = 0;
+        peer.heard = true;
+        peer.suspected = None;
         if let Some(since) = peer.lost_since.take() {
             let after = now.mono.saturating_sub(since);
             self.happened(Happening::PeerBack {
@@ -126,7 +214,10 @@ impl Core {
             return;
         };
         if peer.failures == 0 {
-            peer.first_failure = now.mono;
+            // What another site has seen is the first of two.
+            let before = peer.suspected.take();
+            peer.failures = u32::from(before.is_some());
+            peer.first_failure = before.unwrap_or(now.mono);
         }
         peer.failures += 1;
         peer.why = message.to_owned();

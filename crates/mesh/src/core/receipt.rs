@@ -50,6 +50,26 @@ impl Core {
         elsewhere && self.waiting.iter().any(|wait| wait.apex == *directory)
     }
 
+    /// The sites that have not shown yet what somebody waits for of the directory.
+    pub(super) fn who_lacks_the_directory(&self) -> Vec<PeerId> {
+        let Some(mesh) = self.mesh.as_ref().filter(|_| self.waiting_for_directory()) else {
+            return Vec::new();
+        };
+        let directory = &mesh.settings.directory;
+        let waits = self.waiting.iter().filter(|wait| wait.apex == *directory);
+        let latest = waits
+            .map(|wait| wait.serial)
+            .reduce(|one, other| one.later_of(other));
+        let (Some(latest), Some(entry)) = (latest, self.zones.get(directory)) else {
+            return Vec::new();
+        };
+        let lacks = |peer: &&PeerId| {
+            let shown = entry.shown.get(*peer);
+            shown.is_none_or(|shown| latest.is_after(*shown))
+        };
+        self.peers.keys().filter(lacks).cloned().collect()
+    }
+
     /// The zones that somebody waits for.
     pub(super) fn waited_for(&self) -> Vec<Name> {
         let mut zones: Vec<Name> = self.waiting.iter().map(|wait| wait.apex.clone()).collect();

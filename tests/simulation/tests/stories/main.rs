@@ -24,6 +24,7 @@ mod single;
 mod storms;
 mod trouble;
 mod waiting;
+mod watch;
 mod world;
 
 use zonemesh_simulation::{Disks, World, timed_zone};

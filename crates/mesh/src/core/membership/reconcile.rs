@@ -374,6 +374,7 @@ impl Core {
             });
         }
         self.out.push(Output::Members(mesh.members()));
+        self.arrange_watch();
         self.forget_sums();
         // Who has left is waited for no longer.
         for apex in self.waited_for() {

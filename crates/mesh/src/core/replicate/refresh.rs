@@ -139,6 +139,9 @@ impl Core {
     ) {
         self.peer_answered(&from, now);
         let Some(entry) = self.zones.get_mut(apex) else {
+            if let Some(site) = self.is_about(apex) {
+                self.look_at_site(site, now);
+            }
             return;
         };
         if let Some(serial) = serial {
