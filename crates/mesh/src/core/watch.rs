@@ -49,7 +49,7 @@ pub(super) struct Watch {
 
 /// Where a site is on the ring: by what its name is hashed to, so that those that are made alike, and fail together, are not next
 /// to each other. All sites must come to the same, of any version.
-fn place(name: &str) -> u64 {
+pub(super) fn place(name: &str) -> u64 {
     let fnv = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
     });
