@@ -113,7 +113,10 @@ fn what_is_between_two_sites_alone_is_found_out_by_these_two_and_believed_by_no_
     let mut world = forty(4);
     world.cut_both("site-0003", "site-0029");
     let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
-    let both = [pair("site-0003", "site-0029"), pair("site-0029", "site-0003")];
+    let both = [
+        pair("site-0003", "site-0029"),
+        pair("site-0029", "site-0003"),
+    ];
     for _ in 0..60 {
         world.run_for(1);
         assert!(believed_lost(&world).iter().all(|lost| both.contains(lost)));
