@@ -5,6 +5,7 @@ use zonemesh_testkit::site::Site;
 use zonemesh_testkit::{Dig, Knot, Named, Peers, Place, peers_or_skip, query, wait};
 
 use crate::common::*;
+use crate::tried::{Row, Server, tried};
 
 const CATALOG: &str = "catalog.test";
 
@@ -69,7 +70,8 @@ fn knot_follows_our_catalog() -> Result<()> {
             place.dir().display()
         )
     })?;
-    consumer_follows(&us, knot.place(), knot.dns(), &peers)
+    consumer_follows(&us, knot.place(), knot.dns(), &peers)?;
+    tried(&peers, Server::Knot, Row::Consumer, "yes")
 }
 
 #[test]
@@ -94,7 +96,8 @@ fn named_follows_our_catalog() -> Result<()> {
             place.named(&more),
         )
     })?;
-    consumer_follows(&us, named.place(), named.dns(), &peers)
+    consumer_follows(&us, named.place(), named.dns(), &peers)?;
+    tried(&peers, Server::Bind, Row::Consumer, "yes")
 }
 
 /// Our side as a consumer of the peer's catalog.
@@ -161,7 +164,8 @@ fn we_follow_the_catalog_that_knot_generates() -> Result<()> {
     wait::serial(SOON, us.dns(), "c.example", 1)?;
     wait_gone(us.dns(), "b.example")?;
     assert_eq!(serial_at(us.dns(), "a.example")?, 1);
-    Ok(())
+    tried(&peers, Server::Knot, Row::Group, "yes")?;
+    tried(&peers, Server::Knot, Row::Producer, "yes")
 }
 
 /// A catalog as people write it, in BIND.
@@ -248,7 +252,7 @@ fn we_follow_a_hand_written_catalog_of_named() -> Result<()> {
     for zone in all {
         wait_gone(pair.us.dns(), zone)?;
     }
-    Ok(())
+    tried(&peers, Server::Bind, Row::Producer, "written by hand")
 }
 
 #[test]
@@ -378,7 +382,7 @@ fn knot_follows_the_catalog_of_a_mesh_with_the_key_and_nobody_without() -> Resul
         let transfer = there.transfer(zone, "AXFR");
         assert!(transfer.is_err(), "{zone} without the key: {transfer:?}");
     }
-    Ok(())
+    tried(&peers, Server::Knot, Row::ConsumerOfMesh, "yes")
 }
 
 #[test]

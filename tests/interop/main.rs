@@ -1,10 +1,14 @@
 //! Real name servers on the other end, in both directions.
 
+mod catalog_moves;
 mod catalogs;
+mod chains;
 mod common;
+mod others;
 mod primary;
 mod root;
 mod secondary;
 mod signatures;
 mod takeover;
 mod transfers;
+mod tried;

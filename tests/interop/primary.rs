@@ -15,6 +15,7 @@ use zonemesh_transfer::query::Request;
 use zonemesh_transfer::tls::SiteKey;
 
 use crate::common::*;
+use crate::tried::{Row, Server, kinds, tried};
 
 const ZONE: &str = "example.com";
 
@@ -99,7 +100,8 @@ fn knot_is_primary_to_us_with_tsig() -> Result<()> {
     );
     let knot = knot_primary(&peers, Place::new("knot")?, &remote, "", "us, look, update")?;
     let us = secondary(ours, knot.dns(), &format!("tsig-key = \"{KEY}\""), ZONE)?;
-    follows(&us, knot.dns(), &peers)
+    follows(&us, knot.dns(), &peers)?;
+    tried(&peers, Server::Knot, Row::Primary, &kinds(&us, "in"))
 }
 
 #[test]
@@ -120,7 +122,8 @@ fn knot_is_primary_to_us_over_tls_with_its_key_pinned() -> Result<()> {
     let knot = knot_primary(&peers, place, &remote, &more, "look, update")?;
     let tls = knot.place().tls();
     let us = secondary(ours, tls, &format!("tls = \"{}\"", certificate.tlsa), ZONE)?;
-    follows(&us, knot.dns(), &peers)
+    follows(&us, knot.dns(), &peers)?;
+    tried(&peers, Server::Knot, Row::PrimaryTls, &kinds(&us, "in"))
 }
 
 #[test]
@@ -189,7 +192,8 @@ fn named_is_primary_to_us_with_tsig() -> Result<()> {
     let notify = format!("{} port {} key {KEY};", ours.address(), ours.port());
     let named = named_primary(&peers, named_place()?, None, &notify)?;
     let us = secondary(ours, named.dns(), &format!("tsig-key = \"{KEY}\""), ZONE)?;
-    follows(&us, named.dns(), &peers)
+    follows(&us, named.dns(), &peers)?;
+    tried(&peers, Server::Bind, Row::Primary, &kinds(&us, "in"))
 }
 
 #[test]
@@ -210,7 +214,8 @@ fn named_is_primary_to_us_over_tls_with_its_key_pinned() -> Result<()> {
             certificate.tlsa
         )
     })?;
-    follows(&us, named.dns(), &peers)
+    follows(&us, named.dns(), &peers)?;
+    tried(&peers, Server::Bind, Row::PrimaryTls, &kinds(&us, "in"))
 }
 
 /// Waits until `zonemesh status` says all of this.
@@ -242,7 +247,7 @@ fn a_primary_that_does_not_know_our_tsig_key_gives_nothing_and_status_says_why()
     let us = secondary(ours, knot.dns(), &format!("tsig-key = \"{KEY}\""), ZONE)?;
     let status = status_with(&us, &["peer", "BADSIG"])?;
     assert!(query::serial(us.dns(), ZONE)?.is_none(), "{status}");
-    Ok(())
+    tried(&peers, Server::Knot, Row::PrimaryWrongKey, "told in status")
 }
 
 /// A primary that offers a newer version and hangs up in the middle of its transfer.
@@ -319,7 +324,7 @@ fn a_primary_in_bind_that_does_not_know_our_tsig_key_gives_nothing_and_status_sa
     )?;
     let status = status_with(&us, &["peer", "BADSIG"])?;
     assert!(query::serial(us.dns(), ZONE)?.is_none(), "{status}");
-    Ok(())
+    tried(&peers, Server::Bind, Row::PrimaryWrongKey, "told in status")
 }
 
 #[test]
@@ -377,12 +382,9 @@ fn nsd_is_primary_to_us_with_tsig() -> Result<()> {
     nsd.nsd_control(&["reload", ZONE])?;
     wait::serial(SOON, us.dns(), ZONE, 2)?;
     assert_same(&us, &Dig::new(&peers).at(nsd.dns()), ZONE)?;
-    let kinds = transfers(&us, "in");
-    ensure!(
-        kinds.iter().any(|line| line.contains("\"IXFR\"")),
-        "{kinds:#?}"
-    );
-    Ok(())
+    let came = kinds(&us, "in");
+    ensure!(came.contains("IXFR"), "{}", us.log());
+    tried(&peers, Server::Nsd, Row::Primary, &came)
 }
 
 #[test]

@@ -10,6 +10,7 @@ use zonemesh_transfer::peer::{Options, Peer, Target, Transport};
 use zonemesh_transfer::tls::SiteKey;
 
 use crate::common::*;
+use crate::tried::{Row, Server, kinds, tried};
 
 const ZONE: &str = "example.com";
 
@@ -78,7 +79,8 @@ fn knot_is_secondary_of_us_with_tsig() -> Result<()> {
     );
     let knot = knot_secondary(&peers, place, &remote)?;
     follows(&us, knot.dns(), &peers)?;
-    knot_took_differences(&knot)
+    knot_took_differences(&knot)?;
+    tried(&peers, Server::Knot, Row::Secondary, &kinds(&us, "out"))
 }
 
 #[test]
@@ -125,7 +127,7 @@ fn knot_is_secondary_of_us_over_tls_and_each_pins_the_other() -> Result<()> {
         })?;
         assert_eq!(query::rcode(&reply), rcode::REFUSED);
     }
-    Ok(())
+    tried(&peers, Server::Knot, Row::SecondaryTls, &kinds(&us, "out"))
 }
 
 #[test]
@@ -154,7 +156,7 @@ fn knot_with_the_wrong_tsig_key_gets_nothing_from_us() -> Result<()> {
         )
     })?;
     assert!(transfers(&us, "out").is_empty());
-    Ok(())
+    tried(&peers, Server::Knot, Row::SecondaryWrongKey, "refused")
 }
 
 fn named_secondary(peers: &Peers, place: Place, primaries: &str) -> Result<Named> {
@@ -203,7 +205,8 @@ fn named_is_secondary_of_us_with_tsig() -> Result<()> {
     );
     let named = named_secondary(&peers, place, &primaries)?;
     follows(&us, named.dns(), &peers)?;
-    named_took_differences(&named)
+    named_took_differences(&named)?;
+    tried(&peers, Server::Bind, Row::Secondary, &kinds(&us, "out"))
 }
 
 #[test]
@@ -233,7 +236,8 @@ fn named_is_secondary_of_us_over_tls_with_its_key_pinned() -> Result<()> {
         )
     })?;
     follows(&us, named.dns(), &peers)?;
-    named_took_differences(&named)
+    named_took_differences(&named)?;
+    tried(&peers, Server::Bind, Row::SecondaryTls, &kinds(&us, "out"))
 }
 
 #[test]
@@ -254,7 +258,7 @@ fn named_with_the_wrong_tsig_key_gets_nothing_from_us() -> Result<()> {
         Ok(us.log().contains("bad TSIG signature").then_some(()))
     })?;
     assert!(transfers(&us, "out").is_empty());
-    Ok(())
+    tried(&peers, Server::Bind, Row::SecondaryWrongKey, "refused")
 }
 
 #[test]
@@ -272,7 +276,8 @@ fn nsd_is_secondary_of_us_with_tsig() -> Result<()> {
             place.address()
         )
     })?;
-    follows(&us, nsd.dns(), &peers)
+    follows(&us, nsd.dns(), &peers)?;
+    tried(&peers, Server::Nsd, Row::Secondary, &kinds(&us, "out"))
 }
 
 #[test]

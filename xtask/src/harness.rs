@@ -8,13 +8,15 @@ use anyhow::{Context, Result, bail};
 
 use crate::host;
 use crate::report::{Counts, Report};
+use crate::tried;
 
 /// Runs the tests of the whole workspace: unit, property, interop, scenario, documentation.
 pub fn all(report: &mut Report) {
     report.section("tests", |report| {
         // Sites in tests are this binary; built first, so that no test waits for it.
         host::run(host::cargo().args(["build", "--package", "zonemesh"]))?;
-        run(report, &["--workspace"], &[])
+        run(report, &["--workspace"], &[])?;
+        tried::compare(report)
     });
 }
 
@@ -45,7 +47,11 @@ pub fn of_target(report: &mut Report, target: &str, arguments: &[String]) {
             report,
             &["--package", "zonemesh-tests", "--test", target],
             arguments,
-        )
+        )?;
+        match target == "interop" && arguments.is_empty() {
+            true => tried::compare(report),
+            false => Ok(()),
+        }
     });
 }
 
@@ -55,7 +61,8 @@ fn run(report: &mut Report, words: &[&str], arguments: &[String]) -> Result<()> 
         .args(["test", "--no-fail-fast"])
         .args(words)
         .arg("--")
-        .args(arguments);
+        .args(arguments)
+        .env("ZONEMESH_TRIED", tried::folder()?);
     if report.is_ci() {
         // Tests that would skip themselves fail instead.
         command.env("CI", "true");

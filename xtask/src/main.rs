@@ -13,6 +13,7 @@ mod report;
 mod simulate;
 mod steps;
 mod tools;
+mod tried;
 
 use std::process::ExitCode;
 

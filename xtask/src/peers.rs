@@ -1,8 +1,8 @@
 //! The folder of foreign name servers that tests and benchmarks run against.
 //!
-//! `debootstrap` unpacks a small Debian there, with Knot, NSD, BIND and Unbound of known versions, whatever
-//! the machine itself runs: Debian 13 for the tests, and a second one of what Debian has newest for the benchmark. Nothing is started from it as a service: `testkit` runs single programs through the
-//! folder's own dynamic loader, so that no chroot, no mount and no root is needed at run time.
+//! `debootstrap` unpacks a small Debian there, with Knot, NSD, BIND, Unbound and PowerDNS of known versions, whatever the machine
+//! itself runs: Debian 13 for the tests, and a second one of what Debian has newest for the benchmark. Nothing is started from it as a
+//! service: `testkit` runs single programs through the folder's own dynamic loader, so that no chroot, no mount and no root is needed at run time.
 //!
 //! The folder is made under a temporary name and renamed when complete; a stamp inside says what it was made
 //! from, so that a changed list of packages makes a new one.
@@ -50,6 +50,9 @@ const PACKAGES: &[&str] = &[
     "bind9-utils",
     // Unbound (1.22), as a validating resolver in front of us.
     "unbound",
+    // PowerDNS (4.9), with zones from files as BIND has them.
+    "pdns-server",
+    "pdns-backend-bind",
     // TLS keys and a second opinion on handshakes.
     "openssl",
 ];
@@ -65,6 +68,8 @@ const PROGRAMS: &[&str] = &[
     "usr/bin/dig",
     "usr/bin/nsupdate",
     "usr/sbin/unbound",
+    "usr/sbin/pdns_server",
+    "usr/bin/pdnsutil",
 ];
 
 /// Name of the file, inside the folder, that says what the folder was made from.

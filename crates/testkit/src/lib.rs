@@ -35,5 +35,5 @@ pub use disk::Disk;
 pub use load::Load;
 pub use peers::Peers;
 pub use place::Place;
-pub use servers::{Knot, Named, Nsd, Unbound};
+pub use servers::{Knot, Named, Nsd, PowerDns, Unbound};
 pub use site::Site;

@@ -1,7 +1,7 @@
-//! Real name servers: Knot, BIND, NSD and Unbound.
+//! Real name servers: Knot, BIND, NSD, Unbound and PowerDNS.
 //!
 //! Each is started from a whole configuration that the test writes; [`Place`] offers the part that every one needs
-//! ([`Place::knot`], [`Place::named`], [`Place::nsd`], [`Place::unbound`]), so that the test says only what it is about:
+//! ([`Place::knot`], [`Place::named`], [`Place::nsd`], [`Place::unbound`], [`Place::power_dns`]), so that the test says only what it is about:
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -30,7 +30,7 @@ use crate::peers::Peers;
 use crate::place::Place;
 use crate::query;
 
-/// A running foreign server: what all four have in common. Each dereferences to it.
+/// A running foreign server: what all of them have in common. Each dereferences to it.
 #[derive(Debug)]
 pub struct Server {
     peers: Peers,
@@ -175,6 +175,10 @@ server!(Knot, "A running `knotd`.");
 server!(Named, "A running `named`.");
 server!(Nsd, "A running `nsd`.");
 server!(Unbound, "A running `unbound`.");
+server!(
+    PowerDns,
+    "A running `pdns_server`, with zones from files as BIND has them."
+);
 
 /// # Knot
 impl Knot {
@@ -322,6 +326,59 @@ impl Unbound {
     }
 }
 
+/// # PowerDNS
+impl PowerDns {
+    /// Starts it at a given place, from the zones that the function returns, in the form of `named.conf`.
+    ///
+    /// `signed` are zones with the name of the TSIG key that is used for each, in the given role (`primary` or `secondary`).
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer within thirty seconds; with the end of its log.
+    pub fn start_at(
+        peers: &Peers,
+        place: Place,
+        key: Option<(&str, &str)>,
+        signed: &[(&str, &str)],
+        zones: impl FnOnce(&Place) -> String,
+    ) -> Result<Self> {
+        place.write("named.conf", &zones(&place));
+        place.write("pdns.conf", &place.power_dns(peers));
+        let dir = place.dir().display().to_string();
+        let keys = place.path("keys.sqlite");
+        let util = |words: &[&str]| {
+            let config = format!("--config-dir={dir}");
+            run(
+                peers,
+                "bin/pdnsutil",
+                &[&[config.as_str()], words].concat(),
+                "",
+            )
+            .map(drop)
+        };
+        util(&["create-bind-db", &keys])?;
+        if let Some((name, secret)) = key {
+            util(&["import-tsig-key", name, "hmac-sha256", secret])?;
+            for (zone, role) in signed {
+                util(&["activate-tsig-key", zone, name, role])?;
+            }
+        }
+        let mut command = peers.command("sbin/pdns_server");
+        command.arg(format!("--config-dir={dir}"));
+        Server::start(peers, place, "pdns", command).map(Self)
+    }
+
+    /// Runs `pdns_control` against it and returns what it printed.
+    ///
+    /// # Errors
+    ///
+    /// When the command fails.
+    pub fn pdns_control(&self, words: &[&str]) -> Result<String> {
+        let config = format!("--config-dir={}", self.place.dir().display());
+        self.control("bin/pdns_control", &[&config], words)
+    }
+}
+
 /// Runs a program of the peers to its end with text on its standard input, such as `bin/nsupdate`.
 ///
 /// # Errors
@@ -390,6 +447,21 @@ impl Place {
             "server:\n  interface: {address}@{port}\n  num-threads: 1\n  username: \"\"\n  chroot: \"\"\n  \
              directory: \"{dir}\"\n  pidfile: \"{dir}/unbound.pid\"\n  use-syslog: no\n  do-daemonize: no\n  \
              access-control: 127.0.0.0/8 allow\n  do-not-query-localhost: no\n  verbosity: 2\n{more}\n"
+        )
+    }
+
+    /// The configuration of PowerDNS, whole: it is primary and secondary of what `named.conf` in its folder says, and no answer comes
+    /// from a cache.
+    pub fn power_dns(&self, peers: &Peers) -> String {
+        let (dir, address, port) = (self.dir().display(), self.address(), self.port());
+        let modules = peers.root().join("usr/lib/x86_64-linux-gnu/pdns");
+        format!(
+            "launch=bind\nmodule-dir={}\nbind-config={dir}/named.conf\nbind-dnssec-db={dir}/keys.sqlite\n\
+             socket-dir={dir}\nlocal-address={address}\nlocal-port={port}\nquery-local-address={address}\n\
+             primary=yes\nsecondary=yes\nxfr-cycle-interval=1\nallow-axfr-ips=127.0.0.0/8\n\
+             cache-ttl=0\nquery-cache-ttl=0\nnegquery-cache-ttl=0\nzone-cache-refresh-interval=0\n\
+             daemon=no\nguardian=no\ndisable-syslog=yes\nwrite-pid=no\nloglevel=6\nsecurity-poll-suffix=\n",
+            modules.display()
         )
     }
 }
