@@ -92,6 +92,8 @@ pub enum Bug {
     DirectoryFromAnyone,
     /// A member may claim zones that belong to another.
     UpdateOfOthers,
+    /// An edit that takes the epoch out of directory or catalog is accepted.
+    EpochEditedOut,
 }
 
 impl Bug {
@@ -137,6 +139,7 @@ impl Bug {
         Self::YieldedDropped,
         Self::DirectoryFromAnyone,
         Self::UpdateOfOthers,
+        Self::EpochEditedOut,
     ];
 }
 

@@ -458,8 +458,8 @@ fn list(
 }
 
 /// Makes the catalog follow a change of the directory: zones that have a primary now become members, and members leave
-/// that had one before and are no longer named at all. A member of which the directory never said anything, or says
-/// something that cannot be understood, stays. Returns `None` when nothing changes.
+/// that had one before, or of which a note says that they were removed, and are no longer named at all. A member of which the
+/// directory never said anything, or says something that cannot be understood, stays. Returns `None` when nothing changes.
 ///
 /// # Errors
 ///
@@ -480,7 +480,8 @@ pub fn follow_directory(
             || directory::zone_node(zone, after.apex())
                 .is_ok_and(|node| after.rrset(&node, Rtype::PTR).is_some())
     };
-    let stays = |zone: &&Name| named(zone) || !old.owners.contains_key(*zone);
+    let left = |zone: &Name| old.owners.contains_key(zone) || new.gone.contains_key(zone);
+    let stays = |zone: &&Name| named(zone) || !left(zone);
     let wanted = known
         .iter()
         .filter(stays)

@@ -31,9 +31,9 @@ pub use self::compose::{
     Departure, follow_legacy, legacy_records, new_zone, owner_record, promote, remove_owner,
     remove_site, schema_record, set_owner, set_role, tombstone, zone_node,
 };
-pub use self::epoch::{BadEpoch, Epoch, PAST, Turn};
+pub use self::epoch::{BadEpoch, Epoch, PAST, Rewritten, Turn};
 pub use self::follow::{Changes, OwnerChanges, owner_changes};
-pub use self::gone::{REMEMBERED_SECS, Unlisted, remember_removals};
+pub use self::gone::{REMEMBERED_SECS, Unlisted, note as removal_note, remember_removals};
 pub use self::identity::{BadKeyPin, BadRole, BadSiteName, KeyPin, Role, SiteName};
 use crate::{Name, Zone};
 

@@ -55,6 +55,7 @@ const BOUNDS: &[(Bug, &str, u64)] = &[
     (Bug::YieldedDropped, "one writer", 60),
     (Bug::DirectoryFromAnyone, "hostile", 60),
     (Bug::UpdateOfOthers, "hostile", 60),
+    (Bug::EpochEditedOut, "one writer", 60),
 ];
 
 /// How a search for one mistake ended.

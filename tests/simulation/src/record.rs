@@ -331,7 +331,10 @@ impl Record {
                     host: host.clone(),
                     sure: false,
                 };
-                self.writers.retain(|writer| *writer != asked);
+                // The same may have been asked for at the other site, too.
+                if let Some(at) = self.writers.iter().rposition(|writer| *writer == asked) {
+                    self.writers.remove(at);
+                }
             }
             _ => {}
         }

@@ -94,6 +94,10 @@ impl Core {
                 editor.finish().map_err(bad)?
             }
         };
+        if let (Some(mesh), Some(head)) = (&self.mesh, &entry.head) {
+            mesh.keeps_epoch(head, &edited)
+                .map_err(|why| (Rcode::REFUSED, why))?;
+        }
         self.next_version(&edited).map_err(bad)
     }
 

@@ -211,6 +211,17 @@ impl Mesh {
         Some(epoch.map_err(|error| error.to_string()))
     }
 
+    /// Whether an edit of directory or catalog leaves it to promotions to say who writes them.
+    pub(super) fn keeps_epoch(&self, before: &Zone, edited: &Zone) -> Result<(), String> {
+        let kept = match before.apex() {
+            _ if planted(Bug::EpochEditedOut) => return Ok(()),
+            apex if *apex == self.settings.directory => Epoch::stays_in_directory(before, edited),
+            apex if *apex == self.settings.catalog => Epoch::stays_in_catalog(before, edited),
+            _ => return Ok(()),
+        };
+        kept.map_err(|error| error.to_string())
+    }
+
     /// The other sites whose role it is to hold directory and catalog.
     pub(super) fn holders(&self) -> Vec<PeerId> {
         let peers = self.observed.peers.iter();
@@ -361,6 +372,10 @@ impl Core {
                 mesh.hosted.insert(zone);
             }
         }
+        // Who was told by the writer before that they are listed does not ask again.
+        let lost = mesh.hosted.iter();
+        let lost = lost.filter(|zone| !now.owners.contains_key(*zone));
+        mesh.unlisted.extend(lost.cloned());
         if let Some(writer) = now.epoch.writer.clone() {
             let epoch = now.epoch.number;
             self.happened(Happening::WriterChanged { writer, epoch });

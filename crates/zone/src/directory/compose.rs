@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
+use super::epoch::SCHEMA;
 use super::{Directory, Epoch, Finding, KeyPin, Removed, Role, Site, SiteName, TooLong};
 use crate::{Editor, Name, Record, Rrset, Rtype, Serial, Soa, Ttl, Zone, ZoneError, txt};
 
@@ -64,7 +65,7 @@ pub fn zone_node(zone: &Name, apex: &Name) -> Result<Name, TooLong> {
 ///
 /// When the directory's name leaves no room.
 pub fn schema_record(apex: &Name, epoch: &Epoch) -> Result<Record, TooLong> {
-    let strings = ["zonemesh=1".to_owned()].into_iter();
+    let strings = [SCHEMA.to_owned()].into_iter();
     Ok(Record::new(
         schema_owner(apex)?,
         Rtype::TXT,

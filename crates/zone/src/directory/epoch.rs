@@ -14,7 +14,7 @@ use std::cmp::{Ordering, Reverse};
 use std::fmt;
 
 use super::SiteName;
-use crate::{Name, Rtype, Serial, SerialExt, Zone, txt};
+use crate::{Name, Rrset, Rtype, Serial, SerialExt, Zone, txt};
 
 /// Which writer a version comes from. Compare with [`rank`](Self::rank); equality looks at the past too.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,9 @@ pub struct Turn {
 
 /// How many epochs are remembered: more hand-overs than that are not missed by a site that comes back.
 pub const PAST: usize = 16;
+
+/// How the schema is written, before it, in the directory.
+pub(super) const SCHEMA: &str = "zonemesh=1";
 
 impl Default for Epoch {
     fn default() -> Self {
@@ -136,6 +139,66 @@ impl Epoch {
         }
     }
 
+    /// Whether an edit leaves it to promotions to say who writes the directory: the schema and the epoch stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// When the edit changes them. Nobody would take such a version: without the epoch it is that of an earlier writer.
+    pub fn stays_in_directory(before: &Zone, edited: &Zone) -> Result<(), Rewritten> {
+        match super::compose::schema_owner(before.apex()) {
+            Ok(owner) => Self::stays(before, edited, owner, Some(SCHEMA)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The same for the catalog, where there is no schema.
+    ///
+    /// # Errors
+    ///
+    /// As for the directory.
+    pub fn stays_in_catalog(before: &Zone, edited: &Zone) -> Result<(), Rewritten> {
+        match crate::catalog::epoch_owner(before.apex()) {
+            Some(owner) => Self::stays(before, edited, owner, None),
+            None => Ok(()),
+        }
+    }
+
+    fn stays(
+        before: &Zone,
+        edited: &Zone,
+        owner: Name,
+        schema: Option<&str>,
+    ) -> Result<(), Rewritten> {
+        let set = |zone: &Zone| zone.rrset(&owner, Rtype::TXT).cloned();
+        let (was, is) = (set(before), set(edited));
+        let same = match (&was, &is) {
+            (Some(was), Some(is)) => was.as_wire() == is.as_wire(),
+            (None, None) => true,
+            _ => false,
+        };
+        if same {
+            return Ok(());
+        }
+        // What was not there is put there, or what could not be read is mended: nobody else could do that.
+        let old = Self::at(before, &owner);
+        let new = Self::at(edited, &owner);
+        let says = |zone: &Zone| {
+            let set = zone.rrset(&owner, Rtype::TXT);
+            let strings = set.and_then(|set| txt::parse_text(set.first()?));
+            schema.is_none_or(|schema| strings.is_some_and(|strings| strings.contains(&schema)))
+        };
+        let first = was.is_none() && new.as_ref().is_ok_and(|new| *new == Self::default());
+        if (first || old.is_err() && new.is_ok()) && says(edited) {
+            return Ok(());
+        }
+        Err(Rewritten {
+            zone: before.apex().clone(),
+            expected: shown(was.as_ref()),
+            found: shown(is.as_ref()),
+            owner,
+        })
+    }
+
     fn at(zone: &Zone, owner: &Name) -> Result<Self, BadEpoch> {
         let Some(set) = zone.rrset(owner, Rtype::TXT) else {
             return Ok(Self::default());
@@ -209,6 +272,23 @@ impl Epoch {
     }
 }
 
+/// The data of a TXT RRset as it is written in a zone file.
+fn shown(set: Option<&Rrset>) -> String {
+    let Some(set) = set else {
+        return "no such record".to_owned();
+    };
+    let record = |rdata: &[u8]| {
+        let strings = txt::parse(rdata).unwrap_or_default();
+        let strings = strings.iter();
+        let quoted: Vec<String> = strings
+            .map(|string| format!("\"{}\"", string.escape_ascii()))
+            .collect();
+        quoted.join(" ")
+    };
+    let records: Vec<String> = set.iter().map(|rdata| record(rdata)).collect();
+    records.join(" and ")
+}
+
 /// One hand-over: `<number>:<site>:<serial>`.
 fn turn(text: &str) -> Option<Turn> {
     let mut parts = text.split(':');
@@ -245,5 +325,23 @@ pub struct BadEpoch {
     /// Where it stands.
     pub owner: Name,
     /// What was found there.
+    pub found: String,
+}
+
+/// An edit that would say who the writer is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{zone}: {} TXT says which site writes this zone, and no other site would take a version that says something else: expected \
+     {expected}, found {found}; leave the record as it is, and make another site the writer with `zonemesh site promote`",
+    .owner.fmt_with_dot()
+)]
+pub struct Rewritten {
+    /// The zone.
+    pub zone: Name,
+    /// Where it stands.
+    pub owner: Name,
+    /// What is there.
+    pub expected: String,
+    /// What the edit makes of it.
     pub found: String,
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::compose::{below, first_label};
+use super::compose::{below, first_label, zone_node};
 use super::gone;
 use super::parse::{self, Concern};
 use super::{Directory, Role, Site, SiteName};
@@ -181,13 +181,25 @@ impl Directory {
 /// Zones whose owner differs between two versions of a directory, with the newer one's.
 pub type OwnerChanges = BTreeMap<Name, Option<SiteName>>;
 
-/// Which zones have another owner, or none, or one for the first time. `None` when that cannot be told from the difference
-/// alone.
+/// Which zones have another owner, or none, or one for the first time; those that are newly noted to be removed have none.
+/// `None` when that cannot be told from the difference alone.
 pub fn owner_changes(before: &Zone, after: &Zone) -> Option<OwnerChanges> {
     let mut owners = OwnerChanges::new();
     for (owner, rtype) in before.changed_rrsets(after) {
         match parse::concern(owner, rtype, after.apex()) {
-            Concern::Nothing | Concern::Note | Concern::Site(_) => {}
+            Concern::Nothing | Concern::Site(_) => {}
+            Concern::Note => {
+                let noted = parse::note(after, owner).ok()?.map(|(zone, _)| zone);
+                let Some(zone) = noted else { continue };
+                if in_older_form(&zone, after) {
+                    return None;
+                }
+                let node = zone_node(&zone, after.apex()).ok();
+                let named = node.is_some_and(|node| after.rrset(&node, Rtype::PTR).is_some());
+                if !named {
+                    owners.insert(zone, None);
+                }
+            }
             Concern::Owner => {
                 let old = parse::owner(before, owner).ok()?;
                 let new = parse::owner(after, owner).ok()?;

@@ -1,8 +1,9 @@
 //! Zones that were taken out of the directory one by one.
 //!
 //! A site that was away finds all of them missing at once, and cannot tell that from a catalog that has shrunk by mistake. So
-//! the writer leaves a note of each removal that was no bulk, which is consent for it. A removal of many at once leaves none:
-//! every site asks for itself.
+//! the writer leaves a note of each removal that was no bulk, which is consent for it, and of each that went with a site that
+//! was removed. A removal of many at once leaves none: every site asks for itself. A catalog that is older than the directory
+//! is brought to what the directory says by the same notes.
 
 use std::collections::BTreeSet;
 
@@ -61,14 +62,21 @@ pub fn remember_removals(zone: &Zone, change: &Unlisted, at: i64) -> Result<Zone
             editor.remove_rrset(&owner, Rtype::TXT);
         }
     }
-    for zone in &change.removed {
-        // The name was there below `_zones`, which is longer.
-        if let Some(owner) = note_owner(zone, &apex) {
-            let text = txt::compose([format!("at={at}")]);
-            editor.add(Record::new(owner, Rtype::TXT, TTL, text))?;
-        }
+    // The name was there below `_zones`, which is longer.
+    for note in change
+        .removed
+        .iter()
+        .filter_map(|zone| note(zone, &apex, at))
+    {
+        editor.add(note)?;
     }
     editor.finish()
+}
+
+/// The note that a zone was removed; none where its name leaves no room.
+pub fn note(zone: &Name, apex: &Name, at: i64) -> Option<Record> {
+    let text = txt::compose([format!("at={at}")]);
+    Some(Record::new(note_owner(zone, apex)?, Rtype::TXT, TTL, text))
 }
 
 fn old_notes(editor: &mut Editor, apex: &Name, at: i64) -> Vec<Name> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::compose::{SVCB_ALPN, SVCB_PORT, below, first_label, legacy_target};
+use super::epoch::SCHEMA;
 use super::gone;
 use super::{Directory, Epoch, Finding, KeyPin, Removed, Role, Schema, Site, SiteName};
 use crate::{Bytes, Name, Rrset, Rtype, Zone, txt};
@@ -257,7 +258,7 @@ impl<'z> Reader<'z> {
 
     fn schema(&mut self, owner: &Name, set: &Rrset) {
         self.schema = match (set.first().and_then(txt::parse_text), set.len()) {
-            (Some(strings), 1) if strings.first() == Some(&"zonemesh=1") => {
+            (Some(strings), 1) if strings.first() == Some(&SCHEMA) => {
                 // What else is there and not known here is from a newer version that this one can live with.
                 if let Ok(epoch) = Epoch::parse(&strings) {
                     self.epoch = epoch;

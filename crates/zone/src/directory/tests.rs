@@ -347,6 +347,51 @@ fn the_epoch_is_read_and_one_that_cannot_be_makes_the_schema_unknown() {
 }
 
 #[test]
+fn an_edit_leaves_schema_and_epoch_as_they_are() {
+    let with = |text: &str| match text {
+        "" => zone(""),
+        text => zone(&format!("_schema 60 IN TXT {text}")),
+    };
+    let first = "\"zonemesh=1\"";
+    let second = "\"zonemesh=1\" \"epoch=2\" \"writer=site-b\" \"since=5\"";
+    let broken = "\"zonemesh=1\" \"epoch=2\"";
+    for (before, edited, stays) in [
+        (second, second, true),
+        (second, first, false),
+        (second, "", false),
+        (second, broken, false),
+        (
+            second,
+            "\"zonemesh=1\" \"epoch=3\" \"writer=site-b\" \"since=5\"",
+            false,
+        ),
+        (first, "", false),
+        (first, second, false),
+        (first, "\"zonemesh=2\"", false),
+        // A directory that was kept by hand.
+        ("", first, true),
+        ("", second, false),
+        ("", "\"zonemesh=2\"", false),
+        // What nobody can read an operator may mend.
+        (broken, second, true),
+        (broken, "", false),
+    ] {
+        let outcome = Epoch::stays_in_directory(&with(before), &with(edited));
+        assert_eq!(outcome.is_ok(), stays, "{before} to {edited}");
+    }
+    let why = Epoch::stays_in_directory(&with(second), &with("")).unwrap_err();
+    let why = why.to_string();
+    for part in [
+        "dns.internal: _schema.dns.internal. TXT",
+        "\"epoch=2\"",
+        "no such record",
+        "zonemesh site promote",
+    ] {
+        assert!(why.contains(part), "{why}");
+    }
+}
+
+#[test]
 fn the_later_epoch_goes_before_and_of_two_alike_the_first_name() {
     let first = Epoch::default();
     let by = |site: &str, since| first.next(&site_name(site), Serial(since));

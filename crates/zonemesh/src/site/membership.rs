@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use zonemesh_api::types as api;
 use zonemesh_api::{ApiError, ErrorKind};
 use zonemesh_mesh::core::{Input, PeerId, Reply};
@@ -176,17 +177,36 @@ pub(crate) async fn list_zone(live: &Arc<Live>, apex: &Name) -> Result<(), ApiEr
 pub(crate) async fn unlist_zone(live: &Arc<Live>, apex: &Name) -> Result<Serial, ApiError> {
     let (directory, me) = mesh_and_me(live)?;
     let name = apex.clone();
-    let (owner, held) = live
+    let (owner, held, listed, writes) = live
         .core
         .look(move |core, _| {
             let owner = core
                 .directory()
                 .and_then(|directory| directory.owners.get(&name).cloned());
-            (owner, core.zone(&name).is_some())
+            let catalog = core.catalog();
+            let listed = catalog.is_some_and(|catalog| catalog.members.contains_key(&name));
+            let held = core.zone(&name).is_some();
+            (owner, held, listed, core.is_catalog_primary())
         })
         .await
         .map_err(|stopped| ApiError::unavailable(stopped.to_string()))?;
-    match owner {
+    let released = request::release_zone(&directory, apex)
+        .map_err(|error| ApiError::invalid(error.to_string()))?;
+    let update = match owner {
+        None if listed && writes => {
+            // Nobody is its primary, so there is nothing to take out of the directory but the zone itself.
+            let note = directory::removal_note(apex, &directory, Timestamp::now().as_second());
+            let note = note.ok_or_else(|| {
+                ApiError::invalid(format!("{apex} is too long a name for the directory"))
+            })?;
+            released.add(note)
+        }
+        None if listed => {
+            return Err(ApiError::refused(format!(
+                "the catalog lists {apex}, and the directory names no primary of it"
+            ))
+            .hint("remove it at the catalog primary"));
+        }
         None if held => {
             return Err(ApiError::invalid(format!(
                 "{apex} is not a zone that a site added to the mesh"
@@ -197,23 +217,14 @@ pub(crate) async fn unlist_zone(live: &Arc<Live>, apex: &Name) -> Result<Serial,
                 "{apex} is not a zone of this mesh"
             )));
         }
-        Some(owner)
-            if owner != me
-                && !live
-                    .core
-                    .look(|core, _| core.is_catalog_primary())
-                    .await
-                    .unwrap_or(false) =>
-        {
+        Some(owner) if owner != me && !writes => {
             return Err(
                 ApiError::refused(format!("the primary of {apex} is {owner}"))
                     .hint("remove it there, or at the catalog primary"),
             );
         }
-        Some(_) => {}
-    }
-    let update = request::release_zone(&directory, apex)
-        .map_err(|error| ApiError::invalid(error.to_string()))?;
+        Some(_) => released,
+    };
     if let Some(serial) = change_directory(live, update).await? {
         return Ok(serial);
     }

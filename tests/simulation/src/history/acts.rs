@@ -88,6 +88,8 @@ pub enum Act {
     ShrinkDirectory,
     /// The directory is emptied by mistake, for a while.
     EmptyDirectory,
+    /// Who writes directory and catalog is edited by hand, which must be refused.
+    EditEpoch,
 }
 
 /// All kinds of steps: how they are called, and how often of all they are drawn.
@@ -131,6 +133,7 @@ const ACTS: &[(Act, &str, u64)] = &[
     (Act::BreakCatalog, "break-catalog", 3),
     (Act::ShrinkDirectory, "shrink-directory", 3),
     (Act::EmptyDirectory, "empty-directory", 3),
+    (Act::EditEpoch, "edit-epoch", 3),
 ];
 
 impl Act {
@@ -247,6 +250,7 @@ impl History {
             Act::BreakCatalog => self.break_catalog(dice)?,
             Act::ShrinkDirectory => self.shrink_directory(dice)?,
             Act::EmptyDirectory => self.empty_directory(dice)?,
+            Act::EditEpoch => self.edit_epoch(dice),
         };
         if done {
             let line = format!("step {number}: {act}");

@@ -82,7 +82,7 @@ impl History {
         };
         let mut editor = head.edit();
         let owners = editor.names_below(&directory());
-        // Without the epoch in it, it would be the version of an earlier writer, which nobody takes.
+        // Without the epoch in it, it would be refused.
         let schema = name("_schema.dns.internal");
         let kept = [directory(), schema];
         for owner in owners.iter().filter(|owner| !kept.contains(owner)) {
@@ -93,6 +93,43 @@ impl History {
         };
         self.note(&writer, "empties the directory by mistake");
         self.for_a_while(&writer, empty, dice)
+    }
+
+    /// The epoch is edited out of directory or catalog, or into another. No such edit may be taken: nobody would follow.
+    pub(super) fn edit_epoch(&mut self, dice: &mut Dice) -> bool {
+        let Some(writer) = self.writer() else {
+            return false;
+        };
+        let (apex, owner) = match dice.chance(70) {
+            true => (directory(), "_schema"),
+            false => (catalog(), "zonemesh.ext"),
+        };
+        let Some(head) = self.world.core(&writer).head(&apex).cloned() else {
+            return false;
+        };
+        let other = match dice.below(3) {
+            0 => None,
+            1 => Some("\"zonemesh=1\""),
+            _ => Some("\"zonemesh=1\" \"epoch=9\" \"writer=site-a\""),
+        };
+        let mut editor = head.edit();
+        editor.remove_name(&name(&format!("{owner}.{apex}")));
+        if let Some(other) = other {
+            let line = format!("{owner} 300 IN TXT {other}");
+            let record = Record::from_text(&line, &apex).expect("it is written as records are");
+            if editor.add(record).is_err() {
+                return false;
+            }
+        }
+        let Ok(edited) = editor.finish() else {
+            return false;
+        };
+        self.note(&writer, &format!("edits the epoch of {apex} by hand"));
+        match apex == directory() && dice.chance(50) {
+            true => self.write_directory(&writer, edited),
+            false => self.replace(&writer, edited),
+        }
+        true
     }
 
     pub(super) fn break_catalog(&mut self, dice: &mut Dice) -> Result<bool, Finding> {

@@ -137,10 +137,8 @@ impl History {
             return false;
         };
         let epoch = promotion.epoch;
-        // Which of the members of a catalog that is older than the directory were removed since then nobody can tell. And one
-        // that has moved since the old writer is gone nobody finds.
-        let fit = promotion.planned || self.holds_both(at) && self.is_where_it_says(at);
-        if !fit {
+        // One that has moved since the old writer is gone nobody finds.
+        if !promotion.planned && !self.is_where_it_says(at) {
             return false;
         }
         if promotion.done || !force && !promotion.objections.is_empty() {
@@ -162,15 +160,6 @@ impl History {
         self.record
             .opened(at, request, About::Promote { host, epoch });
         true
-    }
-
-    /// Whether the catalog of a site is the one that belongs to its directory.
-    fn holds_both(&mut self, host: &str) -> bool {
-        let core = self.world.core(host);
-        let (Some(read), Some(listed)) = (core.directory(), core.catalog()) else {
-            return false;
-        };
-        read.owners.keys().eq(listed.members.keys())
     }
 
     /// Whether the directory says where a site is, and by which keys it is known.
@@ -209,7 +198,7 @@ impl History {
         }
     }
 
-    fn write_directory(&mut self, writer: &str, edited: Zone) {
+    pub(super) fn write_directory(&mut self, writer: &str, edited: Zone) {
         let request = self.world.request(writer, |request| Input::Directory {
             request,
             edited,

@@ -9,6 +9,7 @@ mod cold;
 mod cost;
 mod disks;
 mod emptied;
+mod epochs;
 mod faults;
 mod founding;
 mod hostile;

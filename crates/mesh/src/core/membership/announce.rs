@@ -161,9 +161,15 @@ impl Core {
             return edited;
         };
         let mut change = Unlisted::between(head, &edited);
-        let count = change.removed.len();
-        if count > 1 && too_many(count, Directory::read(head).owners.len()) {
-            change.removed.clear();
+        if change.removed.len() > 1 {
+            let (before, after) = (Directory::read(head), Directory::read(&edited));
+            // What goes with its site was asked for with that.
+            let owner = |zone: &Name| before.owners.get(zone);
+            let alone = |zone: &&Name| !owner(zone).is_some_and(|site| after.is_removed(site));
+            let count = change.removed.iter().filter(alone).count();
+            if count > 1 && too_many(count, before.owners.len()) {
+                change.removed.retain(|zone| !alone(&zone));
+            }
         }
         if change.is_empty() {
             return edited;
@@ -195,6 +201,8 @@ impl Core {
         let fail = |reason: String| (Rcode::SERVFAIL, reason);
         let before = self.head_of(&mesh.settings.directory)?;
         let catalog = self.head_of(&mesh.settings.catalog)?;
+        mesh.keeps_epoch(before, &edited)
+            .map_err(|why| (Rcode::REFUSED, why))?;
         if let (Some(Ok(epoch)), Some(Ok(old))) = (self.epoch_of(before), self.epoch_of(catalog))
             && epoch.outranks(&old)
         {

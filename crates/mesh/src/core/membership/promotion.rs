@@ -5,9 +5,9 @@
 //! can come in between. Either way it is one commit of two versions, and whoever sees them follows.
 
 use zonemesh_planted::{Bug, planted};
-use zonemesh_zone::catalog;
+use zonemesh_zone::catalog::{self, EditError};
 use zonemesh_zone::directory::{self, Directory, Epoch, Role, SiteName};
-use zonemesh_zone::{Name, Rcode, SerialExt, Zone};
+use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
 
 use crate::core::change::with_serial;
 use crate::core::replicate::STEP;
@@ -168,7 +168,7 @@ impl Core {
         let mname = to
             .under(&mesh.settings.directory)
             .map_err(|error| error.to_string())?;
-        let mut versions = Vec::new();
+        let mut versions: Vec<NewVersion> = Vec::new();
         for apex in [&mesh.settings.directory, &mesh.settings.catalog] {
             let entry = self.zones.get(apex);
             let head = entry.and_then(|entry| entry.head.as_ref());
@@ -182,6 +182,8 @@ impl Core {
                 },
                 ..self.head_epoch(apex)?.next(to, head.serial())
             };
+            let floor = entry.floor().unwrap_or(head.serial());
+            let serial = floor.add(STEP + offset(to));
             let mut editor = head.edit();
             if *apex == mesh.settings.directory {
                 let read = Directory::read(head);
@@ -193,14 +195,33 @@ impl Core {
             } else {
                 catalog::promote(&mut editor, &mname, &epoch).map_err(|error| error.to_string())?;
             }
-            let edited = editor.finish().map_err(|error| error.to_string())?;
-            let floor = entry.floor().unwrap_or(head.serial());
-            let zone = with_serial(&edited, floor.add(STEP + offset(to)))
-                .map_err(|error| error.to_string())?;
+            let mut edited = editor.finish().map_err(|error| error.to_string())?;
+            if let Some(directory) = versions.first() {
+                edited = self.in_step_with(&directory.zone, edited, serial)?;
+            }
+            let zone = with_serial(&edited, serial).map_err(|error| error.to_string())?;
             let diff = head.diff(&zone);
             versions.push(NewVersion::made(zone, vec![diff]));
         }
         Ok(versions)
+    }
+
+    /// A catalog with what its directory says. The two come apart from each other, so that a site may have been promoted that
+    /// held one of them only.
+    fn in_step_with(
+        &self,
+        directory: &Zone,
+        catalog: Zone,
+        serial: Serial,
+    ) -> Result<Zone, String> {
+        let mesh = self.mesh.as_ref().ok_or("this server belongs to no mesh")?;
+        let groups = &mesh.settings.groups;
+        match catalog::follow_directory(&catalog, directory, directory, groups, serial) {
+            Ok(followed) => Ok(followed.unwrap_or(catalog)),
+            // Somebody has to look at it first, and can once there is a writer.
+            Err(EditError::Broken(_)) => Ok(catalog),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 

@@ -81,17 +81,23 @@ proptest! {
 
     #[test]
     fn a_catalog_that_follows_the_changed_owners_is_the_one_that_follows_the_whole_directory(
-        steps in proptest::collection::vec((0..6_usize, 0..3_usize), 1..20)
+        steps in proptest::collection::vec((0..6_usize, 0..4_usize), 1..20)
     ) {
         let directory = name("dns.internal");
         let groups = BTreeMap::from([(name("z1.example"), "group".to_owned())]);
         let mut before = built_directory(&directory);
-        let mut members = catalog::new_zone(&apex(), Serial(1)).unwrap();
+        let mut editor = catalog::new_zone(&apex(), Serial(1)).unwrap().edit();
+        // Of which the directory has said nothing yet.
+        catalog::add_member(&mut editor, &name("z0.example"), None).unwrap();
+        let mut members = editor.finish().unwrap();
         for (serial, (zone, owner)) in (2..).zip(steps) {
             let zone = name(&format!("z{zone}.example"));
             let mut editor = before.edit();
             match ["site-a", "site-b"].get(owner) {
                 Some(site) => set_owner(&mut editor, &zone, &directory::SiteName::new(site).unwrap()).unwrap(),
+                None if owner == 3 => {
+                    editor.add(directory::removal_note(&zone, &directory, serial.into()).unwrap()).unwrap();
+                }
                 None => { directory::remove_owner(&mut editor, &zone).unwrap(); }
             };
             let after = editor.finish().unwrap();

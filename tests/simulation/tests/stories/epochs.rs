@@ -1,0 +1,315 @@
+//! What says who writes directory and catalog is changed by promotions, and by nothing else.
+
+use zonemesh_mesh::core::*;
+use zonemesh_simulation::*;
+use zonemesh_update::{Everything, Update, apply, request};
+use zonemesh_zone::directory::{Role, SiteName, set_role};
+use zonemesh_zone::{Name, Record, Rtype, Zone};
+
+fn site(text: &str) -> SiteName {
+    SiteName::new(text).unwrap()
+}
+
+/// A mesh whose writer, of the second epoch, is its second site.
+fn mesh_of_second_epoch(seed: u64) -> World {
+    let mut world = World::mesh(seed, 4);
+    world
+        .edit_directory(|editor, _| {
+            assert!(set_role(editor, &site("site-b"), Role::CatalogSecondary).unwrap());
+        })
+        .unwrap();
+    world
+        .add_zone("site-c", zone("shop.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    let request = world.request("site-a", |request| Input::Promote {
+        request,
+        to: site("site-b"),
+        force: false,
+    });
+    world.done("site-a", request).unwrap();
+    world.settle(60);
+    world
+}
+
+fn edited(head: &Zone, owner: &Name, text: Option<&str>) -> Zone {
+    let mut editor = head.edit();
+    editor.remove_rrset(owner, Rtype::TXT);
+    if let Some(text) = text {
+        let line = format!("{} 300 IN TXT {text}", owner.fmt_with_dot());
+        let record = Record::from_text(&line, head.apex()).unwrap();
+        editor.add(record).unwrap();
+    }
+    editor.finish().unwrap()
+}
+
+#[test]
+fn an_edit_that_changes_who_writes_the_mesh_is_refused_whichever_way_it_comes() {
+    let mut world = mesh_of_second_epoch(1201);
+    let promoted = Some("\"zonemesh=1\" \"epoch=9\" \"writer=site-b\" \"since=7\"");
+    for (apex, owner) in [
+        (directory(), name("_schema.dns.internal")),
+        (catalog(), name("zonemesh.ext.catalog.dns.internal")),
+    ] {
+        for text in [None, Some("\"zonemesh=1\""), promoted] {
+            let head = world.core("site-b").head(&apex).unwrap().clone();
+            let zone = edited(&head, &owner, text);
+            let set = zone.rrset(&owner, Rtype::TXT).cloned();
+            let mut ways: Vec<Box<dyn Fn(RequestId) -> Input>> = Vec::new();
+            let changes = [
+                // A file, an import, a version of before: all of them put other contents in place.
+                Change::Replace(zone.clone()),
+                // An update, and what is made again of what was yielded.
+                Change::Edited(zone.clone()),
+                match set {
+                    Some(set) => Change::Put(apex.clone(), vec![(owner.clone(), set)]),
+                    None => Change::Delete(apex.clone(), vec![(owner.clone(), None)]),
+                },
+            ];
+            for change in changes {
+                ways.push(Box::new(move |request| Input::Change {
+                    request,
+                    change: change.clone(),
+                }));
+            }
+            if apex == directory() {
+                ways.push(Box::new(move |request| Input::Directory {
+                    request,
+                    edited: zone.clone(),
+                    also: Vec::new(),
+                }));
+            }
+            for way in ways {
+                let request = world.request("site-b", |request| way(request));
+                let why = world.done("site-b", request).unwrap_err();
+                let parts = [
+                    format!("{apex}: {}", owner.fmt_with_dot()),
+                    "\"epoch=2\"".to_owned(),
+                    "zonemesh site promote".to_owned(),
+                ];
+                for part in parts {
+                    assert!(why.contains(&part), "{text:?}: {why}");
+                }
+                assert_eq!(
+                    world.core("site-b").head(&apex).unwrap().serial(),
+                    head.serial()
+                );
+            }
+        }
+    }
+    // All follow what is changed otherwise.
+    world
+        .add_zone("site-d", zone("new.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    assert!(world.zone("site-a", "new.example").is_some());
+}
+
+/// The writer changes the directory, and is lost at the very moment at which the site that is to take over has the new version of
+/// the one zone and not of the other. Whether that came to pass.
+fn lost_in_between(world: &mut World, comes: &Name, update: &Update) -> bool {
+    let serial = |world: &World, apex: &Name| {
+        let core = world.hosts["site-b"].core.as_ref().unwrap();
+        core.head(apex).map(Zone::serial)
+    };
+    let other = match *comes == directory() {
+        true => catalog(),
+        false => directory(),
+    };
+    let before = (serial(world, comes), serial(world, &other));
+    let head = world.core("site-a").head(&directory()).unwrap().clone();
+    let edited = apply(&head, update, &Everything).unwrap().zone;
+    let request = world.request("site-a", |request| Input::Directory {
+        request,
+        edited,
+        also: Vec::new(),
+    });
+    world.done("site-a", request).unwrap();
+    for _ in 0..3000 {
+        world.run_millis(1);
+        if serial(world, &other) != before.1 {
+            return false;
+        }
+        if serial(world, comes) != before.0 {
+            world.kill("site-a");
+            return true;
+        }
+    }
+    false
+}
+
+/// A mesh with two zones at its third site and one at its fourth, in which messages take their time.
+fn mesh_of_slow_links(seed: u64) -> World {
+    let mut world = World::mesh(seed, 4);
+    world
+        .edit_directory(|editor, _| {
+            assert!(set_role(editor, &site("site-b"), Role::CatalogSecondary).unwrap());
+        })
+        .unwrap();
+    for (host, apex) in [
+        ("site-c", "shop.example"),
+        ("site-c", "gone.example"),
+        ("site-d", "kept.example"),
+    ] {
+        world.add_zone(host, zone(apex, 1, &[])).unwrap();
+    }
+    world.settle(60);
+    world.net.slowest = 400;
+    world
+}
+
+fn promote_second(world: &mut World) {
+    world.end_faults();
+    let request = world.request("site-b", |request| Input::Promote {
+        request,
+        to: site("site-b"),
+        force: true,
+    });
+    world.done("site-b", request).unwrap();
+}
+
+fn lists(world: &mut World, host: &str, apex: &str) -> (bool, bool) {
+    let (core, apex) = (world.core(host), name(apex));
+    (
+        core.directory().unwrap().owners.contains_key(&apex),
+        core.catalog().unwrap().members.contains_key(&apex),
+    )
+}
+
+#[test]
+fn a_promoted_site_with_an_older_catalog_brings_it_to_what_its_directory_says() {
+    let mut told = 0;
+    for seed in 1210..1240 {
+        let mut world = mesh_of_slow_links(seed);
+        let update = request::release_zone(&directory(), &name("gone.example")).unwrap();
+        let update = update.add(
+            zonemesh_zone::directory::owner_record(
+                &name("new.example"),
+                &site("site-d"),
+                &directory(),
+            )
+            .unwrap(),
+        );
+        if !lost_in_between(&mut world, &directory(), &update) {
+            continue;
+        }
+        told += 1;
+        promote_second(&mut world);
+        world.run_until(30, "the catalog says what the directory says", |world| {
+            ["site-b", "site-c", "site-d"].iter().all(|host| {
+                let core = world.hosts[*host].core.as_ref().unwrap();
+                core.catalog().is_some_and(|catalog| {
+                    let lists = |apex: &str| catalog.members.contains_key(&name(apex));
+                    !lists("gone.example") && lists("new.example") && lists("kept.example")
+                })
+            })
+        });
+        world.run_for(5);
+        for host in ["site-b", "site-c", "site-d"] {
+            assert!(world.zone(host, "gone.example").is_none(), "{host}");
+            assert!(world.zone(host, "shop.example").is_some(), "{host}");
+        }
+    }
+    assert!(told > 3, "{told}");
+}
+
+#[test]
+fn a_promoted_site_with_a_newer_catalog_loses_no_zone_and_undoes_what_its_directory_has_not_seen() {
+    let mut told = 0;
+    for seed in 1240..1270 {
+        let mut world = mesh_of_slow_links(seed);
+        // A zone was added by command, and another removed; the directory that is left knows of neither.
+        let content = zone("new.example", 1, &[]);
+        let hosted = world.request("site-d", |request| Input::Host {
+            request,
+            zone: content,
+            high_water: None,
+        });
+        world.done("site-d", hosted).unwrap();
+        let update = request::release_zone(&directory(), &name("gone.example")).unwrap();
+        let update = update.add(
+            zonemesh_zone::directory::owner_record(
+                &name("new.example"),
+                &site("site-d"),
+                &directory(),
+            )
+            .unwrap(),
+        );
+        if !lost_in_between(&mut world, &catalog(), &update) {
+            continue;
+        }
+        told += 1;
+        promote_second(&mut world);
+        // It is the site that has it that lists it again.
+        world.run_for(60);
+        for host in ["site-b", "site-c", "site-d"] {
+            assert_eq!(
+                lists(&mut world, host, "new.example"),
+                (true, true),
+                "{host}"
+            );
+            assert_eq!(
+                lists(&mut world, host, "gone.example"),
+                (true, true),
+                "{host}"
+            );
+            assert!(world.zone(host, "new.example").is_some(), "{host}");
+            assert!(world.zone(host, "gone.example").is_some(), "{host}");
+        }
+        // The removal is with the one that made it, and is made again from there.
+        world.start("site-a");
+        world.run_for(60);
+        let kept = world.set_aside("site-a");
+        let kept = kept.iter().find(|kept| kept.zone == directory()).unwrap();
+        let head = world.core("site-b").head(&directory()).unwrap().clone();
+        let update = kept.replay(&head, false).unwrap().unwrap();
+        let edited = apply(&head, &update, &Everything).unwrap().zone;
+        let request = world.request("site-b", |request| Input::Directory {
+            request,
+            edited,
+            also: Vec::new(),
+        });
+        world.done("site-b", request).unwrap();
+        world.settle(60);
+        for host in ["site-a", "site-b", "site-c", "site-d"] {
+            assert!(world.zone(host, "gone.example").is_none(), "{host}");
+            assert!(world.zone(host, "new.example").is_some(), "{host}");
+        }
+    }
+    assert!(told > 3, "{told}");
+}
+
+#[test]
+fn a_member_that_nobody_is_primary_of_leaves_by_a_note_and_stays_without() {
+    let mut world = mesh_of_second_epoch(1280);
+    let head = world.core("site-b").head(&catalog()).unwrap().clone();
+    let mut editor = head.edit();
+    for apex in ["orphan.example", "other.example"] {
+        zonemesh_zone::catalog::add_member(&mut editor, &name(apex), None).unwrap();
+    }
+    world.changed("site-b", Change::Replace(editor.finish().unwrap()));
+    world
+        .add_zone("site-d", zone("new.example", 1, &[]))
+        .unwrap();
+    world.run_for(20);
+    for apex in ["orphan.example", "other.example"] {
+        assert_eq!(lists(&mut world, "site-c", apex), (false, true), "{apex}");
+    }
+    let orphan = name("orphan.example");
+    let note = zonemesh_zone::directory::removal_note(&orphan, &directory(), EPOCH).unwrap();
+    let head = world.core("site-b").head(&directory()).unwrap().clone();
+    let update = Update::new(directory()).add(note);
+    let edited = apply(&head, &update, &Everything).unwrap().zone;
+    let request = world.request("site-b", |request| Input::Directory {
+        request,
+        edited,
+        also: Vec::new(),
+    });
+    world.done("site-b", request).unwrap();
+    world.run_for(20);
+    assert_eq!(
+        lists(&mut world, "site-c", "orphan.example"),
+        (false, false)
+    );
+    assert_eq!(lists(&mut world, "site-c", "other.example"), (false, true));
+}
