@@ -1,6 +1,7 @@
 //! What changes of a site is followed by all, while it and they serve.
 
 use std::collections::HashMap;
+use std::thread;
 
 use anyhow::{Context, Result};
 use zonemesh_testkit::load::Account;
@@ -80,6 +81,54 @@ fn a_new_key_is_followed_by_all_and_the_old_one_is_worth_nothing() -> Result<()>
     }
     let changed = mesh[1].set("b.example", "www", "198.51.100.78", true)?;
     assert!(changed.receipt.context("a receipt")?.complete());
+    Ok(())
+}
+
+#[test]
+fn the_keys_of_all_sites_are_rolled_at_once_without_losing_a_query_or_a_change() -> Result<()> {
+    let mesh = Mesh::start(3)?;
+    let old: Vec<_> = mesh
+        .sites
+        .iter()
+        .map(|site| Ok(site.key()?.pin()))
+        .collect::<Result<_>>()?;
+    let streams: Vec<_> = [&mesh[0], &mesh[2]]
+        .map(load)
+        .into_iter()
+        .collect::<Result<_>>()?;
+    // Twice, as after a theft: what the first round left is rolled away too.
+    for round in 1..=2 {
+        thread::scope(|scope| {
+            let rolls: Vec<_> = mesh
+                .sites
+                .iter()
+                .map(|site| scope.spawn(|| site.cli_ok(&["key", "roll"])))
+                .collect();
+            for roll in rolls {
+                roll.join().expect("no test thread panics")?;
+            }
+            anyhow::Ok(())
+        })?;
+        for site in &mesh.sites {
+            site.wait_status("one new key of every site", |status| {
+                let mut sites = status.sites.iter();
+                status.sites.len() == 3
+                    && sites.all(|site| {
+                        let mut gone = old.iter().map(|pin| data_encoding::HEXLOWER.encode(pin));
+                        site.pins.len() == 1 && gone.all(|gone| site.pins != [gone])
+                    })
+            })?;
+        }
+        mesh.wait_healthy()?;
+        for site in &mesh.sites {
+            let address = format!("198.51.100.{round}");
+            let changed = site.set(&site.zone(), "rolled", &address, true)?;
+            assert!(changed.receipt.context("a receipt")?.complete());
+        }
+    }
+    for stream in streams {
+        assert_nothing_lost(&stream.finish()?);
+    }
     Ok(())
 }
 
