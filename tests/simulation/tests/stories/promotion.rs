@@ -500,6 +500,35 @@ fn a_site_that_joined_at_the_loser_is_told_and_comes_in_when_that_is_made_again(
 }
 
 #[test]
+fn a_site_that_joins_again_at_the_new_writer_lists_its_zones_there_though_it_never_knew_what_both_had()
+ {
+    let mut world = mesh_with(761, 4, &["site-b"]);
+    cut_in_two(&mut world, &["site-b"], &["site-a", "site-c", "site-d"]);
+    // More is published at the old writer before the new site joins: it has no version that the other one has.
+    world.add_host("site-new", Vec::new());
+    world.start("site-new");
+    world.cut_both("site-new", "site-b");
+    world.join("site-new").unwrap();
+    world
+        .add_zone("site-new", zone("fresh.example", 1, &[]))
+        .unwrap();
+    world.run_for(30);
+    promote(&mut world, "site-b", "site-b", true).unwrap();
+    world.kill("site-a");
+    world.heal_links();
+    world.run_for(60);
+    world.join("site-new").unwrap();
+    world.start("site-a");
+    for _ in 0..120 {
+        world.run_for(1);
+        let held = world.serial("site-new", "fresh.example");
+        assert!(held.is_some(), "its primary never lets go of it");
+    }
+    world.settle(60);
+    assert!(world.serial("site-c", "fresh.example").is_some());
+}
+
+#[test]
 fn what_an_old_primary_wrote_of_a_zone_that_another_has_adopted_is_set_aside() {
     let mut world = mesh_with(770, 4, &[]);
     cut_in_two(&mut world, &["site-c"], &["site-a", "site-b", "site-d"]);

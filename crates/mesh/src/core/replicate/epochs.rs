@@ -227,14 +227,19 @@ impl Core {
         };
         entry.refresh.last_source = Some(offer.from.clone());
         let mut also = Vec::new();
-        if let (Some(base), Some(mesh)) = (&base, &mut self.mesh)
+        if let Some(mesh) = &mut self.mesh
             && *apex == mesh.settings.directory
         {
             let me = &mesh.settings.me.name;
-            let [base, mine, theirs] = [base, &head, &offer.zone].map(Directory::read);
+            let [mine, theirs] = [&head, &offer.zone].map(Directory::read);
+            let base = base.as_ref().map(Directory::read);
+            // What the other writer took out of the mesh stays out. Who never had the version in common goes by its notes of that.
+            let taken_out = |zone: &Name| match &base {
+                Some(base) => base.owners.contains_key(zone),
+                None => theirs.gone.contains_key(zone),
+            };
             let mut own = mine.zones_of(me);
-            // What the other writer took out of the mesh stays out.
-            own.retain(|zone| !base.owners.contains_key(zone) && !theirs.owners.contains_key(zone));
+            own.retain(|zone| !taken_out(zone) && !theirs.owners.contains_key(zone));
             let keep = |zone: &Name| (HOSTED.to_owned(), hosted_key(zone), b"1".to_vec());
             also.extend(own.iter().map(keep));
             mesh.own_of_loser = own;
