@@ -149,6 +149,13 @@ impl Mesh {
         self.directory.value().is_some() && self.catalog.value().is_some()
     }
 
+    /// Whether the directory that was read lists this site.
+    pub(super) fn lists_me(&self) -> bool {
+        let me = &self.settings.me.name;
+        let read = self.directory.value();
+        read.is_some_and(|read| read.sites.contains_key(me))
+    }
+
     /// Whether a plan has been made of the directory since the start, so that it is known who the others are.
     pub(super) fn met(&self) -> bool {
         self.passed

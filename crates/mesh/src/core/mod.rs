@@ -365,7 +365,23 @@ impl Core {
             .chain(self.zones.iter())
             .filter(|(_, entry)| lacks(entry));
         self.lacking = lacking.next().map(|(apex, _)| apex.clone());
-        self.ready = self.lacking.is_none() || planted(Bug::ReadyTooEarly);
+        let all = self.lacking.is_none() && self.holds_what_is_listed();
+        self.ready = all || planted(Bug::ReadyTooEarly);
+    }
+
+    /// Whether nothing of the catalog is lacking for want of a plan: none is made where the directory does not list this site, as
+    /// that of another writer than the one that let it in.
+    fn holds_what_is_listed(&self) -> bool {
+        if self.mesh.as_ref().is_none_or(Mesh::lists_me) {
+            return true;
+        }
+        let held = |apex: &Name| {
+            self.zones
+                .get(apex)
+                .is_some_and(|zone| zone.served.is_some())
+        };
+        let listed = self.catalog();
+        listed.is_none_or(|listed| listed.members.keys().all(held))
     }
 
     fn happened(&mut self, what: Happening) {

@@ -503,6 +503,13 @@ fn a_site_that_joined_at_the_loser_is_told_and_comes_in_when_that_is_made_again(
 fn a_site_that_joins_again_at_the_new_writer_lists_its_zones_there_though_it_never_knew_what_both_had()
  {
     let mut world = mesh_with(761, 4, &["site-b"]);
+    // A zone of that name was another's once, and both writers know that it is gone.
+    world
+        .add_zone("site-c", zone("fresh.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    world.remove_zone("site-c", "fresh.example").unwrap();
+    world.settle(60);
     cut_in_two(&mut world, &["site-b"], &["site-a", "site-c", "site-d"]);
     // More is published at the old writer before the new site joins: it has no version that the other one has.
     world.add_host("site-new", Vec::new());
@@ -526,6 +533,49 @@ fn a_site_that_joins_again_at_the_new_writer_lists_its_zones_there_though_it_nev
     }
     world.settle(60);
     assert!(world.serial("site-c", "fresh.example").is_some());
+}
+
+#[test]
+fn a_site_that_the_new_writer_does_not_know_answers_nothing_without_the_zones_that_are_listed() {
+    let mut world = mesh_with(762, 4, &["site-b"]);
+    cut_in_two(&mut world, &["site-b", "site-d"], &["site-a", "site-c"]);
+    // Two, whom the brake holds where they are no members any longer: they are not refused yet.
+    for new in ["site-new", "site-too"] {
+        world.add_host(new, Vec::new());
+        world.start(new);
+        cut_in_two(&mut world, &[new], &["site-b", "site-d"]);
+        world.join(new).unwrap();
+    }
+    world.run_for(30);
+    promote(&mut world, "site-b", "site-b", true).unwrap();
+    let request = world.request("site-d", |request| Input::Host {
+        request,
+        zone: zone("other.example", 1, &[]),
+        high_water: None,
+    });
+    world.done("site-d", request).unwrap();
+    world.input(
+        "site-d",
+        Input::Unlisted {
+            apex: name("other.example"),
+        },
+    );
+    world.run_for(60);
+    world.heal_links();
+    world.run_until(60, "it has the catalog of the new writer", |world| {
+        let core = world.hosts["site-new"].core.as_ref().unwrap();
+        let listed = &core.catalog().unwrap().members;
+        listed.contains_key(&name("other.example"))
+    });
+    world.restart("site-new");
+    world.run_for(20);
+    let held = world.serial("site-new", "other.example");
+    assert!(held.is_none() && !world.core("site-new").ready());
+    world.join("site-new").unwrap();
+    world.run_until(30, "it answers as a member again", |world| {
+        let core = world.hosts["site-new"].core.as_ref().unwrap();
+        core.ready() && world.serial("site-new", "other.example").is_some()
+    });
 }
 
 #[test]

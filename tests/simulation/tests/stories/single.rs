@@ -3,7 +3,7 @@
 use std::time::Duration;
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
-use zonemesh_zone::{Serial, Zone};
+use zonemesh_zone::{Serial, SerialExt, Zone};
 
 /// A name server without a mesh, with zones of foreign servers or of its own, and what the start came to.
 pub(super) struct Single {
@@ -625,4 +625,29 @@ fn a_primary_that_becomes_secondary_and_back_keeps_what_it_has() {
         (view.zone.unwrap().serial(), view.expires_at),
         (Serial(6), None)
     );
+}
+
+#[test]
+fn a_step_that_a_primary_has_only_announced_is_not_what_its_successor_goes_by() {
+    let (mut single, _) = secondary(&["one"]);
+    single.after(1);
+    let outputs = single.transferred("one", Got::Full(zone("alpha.example", 6, &[])));
+    single.ended(commits(&outputs)[0], Ok(()));
+    let far = Serial(6).add((1 << 31) - 1024);
+    single.handle(Input::Notify {
+        apex: name("alpha.example"),
+        serial: Some(far),
+        from: PeerId::Foreign("one".to_owned()),
+    });
+    let as_primary = Settings {
+        zones: vec![ZoneSpec {
+            mesh: false,
+            ..own("alpha.example", &[])
+        }],
+        ..Settings::default()
+    };
+    single.core.configure(as_primary, single.now);
+    single.change(1, put("alpha.example", "www", 1));
+    let made = single.core.head(&name("alpha.example")).unwrap().serial();
+    assert!(made.is_after(Serial(6)), "{made}");
 }

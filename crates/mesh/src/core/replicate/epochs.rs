@@ -233,10 +233,11 @@ impl Core {
             let me = &mesh.settings.me.name;
             let [mine, theirs] = [&head, &offer.zone].map(Directory::read);
             let base = base.as_ref().map(Directory::read);
-            // What the other writer took out of the mesh stays out. Who never had the version in common goes by its notes of that.
-            let taken_out = |zone: &Name| match &base {
-                Some(base) => base.owners.contains_key(zone),
-                None => theirs.gone.contains_key(zone),
+            // What the other writer took out of the mesh stays out. Who never had the version in common was not there then, as a rule,
+            // and nothing of its own was.
+            let taken_out = |zone: &Name| {
+                let base = base.as_ref();
+                base.is_some_and(|base| base.owners.contains_key(zone))
             };
             let mut own = mine.zones_of(me);
             own.retain(|zone| !taken_out(zone) && !theirs.owners.contains_key(zone));

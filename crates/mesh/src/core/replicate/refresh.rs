@@ -146,8 +146,11 @@ impl Core {
         };
         if let Some(serial) = serial {
             entry.shown.insert(from.clone(), serial);
-            if !entry.spec.primary {
-                // The zone may come from anyone; what was shown must never be undercut should we become primary.
+            // The zone may come from anyone; what was shown must never be undercut should we become primary. A step that nobody but
+            // the primary may make counts when it has been made: no version could be both above it and above what is held.
+            let head = entry.head.as_ref().map(Zone::serial);
+            let within = head.is_none_or(|head| far::ahead(serial, head).is_some());
+            if !entry.spec.primary && within {
                 entry.see(serial);
             }
         }
