@@ -121,6 +121,43 @@ fn a_file_that_says_something_else_than_what_runs_is_told_in_status() -> Result<
 }
 
 #[test]
+fn a_zone_file_that_was_edited_and_not_read_or_not_imported_is_told_in_status() -> Result<()> {
+    let site = alone()?;
+    let file = site.place().path("a.example.zone");
+    let good = fs::read_to_string(&file)?;
+    let told = |words: &[&str]| {
+        site.wait_status("the zone file that was not read", |status| {
+            let mut checks = status.checks.iter();
+            checks.any(|check| {
+                check.name == "zone-file-not-read"
+                    && check.subject.as_deref() == Some("a.example.")
+                    && words.iter().all(|word| check.message.contains(word))
+            })
+        })
+    };
+    let well = || {
+        site.wait_status("that the zone file was read", |status| {
+            let mut checks = status.checks.iter();
+            checks.all(|check| check.name != "zone-file-not-read")
+        })
+    };
+    well()?;
+    fs::write(&file, format!("{good}more A 192.0.2.7\n"))?;
+    told(&["was changed since it was read"])?;
+    site.cli_ok(&["config", "reload"])?;
+    well()?;
+    site.wait_address("more.a.example", "192.0.2.7")?;
+    fs::write(&file, format!("{good}more A 192.0.2\n"))?;
+    assert_eq!(site.cli_code(&["config", "reload"])?.0, 1);
+    told(&["a.example.zone:", "more"])?;
+    site.wait_address("more.a.example", "192.0.2.7")?;
+    fs::write(&file, &good)?;
+    site.cli_ok(&["config", "reload"])?;
+    well()?;
+    Ok(())
+}
+
+#[test]
 fn a_port_in_use_is_told_with_its_address() -> Result<()> {
     let site = alone()?;
     let mut other = Site::new("site-x", "catalog-primary", None)?;

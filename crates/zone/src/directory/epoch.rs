@@ -285,7 +285,7 @@ fn shown(set: Option<&Rrset>) -> String {
             .collect();
         quoted.join(" ")
     };
-    let records: Vec<String> = set.iter().map(|rdata| record(rdata)).collect();
+    let records: Vec<String> = set.iter().map(record).collect();
     records.join(" and ")
 }
 

@@ -13,6 +13,7 @@ use zonemesh_zone::catalog::{Broken, Catalog};
 use zonemesh_zone::record::canonical_text;
 use zonemesh_zone::{Diff, Name, Rcode, Serial, Zone, check, file};
 
+use super::drift::Stamp;
 use super::live::Live;
 use super::pool::chain;
 use crate::config::{Config, ZoneConfig};
@@ -80,7 +81,7 @@ pub(crate) async fn some(
         .collect();
     let mut imported = Imported::default();
     for zones in zones.chunks(AT_ONCE) {
-        let outcomes = join_all(zones.iter().map(|zone| one(live, zone))).await;
+        let outcomes = join_all(zones.iter().map(|zone| looked_at(live, zone))).await;
         for (zone, outcome) in zones.iter().zip(outcomes) {
             match outcome {
                 Ok(Some(what)) => imported.done.push(what),
@@ -94,6 +95,22 @@ pub(crate) async fn some(
         }
     }
     imported
+}
+
+/// Imports one, and remembers which file it was that was read, and what was wrong with it.
+async fn looked_at(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, Failed> {
+    // Before it is read: what is written into it meanwhile is not lost sight of.
+    let stamp = Stamp::of(config.file.clone()).await;
+    let outcome = one(live, config).await;
+    match &outcome {
+        Ok(_) => live.zone_files.was_read(&config.name, stamp, None),
+        Err(Failed::No(why)) => live
+            .zone_files
+            .was_read(&config.name, stamp, Some(why.clone())),
+        // It is tried again.
+        Err(Failed::NotYet(_)) => {}
+    }
+    outcome
 }
 
 async fn one(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, Failed> {

@@ -17,6 +17,7 @@ use zonemesh_transfer::tsig::{Key, Keys, ReplayGuard};
 use zonemesh_zone::directory::{Directory, Site};
 use zonemesh_zone::{Diff, Name, Serial};
 
+use super::drift::ZoneFiles;
 use super::driver::CoreHandle;
 use super::gate::{Bounds, Gate};
 use super::listeners::Listeners;
@@ -35,6 +36,8 @@ pub(crate) struct Live {
     pub(crate) config: ArcSwap<Config>,
     /// What the site was started with: what only a start makes true is of this.
     pub(crate) config_at_start: Arc<Config>,
+    /// The zone files of the configuration, as they were when they were read.
+    pub(crate) zone_files: ZoneFiles,
     pub(crate) core: CoreHandle,
     pub(crate) store: Store,
     pub(crate) shared: Arc<Shared>,
@@ -126,6 +129,7 @@ impl Live {
             config_path: parts.config_path,
             config_at_start: parts.config.clone(),
             config: ArcSwap::new(parts.config),
+            zone_files: ZoneFiles::default(),
             core: parts.core,
             store: parts.store,
             shared: Arc::new(Shared::new()),

@@ -109,6 +109,11 @@ pub(super) const CONFIGURATION_NOT_LOADED: Kind = warning(
     "the file of the configuration says something else than what runs: it was changed and not read again, has changes that only a start makes true, or could not be looked at",
     "`zonemesh config check` and then `zonemesh config reload`; what only a start makes true waits for that",
 );
+pub(super) const ZONE_FILE_NOT_READ: Kind = warning(
+    "zone-file-not-read",
+    "a zone file of the configuration was changed since it was read, was not imported, or cannot be looked at; what is served is the last good version",
+    "`zonemesh config reload` reads it, and says what is wrong with it; `zonemesh zone check FILE` does too, and changes nothing",
+);
 pub(super) const PLAN_BLOCKED: Kind = critical(
     "plan-blocked",
     "the plan is not right, or came up three times in a row, and is not carried out",
@@ -246,6 +251,7 @@ const ALL: &[&Kind] = &[
     &REMOVED_SITE_KNOCKING,
     &CONFIGURATION_BROKEN,
     &CONFIGURATION_NOT_LOADED,
+    &ZONE_FILE_NOT_READ,
     &PLAN_BLOCKED,
     &CATALOG_NOT_FOLLOWED,
     &HELD_BY_BRAKE,

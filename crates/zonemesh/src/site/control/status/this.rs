@@ -85,17 +85,26 @@ impl Control {
         clock_checks(&self.live.name, &snapshot.clock_faults, checks);
     }
 
-    /// Whether the file of the configuration can be loaded, and says what runs.
+    /// Whether the file of the configuration can be loaded, and says what runs; and whether zone files were read as they are.
     pub(super) async fn configuration_checks(&self, checks: &mut Vec<api::Check>) {
         let loud = self.live.loud.load_full();
         if let Some(loud) = loud.as_ref() {
             checks.push(table::CONFIGURATION_BROKEN.of(None, loud));
-            return;
         }
         match Drift::of(&self.live).await {
+            // Said already, from the start on.
+            _ if loud.is_some() => {}
             Drift::None => {}
             Drift::Broken(why) => checks.push(table::CONFIGURATION_BROKEN.of(None, why)),
             Drift::Differs(why) => checks.push(table::CONFIGURATION_NOT_LOADED.of(None, why)),
+        }
+        for (zone, why) in self
+            .live
+            .zone_files
+            .unread(&self.live.config.load_full())
+            .await
+        {
+            checks.push(table::ZONE_FILE_NOT_READ.of(zone, why));
         }
     }
 
