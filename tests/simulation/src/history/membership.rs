@@ -21,6 +21,11 @@ impl History {
         if self.record.has_written(&host) || !self.runs(&host) {
             return false;
         }
+        // Nor does one move that would not find the writer any longer, when it has moved.
+        let writer = self.record.latest_writer();
+        if writer.is_some_and(|writer| !self.is_where(&host, &writer.host)) {
+            return false;
+        }
         self.next_key = self.next_key.wrapping_add(1);
         let index = self
             .record

@@ -137,8 +137,9 @@ impl History {
             return false;
         };
         let epoch = promotion.epoch;
-        // One that has moved since the old writer is gone nobody finds.
-        if !promotion.planned && !self.is_where_it_says(at) {
+        // One that has moved is found because it calls. Two of which neither knows where the other is find each other by no call.
+        let found = self.is_where(at, at) || self.knows_where_all_are(at);
+        if !promotion.planned && !(found && self.is_known_by_its_keys(at)) {
             return false;
         }
         if promotion.done || !force && !promotion.objections.is_empty() {
@@ -162,15 +163,26 @@ impl History {
         true
     }
 
-    /// Whether the directory says where a site is, and by which keys it is known.
-    fn is_where_it_says(&self, host: &str) -> bool {
+    /// Whether the directory that a host holds says where another is.
+    pub(super) fn is_where(&self, host: &str, other: &str) -> bool {
+        let site = &self.world.hosts[other].site;
+        let core = self.world.hosts[host].core.as_ref();
+        let said = core.and_then(|core| core.directory()?.sites.get(&site.name));
+        said.is_some_and(|said| said.addresses == site.addresses)
+    }
+
+    fn is_known_by_its_keys(&self, host: &str) -> bool {
         let state = &self.world.hosts[host];
         let read = state.core.as_ref().and_then(|core| core.directory());
         let said = read.and_then(|read| read.sites.get(&state.site.name));
-        said.is_some_and(|said| {
-            said.addresses == state.site.addresses
-                && state.site.pins.iter().all(|pin| said.pins.contains(pin))
-        })
+        let known = |pin| said.is_some_and(|said| said.pins.contains(pin));
+        state.site.pins.iter().all(known)
+    }
+
+    fn knows_where_all_are(&self, host: &str) -> bool {
+        let members = self.members();
+        let mut others = members.iter().filter(|other| *other != host);
+        others.all(|other| self.is_where(host, other))
     }
 
     /// What the directory of a site that becomes the writer does not have may be let go of where that is followed.

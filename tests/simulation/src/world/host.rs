@@ -62,6 +62,8 @@ pub struct Host {
     pub(super) published: BTreeMap<Name, Serial>,
     /// Whose version of directory and catalog it served last.
     pub(super) followed: BTreeMap<Name, Epoch>,
+    /// Where members were met that called from elsewhere than the directory says: tried after all else, as by the product.
+    pub(super) met: BTreeMap<SiteName, IpAddr>,
     /// How often it has stopped: what was begun before is void.
     pub(super) epoch: u64,
     /// Whether it has become ready since its start, and which zones it lacked then that its catalog listed.
@@ -119,6 +121,7 @@ impl Host {
             journal: BTreeMap::new(),
             published: BTreeMap::new(),
             followed: BTreeMap::new(),
+            met: BTreeMap::new(),
             epoch: 0,
             lacked: None,
             planned: Vec::new(),
@@ -154,6 +157,7 @@ impl Host {
         }
         self.epoch += 1;
         self.served.clear();
+        self.met.clear();
         self.journal.clear();
         self.waiting.clear();
         self.under_way.clear();

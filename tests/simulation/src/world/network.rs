@@ -246,7 +246,10 @@ impl World {
                     *self.host(host).sent.entry("to nobody").or_default() += 1;
                     Err(format!("{site} is not known"))
                 }
-                Some(member) => self.route(&member),
+                Some(member) => {
+                    let met = self.hosts[host].met.get(site).copied();
+                    self.route(&member, met)
+                }
             },
         };
         let mut asked = Asked {
@@ -289,10 +292,10 @@ impl World {
         }
     }
 
-    /// The machine at a member's address.
-    fn route(&mut self, member: &Site) -> Result<String, String> {
+    /// The machine at a member's address, or where it was met.
+    fn route(&mut self, member: &Site, met: Option<IpAddr>) -> Result<String, String> {
         let is_at = |host: &Host, address| host.site.addresses.contains(address);
-        for address in &member.addresses {
+        for address in member.addresses.iter().chain(&met) {
             let known = self.places.get(address);
             if let Some(known) = known
                 && is_at(&self.hosts[known], address)
@@ -388,11 +391,28 @@ impl World {
             genuine.is_some_and(|member| shown.iter().any(|pin| member.pins.contains(pin)));
         let pin = self.hosts[&asked.from].site.pins[0];
         let result = match self.identify(&asked.to, pin) {
-            Ok(asker) if genuine => self.serve_member(&asked, asker),
+            Ok(asker) if genuine => {
+                self.meet(&asked, &asker);
+                self.serve_member(&asked, asker)
+            }
             _ => Some(Err(refused("refused: not a member", false))),
         };
         if let Some(result) = result {
             self.answer(asked, result);
+        }
+    }
+
+    /// A member calls, proven by its key; perhaps from elsewhere than it is known to be.
+    fn meet(&mut self, asked: &Asked, asker: &SiteName) {
+        let Some(from) = self.hosts[&asked.from].site.addresses.first().copied() else {
+            return;
+        };
+        let Some(state) = self.hosts.get_mut(&asked.to) else {
+            return;
+        };
+        let known = state.members.named(asker);
+        if known.is_some_and(|member| !member.addresses.contains(&from)) {
+            state.met.insert(asker.clone(), from);
         }
     }
 

@@ -334,7 +334,9 @@ impl World {
                         self.told = Arc::new(Members::new(sites));
                     }
                     let told = self.told.clone();
-                    self.host(host).members = told;
+                    let state = self.host(host);
+                    state.members = told;
+                    state.met.clear();
                 }
                 Output::Reply { request, reply } => {
                     self.host(host)

@@ -313,3 +313,54 @@ fn a_member_that_nobody_is_primary_of_leaves_by_a_note_and_stays_without() {
     );
     assert_eq!(lists(&mut world, "site-c", "other.example"), (false, true));
 }
+
+#[test]
+fn a_promoted_site_that_has_moved_since_the_old_writer_is_gone_is_found_by_its_calls() {
+    let mut world = World::mesh(1290, 4);
+    world
+        .edit_directory(|editor, _| {
+            assert!(set_role(editor, &site("site-b"), Role::CatalogSecondary).unwrap());
+        })
+        .unwrap();
+    world
+        .add_zone("site-c", zone("shop.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    world.kill("site-a");
+    world.run_for(30);
+    let address = "198.51.100.77".parse().unwrap();
+    world.kill("site-b");
+    let host = world.host("site-b");
+    host.site.addresses = vec![address];
+    if let Some(mesh) = &mut host.settings.mesh {
+        mesh.me.site.addresses = vec![address];
+    }
+    world.run_for(30);
+    world.start("site-b");
+    world.run_for(30);
+    let request = world.request("site-b", |request| Input::Promote {
+        request,
+        to: site("site-b"),
+        force: false,
+    });
+    world.done("site-b", request).unwrap();
+    let all_know = |world: &World| {
+        ["site-c", "site-d"].iter().all(|host| {
+            let read = world.hosts[*host].core.as_ref().unwrap().directory();
+            read.is_some_and(|read| {
+                let writes = read.catalog_primary();
+                writes.is_some_and(|site| {
+                    site.name.as_str() == "site-b" && site.addresses == [address]
+                })
+            })
+        })
+    };
+    world.run_until(30, "all know the new writer and where it is", all_know);
+    // The old one too, when it is back.
+    world.start("site-a");
+    world.settle(60);
+    world
+        .add_zone("site-a", zone("new.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+}
