@@ -23,6 +23,7 @@ mod restored;
 mod serials;
 mod single;
 mod storms;
+mod tied;
 mod trouble;
 mod waiting;
 mod watch;

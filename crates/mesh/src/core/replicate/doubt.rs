@@ -11,6 +11,7 @@
 //!              └──── a peer shows an unknown serial ──► transfer ───┘
 //! ```
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -58,6 +59,16 @@ pub(super) struct Doubt {
     pub(super) again: Option<Duration>,
     pub(super) failures: u32,
     pub(super) held: Option<HeldHistory>,
+}
+
+/// Whether sites are believed that say that this primary's copy is an old one.
+enum Belief {
+    /// Others have yet to say something.
+    Open,
+    Given,
+    Denied,
+    /// As many say so as do not; an operator says by this.
+    Tied(Fingerprint),
 }
 
 /// A version on its way from a peer to the disk.
@@ -246,7 +257,7 @@ impl Entry {
             .collect();
         ahead.sort_by(|one, other| {
             let (one, other) = (self.shown.get(one), self.shown.get(other));
-            other.partial_cmp(&one).unwrap_or(std::cmp::Ordering::Equal)
+            other.partial_cmp(&one).unwrap_or(Ordering::Equal)
         });
         ahead
     }
@@ -265,10 +276,16 @@ impl Entry {
             .collect();
         ahead.sort_by(|one, other| {
             let lower = shown(one).partial_cmp(&shown(other));
-            let lower = lower.unwrap_or(std::cmp::Ordering::Equal);
+            let lower = lower.unwrap_or(Ordering::Equal);
             counts.get(other).cmp(&counts.get(one)).then(lower)
         });
         ahead
+    }
+
+    /// What approves that this peer is believed where as many others know nothing of what it shows.
+    pub(super) fn tie(&self, peer: &PeerId) -> Option<Fingerprint> {
+        let (apex, shown) = (&self.spec.apex, self.shown.get(peer)?);
+        Some(Fingerprint::of("tie", [format!("{apex} {shown} {peer}")]))
     }
 
     /// Whether something is being taken.
@@ -426,7 +443,8 @@ impl Core {
         if let (Some(doubt), true) = (&entry.doubt, entry.head.is_some()) {
             let due = doubt.again.is_none_or(|again| again <= now.mono);
             let idle = entry.refresh.asking.is_none() && doubt.taking.is_none();
-            let held = entry.held().is_some();
+            // Of who is believed by as many as not, the next one to answer decides.
+            let held = entry.held().is_some_and(|held| !held.tied);
             if due && let Some(doubt) = self.doubt_of(apex) {
                 // Its moment has come, whatever becomes of it: what is still to be done says so anew.
                 doubt.again = None;
@@ -507,13 +525,14 @@ impl Core {
             ahead = entry.by_consent(ahead);
         }
         match self.is_believed(apex, &ahead, now) {
-            None => {
+            Belief::Open => {
                 // The others have until then to say something.
                 if let Some(doubt) = self.doubt_of(apex) {
                     doubt.again = Some(doubt.until);
                 }
             }
-            Some(true) => {
+            Belief::Given => {
+                self.let_go_of_tie(apex);
                 let first = ahead.remove(0);
                 if let Some(doubt) = self.doubt_of(apex)
                     && doubt.failures == 0
@@ -522,7 +541,18 @@ impl Core {
                 }
                 self.ask(apex, first, Round::new(ahead.into(), false, 0));
             }
-            Some(false) => self.jump_over(apex, ahead.remove(0), now),
+            Belief::Tied(fingerprint) => {
+                let from = ahead.remove(0);
+                let why = format!(
+                    "{from} has a newer history of {apex} than this site, its primary, and as many other sites know nothing of it; none \
+                     of them has the role to hold it, and one alone is not believed"
+                );
+                self.hold_tie(apex, fingerprint, from, why);
+            }
+            Belief::Denied => {
+                self.let_go_of_tie(apex);
+                self.jump_over(apex, ahead.remove(0), now);
+            }
         }
     }
 
@@ -533,24 +563,36 @@ impl Core {
     }
 
     /// Directory and catalog say who is trusted. Where no site has the role to hold them, one alone is not believed that the
-    /// primary's are old: most of those that have answered must say so. None while that is open.
-    fn is_believed(&self, apex: &Name, ahead: &[PeerId], now: Now) -> Option<bool> {
-        let entry = self.zones.get(apex)?;
+    /// primary's are old: most of those that have answered must say so, and where it is half of them an operator.
+    fn is_believed(&self, apex: &Name, ahead: &[PeerId], now: Now) -> Belief {
+        let Some(entry) = self.zones.get(apex) else {
+            return Belief::Open;
+        };
         if self.has_role(entry, ahead) {
-            return Some(true);
+            return Belief::Given;
         }
-        let doubt = entry.doubt.as_ref()?;
+        let Some(doubt) = entry.doubt.as_ref() else {
+            return Belief::Open;
+        };
         let silent = |peer: &PeerId| doubt.silent.contains(peer) || self.is_lost_site(peer);
         let open = entry
             .others()
             .any(|peer| !entry.shown.contains_key(peer) && !silent(peer));
         if open && now.mono < doubt.until {
-            return None;
+            return Belief::Open;
         }
         let answered = entry
             .others()
             .filter(|peer| entry.shown.contains_key(*peer));
-        Some(ahead.len() * 2 > answered.count())
+        match (ahead.len() * 2).cmp(&answered.count()) {
+            Ordering::Greater => Belief::Given,
+            Ordering::Less => Belief::Denied,
+            Ordering::Equal => match ahead.first().and_then(|peer| entry.tie(peer)) {
+                Some(tie) if self.consent.approved().contains(&tie) => Belief::Given,
+                Some(tie) if !self.consent.is_declined(&tie) => Belief::Tied(tie),
+                _ => Belief::Denied,
+            },
+        }
     }
 
     /// What a peer has is not taken: publish above it.

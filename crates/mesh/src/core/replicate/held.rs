@@ -14,6 +14,8 @@ pub(super) struct HeldHistory {
     pub(super) from: PeerId,
     /// What an operator reads.
     why: String,
+    /// Whether it is held only because as many sites know nothing of it.
+    pub(super) tied: bool,
 }
 
 impl Entry {
@@ -42,8 +44,35 @@ impl Core {
             fingerprint,
             from,
             why,
+            tied: false,
         });
         self.happened(Happening::Held { hash, message });
+    }
+
+    /// The same where as many sites know nothing of it, as long as that is so.
+    pub(super) fn hold_tie(
+        &mut self,
+        apex: &Name,
+        fingerprint: Fingerprint,
+        from: PeerId,
+        why: String,
+    ) {
+        let held = self.zones.get(apex).and_then(Entry::held);
+        if held.is_some_and(|held| held.fingerprint == fingerprint) {
+            return;
+        }
+        self.hold_history(apex, fingerprint, from, why);
+        let held = self.doubt_of(apex).and_then(|doubt| doubt.held.as_mut());
+        if let Some(held) = held {
+            held.tied = true;
+        }
+    }
+
+    /// It is decided without an operator.
+    pub(super) fn let_go_of_tie(&mut self, apex: &Name) {
+        if let Some(doubt) = self.doubt_of(apex) {
+            doubt.held.take_if(|held| held.tied);
+        }
     }
 
     /// The newer histories that are held: what approves each, and what it is.

@@ -136,13 +136,14 @@ impl Core {
             Got::Full(zone) => (zone, Vec::new()),
             Got::Diffs(zone, diffs) => (zone, diffs),
         };
+        let tie = entry.tie(&from);
         entry.shown.insert(from.clone(), zone.serial());
         if zone.apex() != apex || doubt.knows(zone.serial(), head.serial()) {
             return;
         }
         let base = doubt.base_of(zone.serial());
         let approvals = self.consent.approved();
-        let approved = match braked(base.unwrap_or(&head), &zone, &steps, approvals) {
+        let mut approved = match braked(base.unwrap_or(&head), &zone, &steps, approvals) {
             Ok(approved) => approved,
             Err(held) if self.consent.is_declined(&held.fingerprint) => {
                 return self.jump_over(apex, from, now);
@@ -154,6 +155,7 @@ impl Core {
                 return self.hold_history(apex, held.fingerprint, from, why);
             }
         };
+        approved.extend(tie.filter(|tie| approvals.contains(tie)));
         let mut own = own_changes(base, &head);
         let governed = self.mesh.as_ref().map(|mesh| &mesh.settings.directory);
         if governed == Some(apex) {
