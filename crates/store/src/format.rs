@@ -249,26 +249,25 @@ pub(crate) fn decode_chunk(editor: &mut Editor, value: &[u8]) -> Result<(), Dama
         for _ in 0..reader.int()? {
             let rtype = Rtype::from_int(reader.u16()?);
             let ttl = Ttl::from_secs(reader.u32()?);
-            let set = Rrset::new(rtype, ttl, rdata(reader.octets()?)?);
+            let octets = reader.octets()?;
+            check_rdata(octets)?;
+            let set = Rrset::of_wire(rtype, ttl, octets);
             editor.put(&owner, set).map_err(not_a_zone)?;
         }
     }
     Ok(())
 }
 
-/// Takes apart the RDATA of an RRset, each after its length in two octets.
-fn rdata(mut wire: &[u8]) -> Result<Vec<&[u8]>, Damage> {
-    let mut all = Vec::with_capacity(1);
+/// Checks that the RDATA of an RRset, each after its length in two octets, ends where it should.
+fn check_rdata(mut wire: &[u8]) -> Result<(), Damage> {
+    let early = || Damage::new("an RRset ends too early");
     while let Some((len, rest)) = wire.split_first_chunk::<2>() {
-        let (item, rest) = rest
-            .split_at_checked(usize::from(u16::from_be_bytes(*len)))
-            .ok_or_else(|| Damage::new("an RRset ends too early"))?;
-        all.push(item);
-        wire = rest;
+        let len = usize::from(u16::from_be_bytes(*len));
+        wire = rest.get(len..).ok_or_else(early)?;
     }
     match wire {
-        [] => Ok(all),
-        _ => Err(Damage::new("an RRset ends too early")),
+        [] => Ok(()),
+        _ => Err(early()),
     }
 }
 

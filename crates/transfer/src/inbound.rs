@@ -13,6 +13,8 @@
 mod error;
 
 use zonemesh_zone::domain::base::message::Message;
+use zonemesh_zone::domain::base::record::ParsedRecord;
+use zonemesh_zone::record::RecordOctets;
 use zonemesh_zone::{Diff, Editor, Name, Rcode, Record, Rtype, Serial, SerialExt, Zone, ZoneError};
 
 pub use self::error::TransferError;
@@ -31,6 +33,8 @@ pub struct Transfer {
     records: u64,
     bytes: u64,
     expire: Option<u32>,
+    /// The record that is looked at.
+    octets: RecordOctets,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +147,7 @@ impl Transfer {
             records: 0,
             bytes: 0,
             expire: None,
+            octets: RecordOctets::default(),
         }
     }
 
@@ -254,6 +259,9 @@ impl Transfer {
             let record = record.map_err(parse)?;
             self.records += 1;
             self.check_limit("records", self.records, self.limits.records)?;
+            if done.is_none() && self.take_plain(&record)? {
+                continue;
+            }
             let record = Record::from_message(&record).map_err(|source| TransferError::Record {
                 message: number,
                 source,
@@ -287,6 +295,27 @@ impl Transfer {
             }),
             _ => Ok(Step::More),
         }
+    }
+
+    /// Takes a record of a whole zone that is not its SOA, which is nearly all of them, without making a [`Record`] of it; returns
+    /// false, with nothing done, when it is another one.
+    fn take_plain(&mut self, record: &ParsedRecord<'_, [u8]>) -> Result<bool, TransferError> {
+        let number = self.messages;
+        let State::Whole { editor, .. } = &mut self.state else {
+            return Ok(false);
+        };
+        if record.rtype() == Rtype::SOA {
+            return Ok(false);
+        }
+        let wrong = |source| TransferError::Record {
+            message: number,
+            source,
+        };
+        self.octets.read(record).map_err(wrong)?;
+        let owner = self.octets.owner().map_err(wrong)?;
+        let (rtype, ttl) = (record.rtype(), record.ttl());
+        editor.add_octets(owner, rtype, ttl, self.octets.rdata())?;
+        Ok(true)
     }
 
     fn check_limit(&self, what: &'static str, is: u64, limit: u64) -> Result<(), TransferError> {

@@ -10,8 +10,9 @@ use domain::base::record::ParsedRecord;
 use domain::base::wire::ParseError;
 use domain::base::{Name as DomainName, ParsedName};
 use domain::dep::octseq::Parser;
-use domain::rdata::AllRecordData;
+use domain::rdata::{A, Aaaa, AllRecordData};
 
+use crate::version::NameRef;
 use crate::{Class, Name, Rtype, Serial, Ttl};
 
 /// A record of class IN.
@@ -77,39 +78,14 @@ impl Record {
     ///
     /// When the class is not IN or the RDATA is malformed: the sender broke the protocol.
     pub fn from_message(record: &ParsedRecord<'_, [u8]>) -> Result<Self, RecordError> {
-        let owner: Name = record.owner().to_name();
-        if record.class() != Class::IN {
-            return Err(RecordError::Class {
-                owner,
-                class: record.class(),
-            });
-        }
-        let rtype = record.rtype();
-        let data = record.to_any_record::<AllRecordData<&[u8], ParsedName<&[u8]>>>();
-        match data {
-            Ok(data) => {
-                let mut rdata = Vec::new();
-                // Composing into a vector cannot run out of space.
-                if data.data().compose_rdata(&mut rdata).is_err() {
-                    return Err(RecordError::Rdata {
-                        owner,
-                        rtype,
-                        source: ParseError::form_error("RDATA too long"),
-                    });
-                }
-                Ok(Self {
-                    owner,
-                    rtype,
-                    ttl: record.ttl(),
-                    rdata: rdata.into(),
-                })
-            }
-            Err(source) => Err(RecordError::Rdata {
-                owner,
-                rtype,
-                source,
-            }),
-        }
+        let mut octets = RecordOctets::default();
+        octets.read(record)?;
+        Ok(Self {
+            owner: record.owner().to_name(),
+            rtype: record.rtype(),
+            ttl: record.ttl(),
+            rdata: octets.rdata.into(),
+        })
     }
 
     /// Checks that the RDATA has the form that its type demands; types that `domain` does not know have none.
@@ -175,6 +151,80 @@ impl Record {
             rtype: Rtype::SOA,
             source,
         })
+    }
+}
+
+/// The owner name and the data of a record of a message, uncompressed. It is filled again and again, so that a record costs no
+/// memory of its own.
+#[derive(Clone, Debug, Default)]
+pub struct RecordOctets {
+    owner: Vec<u8>,
+    rdata: Vec<u8>,
+}
+
+impl RecordOctets {
+    /// Takes a record out of a message, undoing name compression and checking the form of its RDATA.
+    ///
+    /// # Errors
+    ///
+    /// When the class is not IN or the RDATA is malformed: the sender broke the protocol.
+    pub fn read(&mut self, record: &ParsedRecord<'_, [u8]>) -> Result<(), RecordError> {
+        if record.class() != Class::IN {
+            return Err(RecordError::Class {
+                owner: record.owner().to_name(),
+                class: record.class(),
+            });
+        }
+        let rtype = record.rtype();
+        let wrong = |source| RecordError::Rdata {
+            owner: record.owner().to_name(),
+            rtype,
+            source,
+        };
+        self.owner.clear();
+        self.rdata.clear();
+        for label in record.owner().iter() {
+            self.owner.push(label.len() as u8);
+            self.owner.extend_from_slice(label.as_slice());
+        }
+        // Addresses, which is most of what there is, have a way of their own.
+        match rtype {
+            Rtype::A => {
+                if let Some(data) = record.to_record::<A>().map_err(wrong)? {
+                    self.rdata.extend_from_slice(&data.data().addr().octets());
+                }
+            }
+            Rtype::AAAA => {
+                if let Some(data) = record.to_record::<Aaaa>().map_err(wrong)? {
+                    self.rdata.extend_from_slice(&data.data().addr().octets());
+                }
+            }
+            _ => {
+                let data = record
+                    .to_any_record::<AllRecordData<&[u8], ParsedName<&[u8]>>>()
+                    .map_err(wrong)?;
+                // Composing into a vector cannot run out of space.
+                data.data()
+                    .compose_rdata(&mut self.rdata)
+                    .map_err(|_| wrong(ParseError::form_error("RDATA too long")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The owner name.
+    ///
+    /// # Errors
+    ///
+    /// When nothing was read yet.
+    pub fn owner(&self) -> Result<&NameRef, RecordError> {
+        let error = |_| ParseError::form_error("malformed owner name");
+        Ok(NameRef::from_slice(&self.owner).map_err(error)?)
+    }
+
+    /// The RDATA.
+    pub fn rdata(&self) -> &[u8] {
+        &self.rdata
     }
 }
 

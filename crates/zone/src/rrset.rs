@@ -46,6 +46,20 @@ impl Rrset {
         }
     }
 
+    /// The same of RDATA as it stands in a message: each after its length in two octets. Anything behind the last whole one is
+    /// ignored.
+    pub fn of_wire(rtype: Rtype, ttl: Ttl, wire: &[u8]) -> Self {
+        let mut rest = RdataIter { rest: wire };
+        if rest.next().is_some() && rest.rest.is_empty() {
+            return Self {
+                rtype: rtype.to_int(),
+                ttl: ttl.as_secs(),
+                data: wire.into(),
+            };
+        }
+        Self::new(rtype, ttl, RdataIter { rest: wire })
+    }
+
     /// The type of the records.
     pub fn rtype(&self) -> Rtype {
         Rtype::from_int(self.rtype)

@@ -11,6 +11,12 @@ use std::sync::Arc;
 use crate::Key;
 use crate::key::whole_labels;
 
+mod ahead;
+mod ascending;
+
+pub use self::ahead::{Ahead, Touch};
+pub use self::ascending::Ascending;
+
 /// What the tree holds: something that knows its key. The key of a leaf must never change.
 pub trait Leaf {
     /// The key under which it is found.
@@ -129,6 +135,14 @@ impl<T: Leaf> Tree<T> {
         Iter {
             stack: self.root.iter().collect(),
         }
+    }
+
+    /// The same for who looks at what the leaves hold, of all or of many; see [`Ahead`].
+    pub fn iter_ahead(&self) -> Ahead<'_, T>
+    where
+        T: Touch,
+    {
+        Ahead::new(self.root.iter().collect())
     }
 
     /// All leaves whose key starts with this one, in canonical order: a name and all below it.

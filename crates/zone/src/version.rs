@@ -4,11 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use domain::base::ToName;
 
 use zonemesh_planted::{Bug, planted};
 
-use crate::tree::{Descent, Leaf, Tree};
+use self::bulk::Bulk;
+use crate::tree::{Descent, Leaf, Touch, Tree};
 use crate::{Digest, Key, Name, Record, Rrset, Rtype, Serial, Soa, Ttl};
+
+mod bulk;
 
 /// One version of a zone's contents. Immutable; a clone is one reference count.
 #[derive(Clone)]
@@ -36,6 +40,26 @@ pub struct Node {
 impl Leaf for Node {
     fn key(&self) -> Key {
         Key::of(&self.owner)
+    }
+}
+
+/// The node itself; then the owner name and the RRsets; then their data.
+impl Touch for Node {
+    const STEPS: usize = 3;
+
+    fn touch(&self, step: usize) -> usize {
+        match step {
+            0 => self.owner.len() + self.rrsets.len(),
+            1 => {
+                let rtype = self.rrsets.first().map(|set| set.rtype().to_int());
+                usize::from(self.owner.as_slice()[0]) + usize::from(rtype.unwrap_or(0))
+            }
+            _ => {
+                let data = self.rrsets.first().map(|set| set.as_wire());
+                data.and_then(|data| data.first())
+                    .map_or(0, |octet| usize::from(*octet))
+            }
+        }
     }
 }
 
@@ -98,7 +122,7 @@ impl Zone {
 
     /// All nodes in canonical order.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.inner.nodes.iter().map(Arc::as_ref)
+        self.inner.nodes.iter_ahead().map(Arc::as_ref)
     }
 
     /// The nodes of a name and of all names below it, in canonical order.
@@ -162,7 +186,8 @@ impl Zone {
             nodes: self.inner.nodes.clone(),
             records: self.inner.records,
             digest: self.inner.digest,
-            run: None,
+            run: Run::default(),
+            bulk: None,
         }
     }
 }
@@ -226,22 +251,42 @@ pub enum ZoneError {
 
 /// Makes a version: of nothing, or of another version.
 ///
-/// Records may come in any order; it is quickest when those of an RRset come together.
+/// Records may come in any order; it is quickest when those of an RRset come together, and of nothing when owner names come in
+/// canonical order.
 pub struct Editor {
     apex: Name,
     nodes: Tree<Node>,
     records: usize,
     digest: Digest,
-    /// Records of one RRset that are not in the tree yet.
-    run: Option<Run>,
+    /// Records of one RRset that are nowhere else yet.
+    run: Run,
+    /// What a version of nothing has so far, as long as names come in canonical order; the tree is empty then.
+    bulk: Option<Box<Bulk>>,
 }
 
+/// Records of one RRset. It is kept and filled again, so that a record costs no memory of its own.
 struct Run {
-    owner: Name,
+    /// In wire format; empty when there are no records.
+    owner: Vec<u8>,
     rtype: Rtype,
     ttl: Ttl,
-    rdata: Vec<Bytes>,
+    /// Each RDATA after its length in two octets.
+    rdata: Vec<u8>,
 }
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            owner: Vec::new(),
+            rtype: Rtype::SOA,
+            ttl: Ttl::default(),
+            rdata: Vec::new(),
+        }
+    }
+}
+
+/// A name in wire format, of which the octets are somewhere else.
+pub type NameRef = domain::base::Name<[u8]>;
 
 impl Editor {
     /// Starts from nothing.
@@ -251,7 +296,8 @@ impl Editor {
             nodes: Tree::new(),
             records: 0,
             digest: Digest::default(),
-            run: None,
+            run: Run::default(),
+            bulk: Some(Box::default()),
         }
     }
 
@@ -288,21 +334,40 @@ impl Editor {
     ///
     /// When the record cannot be in this zone.
     pub fn add(&mut self, record: Record) -> Result<(), ZoneError> {
-        self.admit(&record.owner, record.rtype)?;
-        match &mut self.run {
-            Some(run) if run.rtype == record.rtype && run.owner == record.owner => {
-                run.ttl = record.ttl;
-                run.rdata.push(record.rdata);
-            }
-            _ => {
-                self.flush();
-                self.run = Some(Run {
-                    owner: record.owner,
-                    rtype: record.rtype,
-                    ttl: record.ttl,
-                    rdata: vec![record.rdata],
-                });
-            }
+        self.add_octets(
+            record.owner.for_slice(),
+            record.rtype,
+            record.ttl,
+            &record.rdata,
+        )
+    }
+
+    /// The same of a record that is nobody's yet: its RDATA in uncompressed wire format.
+    ///
+    /// # Errors
+    ///
+    /// When the record cannot be in this zone.
+    pub fn add_octets(
+        &mut self,
+        owner: &NameRef,
+        rtype: Rtype,
+        ttl: Ttl,
+        rdata: &[u8],
+    ) -> Result<(), ZoneError> {
+        self.admit(owner, rtype)?;
+        let run = &mut self.run;
+        if run.rtype != rtype || !run.owner.eq_ignore_ascii_case(owner.as_slice()) {
+            self.flush_run();
+            let run = &mut self.run;
+            run.owner.extend_from_slice(owner.as_slice());
+            run.rtype = rtype;
+        }
+        let run = &mut self.run;
+        run.ttl = ttl;
+        // RDATA that is longer cannot exist in DNS, and was refused before.
+        if let Ok(len) = u16::try_from(rdata.len()) {
+            run.rdata.extend_from_slice(&len.to_be_bytes());
+            run.rdata.extend_from_slice(rdata);
         }
         Ok(())
     }
@@ -331,8 +396,16 @@ impl Editor {
     ///
     /// When the RRset cannot be in this zone.
     pub fn put(&mut self, owner: &Name, set: Rrset) -> Result<(), ZoneError> {
-        self.flush();
-        self.admit(owner, set.rtype())?;
+        self.flush_run();
+        self.admit(owner.for_slice(), set.rtype())?;
+        let set = match &mut self.bulk {
+            Some(bulk) if !set.is_empty() => match bulk.put(owner.for_slice(), set, false) {
+                Ok(()) => return Ok(()),
+                Err(set) => set,
+            },
+            _ => set,
+        };
+        self.settle();
         self.set(owner, set.rtype(), Some(set));
         Ok(())
     }
@@ -425,44 +498,70 @@ impl Editor {
         })
     }
 
-    fn admit(&self, owner: &Name, rtype: Rtype) -> Result<(), ZoneError> {
-        if !owner.ends_with(&self.apex) {
+    fn admit(&self, owner: &NameRef, rtype: Rtype) -> Result<(), ZoneError> {
+        let (wire, apex) = (owner.as_slice(), self.apex.as_slice());
+        if !is_at_or_below(wire, apex) {
             return Err(ZoneError::OutOfZone {
                 apex: self.apex.clone(),
-                owner: owner.clone(),
+                owner: owned(owner),
                 rtype,
             });
         }
-        if rtype == Rtype::SOA && *owner != self.apex {
-            return Err(ZoneError::ExtraSoa(owner.clone()));
+        if rtype == Rtype::SOA && wire.len() != apex.len() {
+            return Err(ZoneError::ExtraSoa(owned(owner)));
         }
         // RFC 6895 §3.1: 0 and 65535 are reserved, 41 is OPT, 128 to 255 are for questions and for messages alone.
         if matches!(rtype.to_int(), 0 | 41 | 128..=255 | 65535) {
             return Err(ZoneError::NotData {
-                owner: owner.clone(),
+                owner: owned(owner),
                 rtype,
             });
         }
         Ok(())
     }
 
+    /// Has all that was added in the tree.
     fn flush(&mut self) {
-        let Some(run) = self.run.take() else { return };
-        let key = Key::of(&run.owner);
-        let old = self
-            .nodes
-            .get(key.as_slice())
-            .and_then(|node| node.rrset(run.rtype));
-        let set = match old {
-            None => Rrset::new(run.rtype, run.ttl, &run.rdata),
-            Some(old) => Rrset::new(
-                run.rtype,
-                run.ttl,
-                old.iter()
-                    .chain(run.rdata.iter().map(|rdata| rdata.as_ref())),
-            ),
+        self.flush_run();
+        self.settle();
+    }
+
+    /// Has what was added in the tree or among what will be one.
+    fn flush_run(&mut self) {
+        let mut run = std::mem::take(&mut self.run);
+        if let Ok(owner) = NameRef::from_slice(&run.owner) {
+            let set = Rrset::of_wire(run.rtype, run.ttl, &run.rdata);
+            self.merge(owner, set);
+        }
+        run.owner.clear();
+        run.rdata.clear();
+        self.run = run;
+    }
+
+    /// Adds the records of an RRset to those of its name and type.
+    fn merge(&mut self, owner: &NameRef, set: Rrset) {
+        let mut set = match &mut self.bulk {
+            Some(bulk) => match bulk.put(owner, set, true) {
+                Ok(()) => return,
+                Err(set) => set,
+            },
+            None => set,
         };
-        self.set(&run.owner, run.rtype, Some(set));
+        self.settle();
+        let key = Key::from_wire(owner.as_slice());
+        let node = self.nodes.get(key.as_slice());
+        if let Some(old) = node.and_then(|node| node.rrset(set.rtype())) {
+            set = joined(old, &set);
+        }
+        self.set(&owned(owner), set.rtype(), Some(set));
+    }
+
+    /// Makes the tree of what came in canonical order, if that is how it was until now.
+    fn settle(&mut self) {
+        if let Some(bulk) = self.bulk.take() {
+            let made = bulk.finish();
+            (self.nodes, self.records, self.digest) = (made.nodes, made.records, made.digest);
+        }
     }
 
     /// Puts in or takes out an RRset; returns whether there was one.
@@ -506,3 +605,29 @@ impl Editor {
         had
     }
 }
+
+/// Both RRsets in one, with the TTL of the second.
+fn joined(old: &Rrset, new: &Rrset) -> Rrset {
+    Rrset::new(new.rtype(), new.ttl(), old.iter().chain(new.iter()))
+}
+
+fn owned(name: &NameRef) -> Name {
+    name.to_bytes()
+}
+
+/// Whether a name is another one or below it, both in wire format.
+fn is_at_or_below(name: &[u8], apex: &[u8]) -> bool {
+    let mut rest = name;
+    while rest.len() > apex.len() {
+        let label = rest.first().map_or(0, |len| usize::from(*len));
+        match rest.get(label + 1..) {
+            Some(next) => rest = next,
+            None => return false,
+        }
+    }
+    // Lengths of labels are smaller than any letter.
+    rest.eq_ignore_ascii_case(apex)
+}
+
+#[cfg(test)]
+mod tests;

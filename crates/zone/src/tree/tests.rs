@@ -28,6 +28,27 @@ fn name() -> impl Strategy<Value = Name> {
     })
 }
 
+impl Touch for Item {
+    const STEPS: usize = 1;
+
+    fn touch(&self, _step: usize) -> usize {
+        self.0.len()
+    }
+}
+
+/// The indexes of all branches and which values they have, from the top.
+fn form(tree: &Tree<Item>) -> Vec<(u16, u32, usize)> {
+    let mut all = Vec::new();
+    let mut stack: Vec<&Slot<Item>> = tree.root.iter().collect();
+    while let Some(slot) = stack.pop() {
+        if let Slot::Branch(branch) = slot {
+            all.push((branch.index, branch.present, branch.slots.len()));
+            stack.extend(branch.slots.iter());
+        }
+    }
+    all
+}
+
 fn key(name: &Name) -> Key {
     Key::of(name)
 }
@@ -84,6 +105,37 @@ proptest! {
             let encloser = probe.iter_suffixes().find(|suffix| model.keys().any(|name| name.ends_with(suffix)));
             prop_assert_eq!(descent.encloser().0, encloser.map_or(0, |name| name.label_count() - 1));
         }
+    }
+
+    #[test]
+    fn made_of_leaves_in_order_it_is_the_same_as_when_they_are_put_in_one_by_one(names in prop::collection::vec(name(), 0..120)) {
+        let mut one_by_one = Tree::new();
+        for (index, name) in names.iter().enumerate() {
+            one_by_one.insert(Arc::new(Item(name.clone(), index as u32)));
+        }
+        let mut ascending = Ascending::new();
+        for leaf in one_by_one.iter() {
+            prop_assert!(ascending.push(&leaf.key(), leaf.clone()).is_ok());
+            prop_assert!(ascending.push(&leaf.key(), leaf.clone()).is_err());
+        }
+        let made = ascending.finish();
+        prop_assert_eq!(made.len(), one_by_one.len());
+        // Node by node: what differs in form would be found by a descent, or when it is compared.
+        prop_assert_eq!(form(&made), form(&one_by_one));
+        let mut differ = 0;
+        one_by_one.compare(&made, &mut |old, new| {
+            differ += usize::from(!matches!((old, new), (Some(old), Some(new)) if Arc::ptr_eq(old, new)));
+        });
+        prop_assert_eq!(differ, 0);
+    }
+
+    #[test]
+    fn looking_ahead_all_leaves_come_once_and_in_order(names in prop::collection::vec(name(), 0..200)) {
+        let tree: Tree<Item> = names.iter().map(|name| Arc::new(Item(name.clone(), 0))).collect();
+        let plain: Vec<&Arc<Item>> = tree.iter().collect();
+        let ahead: Vec<&Arc<Item>> = tree.iter_ahead().collect();
+        prop_assert_eq!(plain.len(), ahead.len());
+        prop_assert!(plain.iter().zip(&ahead).all(|(a, b)| Arc::ptr_eq(a, b)));
     }
 
     #[test]
