@@ -29,8 +29,10 @@ use crate::zoneset::Shared;
 
 mod connections;
 
-/// Answers are collected up to this before they are written.
-const CHUNK: usize = 16 * 1024;
+/// Answers are collected up to this before they are written: as many messages of a transfer as wait for the connection.
+const CHUNK: usize = 64 * 1024;
+/// What a connection that has nothing to write keeps for it.
+const KEEP: usize = 16 * 1024;
 /// How much is read at once.
 const READ: usize = 2048;
 /// How many messages of the handler wait for the connection.
@@ -299,8 +301,12 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
                 Next::Read => false,
             };
             let permits = Arc::clone(&self.permits);
-            self.slot
-                .set_busy(permits.available_permits() < all as usize);
+            let busy = permits.available_permits() < all as usize;
+            self.slot.set_busy(busy);
+            if !busy {
+                // A large answer must not hold its memory for the life of the connection.
+                self.output.shrink_to(KEEP);
+            }
             tokio::select! {
                 () = self.slot.evicted() => return self.close().await,
                 Some(message) = self.messages.recv() => {
@@ -411,8 +417,6 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             Err(_) => return Err(Ended::TimedOut),
         }
         self.output.clear();
-        // A large answer must not hold its memory for the life of the connection.
-        self.output.shrink_to(2 * CHUNK);
         Ok(())
     }
 
