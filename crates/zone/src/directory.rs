@@ -33,7 +33,10 @@ pub use self::compose::{
 };
 pub use self::epoch::{BadEpoch, Epoch, PAST, Rewritten, Turn};
 pub use self::follow::{Changes, OwnerChanges, owner_changes};
-pub use self::gone::{REMEMBERED_SECS, Unlisted, note as removal_note, remember_removals};
+pub use self::gone::{
+    REMEMBERED_SECS, Unlisted, note as removal_note, note_beside as removal_note_beside,
+    remember_removals,
+};
 pub use self::identity::{BadKeyPin, BadRole, BadSiteName, KeyPin, Role, SiteName};
 use crate::{Name, Zone};
 

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use zonemesh_update::Update;
-use zonemesh_zone::directory::{Directory, Role, SiteName};
+use zonemesh_zone::directory::{Directory, Role, SiteName, removal_note_beside};
 use zonemesh_zone::{Name, Record, Rrset, Rtype, Zone, txt};
 
 /// The table of the store in which it is kept, by [`Yielded::id`].
@@ -166,11 +166,33 @@ impl Yielded {
             };
             Ok(match (now == after.as_ref(), fits) {
                 (true, _) => Fate::There,
+                (false, true) if self.lists_removed(change, zone)? => Fate::Conflicts,
                 (false, true) => Fate::Fits,
                 (false, false) => Fate::Conflicts,
             })
         };
         self.changes.iter().map(fate).collect()
+    }
+
+    /// Whether a change lists a zone in the directory that was removed since, which the directory has a note of: another one than
+    /// there was before the change.
+    fn lists_removed(&self, change: &Yield, directory: &Zone) -> Result<bool, String> {
+        let apex = directory.apex();
+        let lists = *apex == self.zone && change.rtype()? == Rtype::PTR && !change.after.is_empty();
+        let note = match lists {
+            true => removal_note_beside(&change.owner, apex),
+            false => None,
+        };
+        let noted = note.and_then(|note| Some((directory.rrset(&note, Rtype::TXT)?, note)));
+        let Some((now, note)) = noted else {
+            return Ok(false);
+        };
+        for other in &self.changes {
+            if other.owner == note && other.rtype()? == Rtype::TXT {
+                return Ok(rrset(Rtype::TXT, &records(&other.before)?).as_ref() != Some(now));
+            }
+        }
+        Ok(true)
     }
 
     /// The update that makes what fits, and with `force` what conflicts too; none where there is nothing to do.

@@ -106,6 +106,11 @@ pub(super) fn note_owner(zone: &Name, apex: &Name) -> Option<Name> {
     below(&labels, apex).ok()
 }
 
+/// Where the note stands of the zone whose primary is named at `owner`; none where no zone's is.
+pub fn note_beside(owner: &Name, apex: &Name) -> Option<Name> {
+    note_owner(&zone_below(b"_zones", owner, apex)?, apex)
+}
+
 /// The zone that a note is about.
 pub(super) fn zone_of(owner: &Name, apex: &Name) -> Option<Name> {
     zone_below(b"_gone", owner, apex)

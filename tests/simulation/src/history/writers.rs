@@ -139,7 +139,8 @@ impl History {
         let epoch = promotion.epoch;
         // One that has moved is found because it calls. Two of which neither knows where the other is find each other by no call.
         let found = self.is_where(at, at) || self.knows_where_all_are(at);
-        if !promotion.planned && !(found && self.is_known_by_its_keys(at)) {
+        let fit = promotion.planned || found && self.is_known_by_its_keys(at);
+        if !fit {
             return false;
         }
         if promotion.done || !force && !promotion.objections.is_empty() {
@@ -261,23 +262,9 @@ impl History {
                 self.world.discard(host, &kept.id());
                 continue;
             }
-            any |= self.make_again(host, self.without_removed(kept))?;
+            any |= self.make_again(host, kept)?;
         }
         Ok(any)
-    }
-
-    /// What was yielded but for the listing of zones that operators have removed since: nobody wants these back.
-    fn without_removed(&self, mut kept: Yielded) -> Yielded {
-        let gone = |owner: &Name| {
-            let text = owner.to_string();
-            let apex = text.split_once("._zones.").map(|(apex, _)| apex);
-            let zone = apex.and_then(|apex| self.record.zones.get(apex));
-            zone.is_some_and(|zone| zone.wanted == Wanted::No)
-        };
-        let stays = |after: &[String], owner: &Name| after.is_empty() || !gone(owner);
-        kept.changes
-            .retain(|change| stays(&change.after, &change.owner));
-        kept
     }
 
     fn make_again(&mut self, host: &str, kept: Yielded) -> Result<bool, Finding> {
@@ -325,7 +312,9 @@ impl History {
             }
         }
         for (change, fate) in kept.changes.iter().zip(fates) {
-            if fate == Fate::Conflicts {
+            // What was removed since nobody wants back.
+            let removed = !change.after.is_empty() && self.was_removed(&change.owner);
+            if fate == Fate::Conflicts && !removed {
                 self.leave_undecided(&kept.zone, &change.owner);
             }
         }
@@ -333,6 +322,14 @@ impl History {
             self.world.discard(host, &kept.id());
         }
         Ok(true)
+    }
+
+    /// Whether an owner name of the directory is that of a zone that operators have removed.
+    fn was_removed(&self, owner: &Name) -> bool {
+        let text = owner.to_string();
+        let apex = text.split_once("._zones.").map(|(apex, _)| apex);
+        let zone = apex.and_then(|apex| self.record.zones.get(apex));
+        zone.is_some_and(|zone| zone.wanted == Wanted::No)
     }
 
     /// Whether two sites hold the directory of the same writer.

@@ -80,7 +80,7 @@ fn an_edit_that_changes_who_writes_the_mesh_is_refused_whichever_way_it_comes() 
                 }));
             }
             for way in ways {
-                let request = world.request("site-b", |request| way(request));
+                let request = world.request("site-b", way);
                 let why = world.done("site-b", request).unwrap_err();
                 let parts = [
                     format!("{apex}: {}", owner.fmt_with_dot()),
@@ -363,4 +363,58 @@ fn a_promoted_site_that_has_moved_since_the_old_writer_is_gone_is_found_by_its_c
         .add_zone("site-a", zone("new.example", 1, &[]))
         .unwrap();
     world.settle(60);
+}
+
+#[test]
+fn what_is_made_again_lists_no_zone_that_was_removed_since() {
+    let mut world = mesh_of_slow_links(1330);
+    world.end_faults();
+    for host in ["site-b", "site-c"] {
+        world.cut_both("site-a", host);
+        world.cut_both("site-d", host);
+    }
+    world.run_for(20);
+    promote_second(&mut world);
+    // Both are added at the side of the writer that yields, and listed again by their site.
+    for apex in ["first.example", "second.example"] {
+        let content = zone(apex, 1, &[]);
+        let hosted = world.request("site-d", |request| Input::Host {
+            request,
+            zone: content,
+            high_water: None,
+        });
+        world.done("site-d", hosted).unwrap();
+        let claim = request::claim_zone(&directory(), &name(apex), &site("site-d")).unwrap();
+        let head = world.core("site-a").head(&directory()).unwrap().clone();
+        let edited = apply(&head, &claim, &Everything).unwrap().zone;
+        let request = world.request("site-a", |request| Input::Directory {
+            request,
+            edited,
+            also: Vec::new(),
+        });
+        world.done("site-a", request).unwrap();
+    }
+    world.run_for(5);
+    world.heal_links();
+    world.run_for(60);
+    let kept = world.set_aside("site-a");
+    let kept = kept.iter().find(|kept| kept.zone == directory()).unwrap();
+    for apex in ["first.example", "second.example"] {
+        assert_eq!(lists(&mut world, "site-b", apex), (true, true), "{apex}");
+    }
+    world.remove_zone("site-d", "first.example").unwrap();
+    world.settle(60);
+    let head = world.core("site-b").head(&directory()).unwrap().clone();
+    let fate_of = |apex: &str| {
+        let fates = kept.fates(&head).unwrap();
+        let owner = name(&format!("{apex}._zones.dns.internal"));
+        let at = kept.changes.iter().position(|change| change.owner == owner);
+        fates[at.unwrap()]
+    };
+    assert_eq!(fate_of("first.example"), Fate::Conflicts);
+    assert_eq!(fate_of("second.example"), Fate::There);
+    let again = kept.replay(&head, false).unwrap();
+    let again = again.map(|update| apply(&head, &update, &Everything).unwrap().zone);
+    let read = zonemesh_zone::directory::Directory::read(again.as_ref().unwrap_or(&head));
+    assert!(!read.owners.contains_key(&name("first.example")));
 }

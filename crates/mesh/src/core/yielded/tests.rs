@@ -232,3 +232,45 @@ proptest! {
         let _ = kept.replay(&head, true);
     }
 }
+
+#[test]
+fn a_zone_that_was_removed_since_is_listed_again_only_when_an_operator_insists() {
+    let listed = "z.example._zones 300 IN PTR site-b.dns.internal.";
+    let note = |at: u32| format!("z.example._gone 300 IN TXT at={at}");
+    let directory = |serial, lines: &[&str]| zone("dns.internal", serial, lines);
+    let ptr = |fates: &[Fate], kept: &Yielded| {
+        let at = kept.changes.iter().position(|change| change.rtype == "PTR");
+        fates[at.unwrap()]
+    };
+    // What was there before, and what the winner has by now.
+    for (before, now, fate) in [
+        (None, None, Fate::Fits),
+        (None, Some(7), Fate::Conflicts),
+        (Some(3), Some(3), Fate::Fits),
+        (Some(3), Some(7), Fate::Conflicts),
+    ] {
+        let noted = |at: Option<u32>| at.map(note).unwrap_or_default();
+        let (before, now) = (noted(before), noted(now));
+        let lines = |note: &str| Some(note.to_owned()).filter(|note| !note.is_empty());
+        let of = |serial, note: &str| match lines(note) {
+            Some(note) => directory(serial, &[&note]),
+            None => directory(serial, &[]),
+        };
+        let (base, theirs) = (of(5, &before), of(90, &now));
+        let mine = directory(9, &[listed]);
+        for base in [Some(&base), None] {
+            let kept = Yielded::between(base, &mine, &theirs, Kind::Directory);
+            let fates = kept.fates(&theirs).unwrap();
+            let expected = match base {
+                Some(_) => fate,
+                // Of what was before nothing is known.
+                None if !now.is_empty() => Fate::Conflicts,
+                None => Fate::Fits,
+            };
+            assert_eq!(ptr(&fates, &kept), expected, "{before} {now}");
+            let lists = |zone: &Zone| zone.records().any(|record| record.rtype == Rtype::PTR);
+            assert_eq!(lists(&made(&kept, &theirs, false)), expected == Fate::Fits);
+            assert!(lists(&made(&kept, &theirs, true)));
+        }
+    }
+}
