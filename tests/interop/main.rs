@@ -6,6 +6,7 @@ mod chains;
 mod common;
 mod others;
 mod primary;
+mod quic;
 mod root;
 mod secondary;
 mod signatures;

@@ -47,7 +47,7 @@ fn update(peers: &Peers, at: SocketAddr, zone: &str, address: &str) -> Result<()
 }
 
 /// The zone arrives, changes follow by NOTIFY and IXFR, and both sides have the same.
-fn follows(us: &Site, at: SocketAddr, peers: &Peers) -> Result<()> {
+pub fn follows(us: &Site, at: SocketAddr, peers: &Peers) -> Result<()> {
     wait::serial(SOON, us.dns(), ZONE, 1)?;
     let dig = Dig::new(peers).at(at);
     assert_same(us, &dig, ZONE)?;
@@ -76,7 +76,7 @@ fn follows(us: &Site, at: SocketAddr, peers: &Peers) -> Result<()> {
 }
 
 /// Knot with the zone; it notifies us at this address.
-fn knot_primary(peers: &Peers, place: Place, us: &str, more: &str, acl: &str) -> Result<Knot> {
+pub fn knot_primary(peers: &Peers, place: Place, us: &str, more: &str, acl: &str) -> Result<Knot> {
     Knot::start_at(peers, place, |place| {
         let file = place.write("zone", &zone_text(1));
         format!(

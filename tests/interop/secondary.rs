@@ -7,7 +7,7 @@ use zonemesh_testkit::{
 };
 use zonemesh_tests::ask::{self, rcode};
 use zonemesh_transfer::peer::{Options, Peer, Target, Transport};
-use zonemesh_transfer::tls::SiteKey;
+use zonemesh_transfer::tls::{SiteKey, Trust};
 
 use crate::common::*;
 use crate::tried::{Row, Server, kinds, tried};
@@ -117,7 +117,7 @@ fn knot_is_secondary_of_us_over_tls_and_each_pins_the_other() -> Result<()> {
         let target = Target {
             addr: us.place().tls(),
             source: Some(knot.place().address().into()),
-            transport: Transport::Tls { pins },
+            transport: Transport::Tls(Trust::Pins(pins)),
             tsig: None,
         };
         let question = query::question(ZONE, query::qtype::AXFR);

@@ -12,7 +12,7 @@ use zonemesh_tests::mesh::serving;
 use zonemesh_tests::site::SOON;
 use zonemesh_tests::{Mesh, Site};
 use zonemesh_transfer::peer::{Options, Peer, Target, Transport};
-use zonemesh_transfer::tls::SiteKey;
+use zonemesh_transfer::tls::{SiteKey, Trust};
 use zonemesh_transfer::tsig::{Algorithm, Key};
 use zonemesh_update::request::publish;
 use zonemesh_zone::directory::{self, KeyPin, Role, SiteName};
@@ -114,7 +114,12 @@ fn a_packet_is_refused_when_used_truncated_expired_or_for_another_name() -> Resu
 /// What a newcomer sends over TLS, signed with the key of a packet.
 fn request_to_join(mesh: &Mesh, packet: &Welcome, name: &str) -> Result<u8> {
     let pins = vec![mesh[0].key()?.pin()];
-    request_to_join_over(Transport::Tls { pins }, mesh[0].tls(), packet, name)
+    request_to_join_over(
+        Transport::Tls(Trust::Pins(pins)),
+        mesh[0].tls(),
+        packet,
+        name,
+    )
 }
 
 fn request_to_join_over(

@@ -13,6 +13,7 @@ mod many;
 mod network;
 mod partitions;
 mod promotion;
+mod quic;
 mod ready;
 mod recovering;
 mod rest;

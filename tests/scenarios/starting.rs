@@ -318,7 +318,7 @@ fn a_clock_that_is_off_is_named_as_the_reason() -> Result<()> {
     use jiff::{SignedDuration, Timestamp};
     use zonemesh_mesh::packet::Welcome;
     use zonemesh_transfer::peer::{Options, Peer, Target, Transport};
-    use zonemesh_transfer::tls::SiteKey;
+    use zonemesh_transfer::tls::{SiteKey, Trust};
     use zonemesh_transfer::tsig::{Algorithm, Key};
 
     let site = alone()?;
@@ -339,7 +339,7 @@ fn a_clock_that_is_off_is_named_as_the_reason() -> Result<()> {
         let target = Target {
             addr: site.tls(),
             source: None,
-            transport: Transport::Tls { pins: vec![pin] },
+            transport: Transport::Tls(Trust::Pins(vec![pin])),
             tsig: None,
         };
         let late = || Timestamp::now() - SignedDuration::from_mins(20);

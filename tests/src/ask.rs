@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use zonemesh_testkit::query;
 use zonemesh_transfer::peer::{Options, Peer, Target, Transport};
-use zonemesh_transfer::tls::SiteKey;
+use zonemesh_transfer::tls::{SiteKey, Trust};
 use zonemesh_transfer::tsig::Key;
 use zonemesh_zone::Name;
 
@@ -66,9 +66,7 @@ pub fn tls(
         let target = Target {
             addr: server,
             source: None,
-            transport: Transport::Tls {
-                pins: vec![server_pin],
-            },
+            transport: Transport::Tls(Trust::Pins(vec![server_pin])),
             tsig: None,
         };
         let peer = Peer::new(target, key, Options::default())?;

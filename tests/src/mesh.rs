@@ -31,6 +31,19 @@ impl Mesh {
     ///
     /// As [`start`](Self::start).
     pub fn start_in(count: u8, net: Option<&Net>) -> Result<Self> {
+        Self::start_as(count, net, &|_, text| text)
+    }
+
+    /// The same with configurations that are edited before the sites start.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_as(
+        count: u8,
+        net: Option<&Net>,
+        edited: &dyn Fn(&Site, String) -> String,
+    ) -> Result<Self> {
         let mut mesh = Self { sites: Vec::new() };
         for index in 0..count {
             let host = net.and_then(|net| net.hosts().get(usize::from(index)));
@@ -41,6 +54,7 @@ impl Mesh {
                 "standard"
             };
             let mut site = Site::new(&name, role, host)?;
+            site.configure(&edited(&site, site.configuration(role)));
             if index == 0 {
                 site.up()?;
                 site.wait_ready()?;

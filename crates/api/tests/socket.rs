@@ -248,6 +248,7 @@ fn status() -> Status {
             zone: "b.example.".into(),
             direction: Direction::Out,
             peer: "site-b".into(),
+            transport: "quic".into(),
             records: 5,
             expected_records: Some(9),
             bytes: 300,
@@ -508,7 +509,7 @@ fn the_json_that_scripts_rely_on_does_not_change() {
             r#""sites":[{"site":"site-b","state":"behind","serial":6,"age-secs":10,"next-refresh-secs":20,"#,
             r#""expires-in-secs":3628800,"transport":"tls","from":"site-a","last-error":"timed out","#,
             r#""errors":[{"source":"site-a","error":"timed out"}]}]}],"#,
-            r#""transfers":[{"zone":"b.example.","direction":"out","peer":"site-b","records":5,"expected-records":9,"#,
+            r#""transfers":[{"zone":"b.example.","direction":"out","peer":"site-b","transport":"quic","records":5,"expected-records":9,"#,
             r#""bytes":300,"running-secs":2}]}"#
         )
     );

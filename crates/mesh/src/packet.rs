@@ -49,7 +49,10 @@ pub struct CatalogSite {
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
     /// Its port for DNS over TLS.
-    pub dot: u16,
+    pub dot: Option<u16>,
+    /// Its port for DNS over QUIC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doq: Option<u16>,
     /// The keys that it may show.
     pub pins: Vec<KeyPin>,
 }
@@ -160,7 +163,10 @@ impl Welcome {
             .decode(body.as_bytes())
             .map_err(|_| PacketError::Damaged)?;
         let packet: Self = serde_json::from_slice(&json)?;
-        let reachable = |site: &CatalogSite| !site.addresses.is_empty() && !site.pins.is_empty();
+        let reachable = |site: &CatalogSite| {
+            let port = site.dot.or(site.doq).is_some();
+            port && !site.addresses.is_empty() && !site.pins.is_empty()
+        };
         if !packet.catalog_sites.iter().any(reachable) {
             return Err(PacketError::NoSite);
         }

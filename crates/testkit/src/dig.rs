@@ -71,6 +71,12 @@ impl Dig {
         self.option("+tls")
     }
 
+    /// Asks over QUIC with `kdig`, without looking at the server's certificate; see [`option`](Self::option) for pins.
+    #[must_use]
+    pub fn quic(self) -> Self {
+        self.option("+quic")
+    }
+
     /// Signs the query by TSIG: algorithm such as `hmac-sha256`, name of the key, secret in base64.
     #[must_use]
     pub fn tsig(self, algorithm: &str, name: &str, secret: &str) -> Self {

@@ -205,6 +205,17 @@ impl Host {
         self.iptables(&[action, "INPUT", "-s", &source, "-j", "DROP"])
     }
 
+    /// Drops the datagrams that arrive for a port, or lets them in again: what a firewall does that knows TCP alone.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has no such filter.
+    pub fn set_deaf_to_datagrams(&self, port: u16, deaf: bool) -> Result<()> {
+        let action = if deaf { "-A" } else { "-D" };
+        let port = port.to_string();
+        self.iptables(&[action, "INPUT", "-p", "udp", "--dport", &port, "-j", "DROP"])
+    }
+
     /// Lets no more arrive at the host than so many kilobits a second, or as much as comes.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Moving zones: AXFR, IXFR, NOTIFY, TSIG, TLS. Whom to ask and to tell, and when, the core of a site decides.
+//! Moving zones: AXFR, IXFR, NOTIFY, TSIG, TLS, QUIC. Whom to ask and to tell, and when, the core of a site decides.
 //!
 //! What decides is pure: bytes, events and the time go in, messages and verdicts come out. These modules know neither
 //! sockets nor a clock:

@@ -2,7 +2,8 @@
 //!
 //! A [`Peer`] has one [`Connection`] for questions, NOTIFY and UPDATE, and for transfers as many as there are at the same
 //! time, up to a bound, so that a question never waits behind a large zone, nor a small zone behind a large one: many
-//! servers answer on a connection one after the other. Requests on a connection are pipelined and told apart by their IDs
+//! servers answer on a connection one after the other. Over QUIC one connection is enough: each request has a stream of its
+//! own there. Over the others requests on a connection are pipelined and told apart by their IDs
 //! (RFC 7766 §6.2.1.1, RFC 9103 §6.2). What comes back is checked here for signature and form; what it means is decided elsewhere, and so is
 //! when to try again, save for a floor: a peer that cannot be reached is not dialled again at once.
 
@@ -11,6 +12,7 @@ mod error;
 mod least;
 mod lines;
 mod open;
+mod quic;
 mod udp;
 
 use std::fmt;
@@ -23,13 +25,14 @@ use zonemesh_zone::inventory::Section;
 use zonemesh_zone::{Name, Rcode, Record, Zone};
 
 pub use self::connection::Connection;
+use self::connection::How;
 pub use self::error::{FetchError, PeerError};
 use self::least::Least;
 use self::lines::Lines;
 use crate::inbound::{Incoming, Limits, Step, Transfer, TransferError};
 use crate::message::{Header, set_id};
 use crate::query::{self, Question, ReplyError, Request, SoaAnswer};
-use crate::tls::{self, Pin, SiteKey, TlsError};
+use crate::tls::{SiteKey, TlsError, Trust};
 use crate::tsig::Key;
 
 /// Where a peer is and how to talk to it.
@@ -53,11 +56,10 @@ pub enum Transport {
     Plain,
     /// TCP for everything.
     Tcp,
-    /// TLS for everything, with a server that has one of these keys.
-    Tls {
-        /// Which keys are right.
-        pins: Vec<Pin>,
-    },
+    /// TLS for everything, with a server that is trusted in this way.
+    Tls(Trust),
+    /// QUIC for everything, likewise.
+    Quic(Trust),
 }
 
 impl Transport {
@@ -66,7 +68,16 @@ impl Transport {
         match self {
             Self::Plain => "udp+tcp",
             Self::Tcp => "tcp",
-            Self::Tls { .. } => "tls",
+            Self::Tls(_) => "tls",
+            Self::Quic(_) => "quic",
+        }
+    }
+
+    /// Its name where a transfer goes over it.
+    pub fn of_transfers(&self) -> &'static str {
+        match self {
+            Self::Plain => "tcp",
+            other => other.name(),
         }
     }
 }
@@ -136,7 +147,7 @@ pub struct Fetched {
     pub incoming: Incoming,
     /// Whether it was asked for as an IXFR at last.
     pub ixfr: bool,
-    /// What it came over: `udp`, `tcp` or `tls`.
+    /// What it came over: `udp`, `tcp`, `tls` or `quic`.
     pub over: &'static str,
     /// Why the IXFR before it failed, when it was an AXFR after all.
     pub fell_back: Option<TransferError>,
@@ -165,20 +176,22 @@ pub struct Peer {
 impl Peer {
     /// Makes a handle; connects to nothing yet. Must be called within a tokio runtime, which will run the connections.
     ///
-    /// With TLS the peer sees the certificate of `key`, if there is one.
+    /// With TLS and QUIC the peer sees the certificate of `key`, if there is one.
     ///
     /// # Errors
     ///
     /// When the TLS library refuses the key.
     pub fn new(target: Target, key: Option<&SiteKey>, options: Options) -> Result<Self, TlsError> {
-        let tls = match &target.transport {
-            Transport::Tls { pins } => Some(Arc::new(tls::client_config(key, pins)?)),
-            Transport::Plain | Transport::Tcp => None,
-        };
+        let how = How::new(&target.transport, key)?;
         let target = Arc::new(target);
+        let questions = Connection::new(target.clone(), how.clone(), options.clone());
+        let transfers = match &how {
+            How::Quic(_) => Lines::one(&questions, target.clone(), how, options.clone()),
+            How::Tcp | How::Tls(..) => Lines::new(target.clone(), how, options.clone()),
+        };
         Ok(Self {
-            questions: Connection::new(target.clone(), tls.clone(), options.clone()),
-            transfers: Lines::new(target.clone(), tls, options.clone()),
+            questions,
+            transfers,
             target,
             options,
         })
@@ -497,10 +510,7 @@ impl Peer {
             return Ok(Fetched {
                 incoming,
                 ixfr: matches!(open.question, Question::Ixfr { .. }),
-                over: match self.target.transport {
-                    Transport::Plain | Transport::Tcp => "tcp",
-                    Transport::Tls { .. } => "tls",
-                },
+                over: self.target.transport.of_transfers(),
                 fell_back: None,
                 messages: open.transfer.messages(),
                 records: open.transfer.records(),

@@ -1,7 +1,7 @@
 //! TLS for zone transfers (RFC 9103), by itself or within QUIC (RFC 9250): each site has one key, and is known by the SHA-256 of its public key.
 //!
-//! Certificates are self-signed wrapping and nothing in them but the public key is looked at: no name, no validity, no
-//! issuer. Whose key it is, the directory says (TLSA 3 1 1, RFC 7671 §5.1). TLS 1.3 only (RFC 9103 §7.1 asks for it),
+//! Certificates of sites are self-signed wrapping and nothing in them but the public key is looked at: no name, no validity, no
+//! issuer; a foreign server can be known by its name and who vouches for it instead ([`Trust`]). Whose key it is, the directory says (TLSA 3 1 1, RFC 7671 §5.1). TLS 1.3 only (RFC 9103 §7.1 asks for it),
 //! no early data (RFC 9103 §7.1), no resumption: each handshake proves the peer's key anew, so that a pin that was taken
 //! away is of no use from then on, and connections between sites are few and long.
 //!
@@ -11,10 +11,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -22,6 +22,10 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, OtherError,
     ServerConfig, SignatureScheme,
 };
+
+mod trust;
+
+pub use self::trust::{Authorities, Noted, Trust};
 
 /// The SHA-256 of a SubjectPublicKeyInfo: who someone is.
 pub type Pin = [u8; 32];
@@ -289,18 +293,36 @@ pub fn quic_server_config(credentials: &Arc<Credentials>) -> Result<ServerConfig
     Ok(config)
 }
 
-/// The configuration of a connection to a server that must have one of the expected keys. Without expected pins no
-/// server is good enough. With `key`, the client shows its certificate.
+/// The configuration of a connection to a server that is trusted in this way. With `key`, the client shows its certificate.
 ///
 /// # Errors
 ///
-/// When the TLS library refuses the key.
-pub fn client_config(key: Option<&SiteKey>, expected: &[Pin]) -> Result<ClientConfig, TlsError> {
+/// When the TLS library refuses the key, or the authorities that are to vouch for the server.
+pub fn client_config(key: Option<&SiteKey>, trust: &Trust) -> Result<ClientConfig, TlsError> {
+    Ok(client(key, trust, ALPN_DOT)?.0)
+}
+
+/// The same for a connection of QUIC, and where it is noted when a server had another key: QUIC itself passes on no more than
+/// a sentence.
+///
+/// # Errors
+///
+/// As [`client_config`].
+pub fn quic_client_config(
+    key: Option<&SiteKey>,
+    trust: &Trust,
+) -> Result<(ClientConfig, Arc<Noted>), TlsError> {
+    client(key, trust, ALPN_DOQ)
+}
+
+fn client(
+    key: Option<&SiteKey>,
+    trust: &Trust,
+    alpn: &[u8],
+) -> Result<(ClientConfig, Arc<Noted>), TlsError> {
     let provider = provider();
-    let verifier = Arc::new(PinnedServer {
-        expected: expected.to_vec(),
-        algorithms: provider.signature_verification_algorithms,
-    });
+    let noted = Arc::new(Noted::default());
+    let verifier = trust.verifier(&provider, &noted)?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
@@ -312,26 +334,13 @@ pub fn client_config(key: Option<&SiteKey>, expected: &[Pin]) -> Result<ClientCo
         }
         None => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = vec![ALPN_DOT.to_vec()];
+    config.alpn_protocols = vec![alpn.to_vec()];
     // A resumed session would not show a certificate, and so would go around the check of the pin.
     config.resumption = rustls::client::Resumption::disabled();
     config.enable_early_data = false;
-    config.enable_sni = false;
-    Ok(config)
-}
-
-/// The same for a connection of QUIC.
-///
-/// # Errors
-///
-/// As [`client_config`].
-pub fn quic_client_config(
-    key: Option<&SiteKey>,
-    expected: &[Pin],
-) -> Result<ClientConfig, TlsError> {
-    let mut config = client_config(key, expected)?;
-    config.alpn_protocols = vec![ALPN_DOQ.to_vec()];
-    Ok(config)
+    // Sites go by their keys; a server that goes by its name may have several.
+    config.enable_sni = matches!(trust, Trust::Named { .. });
+    Ok((config, noted))
 }
 
 /// The pin that the peer has proven in a finished handshake, if it showed a certificate.
@@ -394,58 +403,6 @@ fn list(pins: &[Pin]) -> String {
 
 fn bad_certificate() -> rustls::Error {
     rustls::Error::InvalidCertificate(CertificateError::BadEncoding)
-}
-
-/// Takes a server whose key has one of the expected pins.
-#[derive(Debug)]
-struct PinnedServer {
-    expected: Vec<Pin>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for PinnedServer {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let got = pin_of(end_entity).map_err(|_| bad_certificate())?;
-        if self.expected.contains(&got) {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let wrong = WrongPin {
-            expected: self.expected.clone(),
-            got,
-        };
-        Err(rustls::Error::InvalidCertificate(CertificateError::Other(
-            OtherError(Arc::new(wrong)),
-        )))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(only_tls13())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
 }
 
 /// Takes any client that proves to have the key of the certificate that it shows, and those that show none.

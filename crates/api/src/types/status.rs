@@ -181,7 +181,7 @@ pub struct ZoneAtSite {
     /// Seconds until the copy expires; none at the primary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_secs: Option<u64>,
-    /// `tls`, `tcp` or `local`: how its copy came.
+    /// How the copy of the answering site came: `tls`, `quic`, `tcp`, `udp+tcp` or `local`; of another site, how that is reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<String>,
     /// From whom its copy came.

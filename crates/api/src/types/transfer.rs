@@ -14,6 +14,9 @@ pub struct TransferStatus {
     pub direction: Direction,
     /// Who the other side is.
     pub peer: String,
+    /// What it goes over: `tcp`, `tls`, `quic`, or `udp`.
+    #[serde(default)]
+    pub transport: String,
     /// Records that have come or gone so far.
     pub records: u64,
     /// How many it will be, as far as can be told: what is held now of a zone that comes, what there is of one that goes.

@@ -15,7 +15,8 @@ fn welcome() -> Welcome {
         catalog_sites: vec![CatalogSite {
             name: site("site-a"),
             addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
-            dot: 853,
+            dot: Some(853),
+            doq: None,
             pins: vec![KeyPin([7; 32])],
         }],
         trust_anchor: None,

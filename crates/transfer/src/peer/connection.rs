@@ -1,4 +1,4 @@
-//! One connection to a server, TCP or TLS, opened when needed, and the task that owns its socket.
+//! One connection to a server, over TCP, TLS or QUIC, opened when needed, and the task that owns its socket.
 //!
 //! ```text
 //!  Asleep ── request ──▶ Connecting ── ok ──▶ Open ── idle, closed, broken ──▶ Asleep
@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
@@ -20,9 +19,10 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::open::OpenConnection;
-use super::{Options, PeerError, Target};
+use super::quic::{self, Dialler, Quic};
+use super::{Options, PeerError, Target, Transport};
 use crate::message::set_id;
-use crate::tls::WrongPin;
+use crate::tls::{self, SiteKey, TlsError, Trust, WrongPin};
 use crate::tsig::{Key, Verifier};
 
 /// A handle for a connection; a clone is the same one.
@@ -48,6 +48,26 @@ impl Drop for Inner {
     }
 }
 
+/// How a connection is made.
+#[derive(Clone, Debug)]
+pub(super) enum How {
+    Tcp,
+    Tls(Arc<rustls::ClientConfig>, Trust),
+    Quic(Dialler),
+}
+
+impl How {
+    pub(super) fn new(transport: &Transport, key: Option<&SiteKey>) -> Result<Self, TlsError> {
+        Ok(match transport {
+            Transport::Plain | Transport::Tcp => Self::Tcp,
+            Transport::Tls(trust) => {
+                Self::Tls(Arc::new(tls::client_config(key, trust)?), trust.clone())
+            }
+            Transport::Quic(trust) => Self::Quic(Dialler::new(key, trust)?),
+        })
+    }
+}
+
 /// A request on its way to the task that owns the socket.
 pub(super) struct Exchange {
     pub(super) id: Id,
@@ -70,16 +90,12 @@ pub(super) struct Stream {
 
 impl Connection {
     /// Makes a handle and starts the task that will own the socket; connects to nothing yet.
-    pub(super) fn new(
-        target: Arc<Target>,
-        tls: Option<Arc<rustls::ClientConfig>>,
-        options: Options,
-    ) -> Self {
+    pub(super) fn new(target: Arc<Target>, how: How, options: Options) -> Self {
         let (queue, requests) = mpsc::channel(QUEUE);
         let wakes = Arc::new(AtomicU64::new(0));
         let owner = Owner {
             target: target.clone(),
-            tls,
+            how,
             options: options.clone(),
             requests,
             wakes: wakes.clone(),
@@ -136,7 +152,11 @@ impl Connection {
             target: inner.target.to_string(),
         };
         let id = Id::allocate(&inner.ids).ok_or_else(busy)?;
-        let number = id.value;
+        // RFC 9250 §4.2.1: a stream of QUIC needs none.
+        let number = match inner.target.transport {
+            Transport::Quic(_) => 0,
+            _ => id.value,
+        };
         let mut message = message.to_vec();
         set_id(&mut message, number);
         let verifier = key.map(|key| key.sign_request(&mut message, (inner.options.clock)()));
@@ -218,7 +238,7 @@ impl Stream {
 /// The task that owns the socket.
 struct Owner {
     target: Arc<Target>,
-    tls: Option<Arc<rustls::ClientConfig>>,
+    how: How,
     options: Options,
     requests: mpsc::Receiver<Exchange>,
     wakes: Arc<AtomicU64>,
@@ -247,6 +267,11 @@ impl Owner {
             match self.connect().await {
                 Ok(Socket::Tcp(socket)) => self.serve(socket, exchange).await,
                 Ok(Socket::Tls(socket)) => self.serve(*socket, exchange).await,
+                Ok(Socket::Quic(quic)) => {
+                    self.failures = None;
+                    let (requests, idle) = (&mut self.requests, self.options.idle);
+                    quic::serve(*quic, &self.target, exchange, requests, idle).await;
+                }
                 Err(error) => {
                     tracing::debug!(peer = %self.target.addr, %error, "cannot connect");
                     self.note_failure(error.clone());
@@ -308,6 +333,9 @@ impl Owner {
 
     async fn dial(&self) -> Result<Socket, PeerError> {
         let target = &self.target;
+        if let How::Quic(dialler) = &self.how {
+            return Ok(Socket::Quic(Box::new(dialler.dial(target).await?)));
+        }
         let tcp = self.dial_tcp().await.map_err(|error| match error.kind() {
             io::ErrorKind::ConnectionRefused => PeerError::Refused {
                 target: target.to_string(),
@@ -317,10 +345,10 @@ impl Owner {
                 source: Arc::new(error),
             },
         })?;
-        let Some(tls) = &self.tls else {
+        let How::Tls(tls, trust) = &self.how else {
             return Ok(Socket::Tcp(tcp));
         };
-        let name = ServerName::IpAddress(target.addr.ip().into());
+        let name = trust.server_name(target.addr.ip());
         let tls = TlsConnector::from(tls.clone())
             .connect(name, tcp)
             .await
@@ -370,6 +398,7 @@ impl Owner {
 enum Socket {
     Tcp(TcpStream),
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Quic(Box<Quic>),
 }
 
 impl Exchange {

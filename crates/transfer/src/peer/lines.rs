@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::connection::Connection;
+use super::connection::{Connection, How};
 use super::{Options, Target};
 
 /// Connections to one peer, made as they are needed; a clone has the same ones.
@@ -15,8 +15,10 @@ pub(super) struct Lines {
 
 struct Inner {
     target: Arc<Target>,
-    tls: Option<Arc<rustls::ClientConfig>>,
+    how: How,
     options: Options,
+    /// How many there may be.
+    most: usize,
     lines: Mutex<Vec<(Connection, Arc<AtomicUsize>)>>,
 }
 
@@ -28,17 +30,27 @@ pub(super) struct Line {
 
 impl Lines {
     /// Has none yet.
-    pub(super) fn new(
-        target: Arc<Target>,
-        tls: Option<Arc<rustls::ClientConfig>>,
-        options: Options,
-    ) -> Self {
+    pub(super) fn new(target: Arc<Target>, how: How, options: Options) -> Self {
         Self {
             inner: Arc::new(Inner {
                 target,
-                tls,
+                how,
                 options,
+                most: MOST,
                 lines: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Has one for all, on which they do not wait for each other.
+    pub(super) fn one(line: &Connection, target: Arc<Target>, how: How, options: Options) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                target,
+                how,
+                options,
+                most: 1,
+                lines: Mutex::new(vec![(line.clone(), Arc::default())]),
             }),
         }
     }
@@ -52,10 +64,10 @@ impl Lines {
         let users = |line: &(Connection, Arc<AtomicUsize>)| line.1.load(Ordering::Relaxed);
         let least = lines.iter().min_by_key(|line| users(line)).cloned();
         let (connection, users) = match least {
-            Some(line) if users(&line) == 0 || lines.len() >= MOST => line,
+            Some(line) if users(&line) == 0 || lines.len() >= inner.most => line,
             _ => {
-                let (target, tls) = (inner.target.clone(), inner.tls.clone());
-                let connection = Connection::new(target, tls, inner.options.clone());
+                let (target, how) = (inner.target.clone(), inner.how.clone());
+                let connection = Connection::new(target, how, inner.options.clone());
                 lines.push((connection, Arc::default()));
                 lines[lines.len() - 1].clone()
             }

@@ -229,7 +229,7 @@ async fn push<W: AsyncWrite + Unpin>(writer: &mut W, outgoing: &mut BytesMut) ->
 }
 
 /// Requests under way on one connection.
-const MAX_PENDING: usize = 256;
+pub(super) const MAX_PENDING: usize = 256;
 /// Octets that are read at once.
 const READ_BUFFER: usize = 64 * 1024;
 /// How often those are looked for who have gone.

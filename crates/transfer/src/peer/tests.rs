@@ -8,6 +8,7 @@ use zonemesh_zone::{Diff, Editor, Serial};
 
 use super::*;
 use crate::outbound::Response;
+use crate::tls::{self, Pin};
 use crate::tsig::{Algorithm, Keys, TsigError};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -275,7 +276,7 @@ async fn tls_works_with_the_right_pin_and_names_both_with_the_wrong_one() {
     );
     let server = Server::start(Some(&theirs), primary(zone(3, 300), vec![])).await;
     let tls = |pins: Vec<Pin>| {
-        let target = server.target(Transport::Tls { pins });
+        let target = server.target(Transport::Tls(Trust::Pins(pins)));
         Peer::new(target, Some(&ours), Options::default()).unwrap()
     };
     let fetched = tls(vec![theirs.pin()])

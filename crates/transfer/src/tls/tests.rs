@@ -1,3 +1,4 @@
+use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Connection, ServerConnection};
 
 use super::*;
@@ -41,6 +42,10 @@ fn move_octets(from: &mut Connection, to: &mut Connection) -> Result<(), rustls:
     Ok(())
 }
 
+fn pins(pins: &[Pin]) -> Trust {
+    Trust::Pins(pins.to_vec())
+}
+
 fn key(name: &str) -> SiteKey {
     SiteKey::generate(name).unwrap()
 }
@@ -48,7 +53,7 @@ fn key(name: &str) -> SiteKey {
 #[test]
 fn both_sides_prove_their_keys() {
     let (a, b) = (key("site-a.dns.internal"), key("site-b.dns.internal"));
-    let client = client_config(Some(&a), &[[0; 32], b.pin()]).unwrap();
+    let client = client_config(Some(&a), &pins(&[[0; 32], b.pin()])).unwrap();
     let (client, server) = handshake(client, shown(&b, None)).unwrap();
     assert_eq!(peer_pin(server.peer_certificates()), Some(a.pin()));
     assert_eq!(peer_pin(client.peer_certificates()), Some(b.pin()));
@@ -62,7 +67,7 @@ fn both_sides_prove_their_keys() {
 #[test]
 fn a_client_without_a_key_is_served_but_has_no_identity() {
     let b = key("b");
-    let client = client_config(None, &[b.pin()]).unwrap();
+    let client = client_config(None, &pins(&[b.pin()])).unwrap();
     let (_, server) = handshake(client, shown(&b, None)).unwrap();
     assert_eq!(peer_pin(server.peer_certificates()), None);
 }
@@ -71,7 +76,7 @@ fn a_client_without_a_key_is_served_but_has_no_identity() {
 fn a_server_with_another_key_is_refused_and_both_pins_are_named() {
     let (a, b) = (key("a"), key("b"));
     for expected in [vec![a.pin()], vec![]] {
-        let client = client_config(None, &expected).unwrap();
+        let client = client_config(None, &pins(&expected)).unwrap();
         let error = handshake(client, shown(&b, None)).err().unwrap();
         let wrong = WrongPin::find(&error).unwrap();
         assert_eq!(
@@ -124,10 +129,10 @@ fn a_certificate_without_its_key_proves_nothing() {
 
     let mut server = shown(&b, None);
     server.cert_resolver = Arc::new(Fixed(certified.clone()));
-    let client = client_config(None, &[b.pin()]).unwrap();
+    let client = client_config(None, &pins(&[b.pin()])).unwrap();
     assert!(handshake(client, server).is_err(), "as server");
 
-    let mut client = client_config(None, &[b.pin()]).unwrap();
+    let mut client = client_config(None, &pins(&[b.pin()])).unwrap();
     client.client_auth_cert_resolver = Arc::new(Fixed(certified));
     let server = shown(&b, None);
     assert!(handshake(client, server).is_err(), "as client");
@@ -136,14 +141,14 @@ fn a_certificate_without_its_key_proves_nothing() {
 #[test]
 fn no_session_is_resumed_so_that_each_handshake_checks_the_pin() {
     let (a, b) = (key("a"), key("b"));
-    let client = Arc::new(client_config(Some(&a), &[b.pin()]).unwrap());
+    let client = Arc::new(client_config(Some(&a), &pins(&[b.pin()])).unwrap());
     let server = Arc::new(shown(&b, None));
     for _ in 0..3 {
         let (client, _) = handshake_shared(&client, &server).unwrap();
         assert_eq!(client.handshake_kind(), Some(rustls::HandshakeKind::Full));
     }
     // Even a client that would like to resume finds no server of ours that lets it.
-    let mut eager = client_config(Some(&a), &[b.pin()]).unwrap();
+    let mut eager = client_config(Some(&a), &pins(&[b.pin()])).unwrap();
     eager.resumption = rustls::client::Resumption::default();
     let eager = Arc::new(eager);
     for _ in 0..3 {
@@ -164,7 +169,7 @@ fn no_session_is_resumed_so_that_each_handshake_checks_the_pin() {
 #[test]
 fn other_protocols_are_refused() {
     let b = key("b");
-    let mut client = client_config(None, &[b.pin()]).unwrap();
+    let mut client = client_config(None, &pins(&[b.pin()])).unwrap();
     client.alpn_protocols = vec![b"h2".to_vec()];
     assert!(handshake(client, shown(&b, None)).is_err());
 }
@@ -189,7 +194,7 @@ fn a_given_certificate_is_shown_instead_of_our_own() {
     let (ours, given) = (key("ours"), key("ns.example.com"));
     let given = GivenCertificate::from_pem(&given.certificate_pem(), &given.to_pem()).unwrap();
     let pin = given.pin().unwrap();
-    let client = client_config(None, &[pin]).unwrap();
+    let client = client_config(None, &pins(&[pin])).unwrap();
     handshake(client, shown(&ours, Some(&given))).unwrap();
     let other = key("other");
     let mixed = GivenCertificate::from_pem(&other.certificate_pem(), &ours.to_pem()).unwrap();
@@ -210,8 +215,16 @@ fn a_listener_shows_another_key_from_the_next_handshake_on() {
     );
     let credentials = Arc::new(Credentials::new(&old, None).unwrap());
     let server = server_config(&credentials).unwrap();
-    handshake(client_config(None, &[old.pin()]).unwrap(), server.clone()).unwrap();
+    handshake(
+        client_config(None, &pins(&[old.pin()])).unwrap(),
+        server.clone(),
+    )
+    .unwrap();
     credentials.set(&new, None).unwrap();
-    handshake(client_config(None, &[new.pin()]).unwrap(), server.clone()).unwrap();
-    assert!(handshake(client_config(None, &[old.pin()]).unwrap(), server).is_err());
+    handshake(
+        client_config(None, &pins(&[new.pin()])).unwrap(),
+        server.clone(),
+    )
+    .unwrap();
+    assert!(handshake(client_config(None, &pins(&[old.pin()])).unwrap(), server).is_err());
 }

@@ -89,13 +89,14 @@ fn shown_transfers(transfers: &[TransferStatus]) -> Vec<&TransferStatus> {
 
 fn transfers_table(transfers: &[&TransferStatus]) -> Table {
     let mut table = Table::new([
-        "TRANSFER", "", "PEER", "RECORDS", "OF ABOUT", "BYTES", "SINCE",
+        "TRANSFER", "", "PEER", "OVER", "RECORDS", "OF ABOUT", "BYTES", "SINCE",
     ]);
     for transfer in transfers {
         table.painted([
             (transfer.zone.clone(), Colour::Bold),
             (transfer.direction.to_string(), Colour::Plain),
             (transfer.peer.clone(), Colour::Plain),
+            (transfer.transport.clone(), Colour::Plain),
             (transfer.records.to_string(), Colour::Plain),
             (or_dash(transfer.expected_records), Colour::Plain),
             (transfer.bytes.to_string(), Colour::Plain),

@@ -128,6 +128,7 @@ impl<'c, 'a> Builder<'c, 'a> {
                 addresses: Vec::new(),
                 data_dir: DEFAULT_DATA_DIR.into(),
                 failure_domain: None,
+                transport: Preferred::default(),
             });
         };
         let name = if mesh {
@@ -165,6 +166,15 @@ impl<'c, 'a> Builder<'c, 'a> {
         }
         let data_dir = self.path_or(table.string("data-dir"), DEFAULT_DATA_DIR);
         let failure_domain = table.string("failure-domain").map(|text| text.value);
+        let transport = table.string("transport").map(|text| {
+            let known = [Preferred::Tls, Preferred::Quic];
+            let found = known.into_iter().find(|known| known.as_str() == text.value);
+            if found.is_none() {
+                let names = known.map(Preferred::as_str);
+                self.unknown_word(&text.span, "transport", &text.value, &names);
+            }
+            found.unwrap_or_default()
+        });
         table.finish();
         Some(SiteConfig {
             name: name.map_or_else(|| PLAIN_NAME.into(), |name| name.value),
@@ -172,6 +182,7 @@ impl<'c, 'a> Builder<'c, 'a> {
             addresses,
             data_dir,
             failure_domain,
+            transport: transport.unwrap_or_default(),
         })
     }
 

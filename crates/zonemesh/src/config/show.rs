@@ -26,6 +26,9 @@ pub fn text(config: &Config) -> String {
     if let Some(domain) = &config.site.failure_domain {
         out.string("failure-domain", domain);
     }
+    if config.mesh.is_some() {
+        out.string("transport", config.site.transport.as_str());
+    }
     out.table("[listen]");
     out.list("dns", config.listen.dns.iter().map(ToString::to_string));
     out.list("tls", config.listen.tls.iter().map(ToString::to_string));
@@ -140,10 +143,16 @@ impl Writer {
         self.table("[[peer]]");
         self.string("name", &peer.name);
         self.string("address", &peer.address.to_string());
-        match &peer.tls {
-            Some(PeerTls { pin: Some(pin) }) => self.string("tls", &hex(pin)),
-            Some(PeerTls { pin: None }) => self.raw("tls", true),
-            None => {}
+        if let Some(PeerTls { pin, named, quic }) = &peer.tls {
+            self.string("transport", if *quic { "quic" } else { "tls" });
+            match (named, pin) {
+                (Some(PeerName { name, authorities }), _) => {
+                    self.string("tls-name", name);
+                    self.string("tls-ca", &authorities.display().to_string());
+                }
+                (None, Some(pin)) => self.string("tls", &hex(pin)),
+                (None, None) => self.raw("tls", true),
+            }
         }
         if let Some(key) = &peer.tsig_key {
             self.string("tsig-key", &key.to_string());

@@ -178,6 +178,30 @@ const CASES: &[Case] = &[
         &[(":4:7", "`ab` is no pin of a public key")],
     ),
     (
+        "[[peer]]\nname = \"ns1\"\naddress = \"192.0.2.9\"\ntransport = \"quic\"\n",
+        &[(":4:13", "who the peer is over quic is not said")],
+    ),
+    (
+        "[[peer]]\nname = \"ns1\"\naddress = \"192.0.2.9\"\ntransport = \"quik\"\ntls = true\n",
+        &[(":4:13", "unknown transport `quik` (did you mean `quic`?)")],
+    ),
+    (
+        "[[peer]]\nname = \"ns1\"\naddress = \"192.0.2.9\"\ntransport = \"dns\"\ntls = true\n",
+        &[(":4:13", "plain DNS has no use for `tls`")],
+    ),
+    (
+        "[[peer]]\nname = \"ns1\"\naddress = \"192.0.2.9\"\ntls-name = \"ns1.example\"\n",
+        &[(":4:12", "`tls-name` and `tls-ca` belong together")],
+    ),
+    (
+        "[[peer]]\nname = \"ns1\"\naddress = \"192.0.2.9\"\ntls-name = \"ns1.example\"\ntls-ca = \"no-such-file.pem\"\n",
+        &[(":4:12", "no-such-file.pem")],
+    ),
+    (
+        "[site]\ntransport = \"tcp\"\n",
+        &[(":2:13", "unknown transport `tcp`")],
+    ),
+    (
         "[[peer]]\nname = \"ns1\"\naddress = \"192.0.2.9\"\ntsig-key = \"k\"\n",
         &[(":4:12", "there is no key `k` (add a `[[key]]`")],
     ),

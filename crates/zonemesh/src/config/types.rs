@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use zonemesh_mesh::core::SerialPolicy;
-use zonemesh_transfer::tls::GivenCertificate;
+use zonemesh_transfer::tls::{Authorities, GivenCertificate, Trust};
 use zonemesh_transfer::tsig::Method;
 use zonemesh_zone::Name;
 pub use zonemesh_zone::directory::Role;
@@ -56,6 +56,28 @@ pub struct SiteConfig {
     pub data_dir: PathBuf,
     /// What would fail together with it.
     pub failure_domain: Option<String>,
+    /// What other sites are asked over first, of what they offer.
+    pub transport: Preferred,
+}
+
+/// The transport that is tried first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Preferred {
+    /// TLS over TCP.
+    #[default]
+    Tls,
+    /// QUIC.
+    Quic,
+}
+
+impl Preferred {
+    /// As the file has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Quic => "quic",
+        }
+    }
 }
 
 /// `[listen]`.
@@ -168,7 +190,7 @@ pub struct Peer {
     pub name: String,
     /// Where it answers.
     pub address: SocketAddr,
-    /// How it is reached over TLS; none is plain TCP and UDP.
+    /// How it is reached over TLS or QUIC; none is plain TCP and UDP.
     pub tls: Option<PeerTls>,
     /// Name of the TSIG key that both sides sign with.
     pub tsig_key: Option<Name>,
@@ -180,11 +202,25 @@ pub struct Peer {
     pub may_update: bool,
 }
 
-/// How a peer is known over TLS.
+/// How a peer is known over TLS or QUIC. Without pin and name it is not: encryption without authentication (opportunistic,
+/// RFC 9103 §9.3.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerTls {
-    /// SHA-256 of its public key; none is encryption without authentication (opportunistic, RFC 9103 §9.1).
+    /// SHA-256 of its public key.
     pub pin: Option<[u8; 32]>,
+    /// The name that its certificate is for.
+    pub named: Option<PeerName>,
+    /// Whether TLS is within QUIC.
+    pub quic: bool,
+}
+
+/// A name that an authority vouches for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerName {
+    /// The name.
+    pub name: String,
+    /// PEM, the certificates of those who may vouch for it.
+    pub authorities: PathBuf,
 }
 
 /// `[[key]]`: a TSIG key.
@@ -295,6 +331,24 @@ impl CertificateFiles {
                 self.key.display()
             )
         })
+    }
+}
+
+impl PeerName {
+    /// Reads the certificates.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read, or the name is none that a certificate can be for.
+    pub fn read(&self) -> anyhow::Result<Trust> {
+        let path = self.authorities.display();
+        let text = std::fs::read_to_string(&self.authorities)
+            .with_context(|| format!("cannot read {path}"))?;
+        let by = Authorities::from_pem(&text)
+            .with_context(|| format!("{path} has no certificates that can vouch for a name"))?;
+        let name = self.name.clone().try_into();
+        let name = name.with_context(|| format!("`{}` is no name of a server", self.name))?;
+        Ok(Trust::Named { name, by })
     }
 }
 

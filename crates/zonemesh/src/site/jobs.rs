@@ -11,7 +11,6 @@ use zonemesh_api::types::{Direction, What};
 use zonemesh_keep::{Disk, Done, Job};
 use zonemesh_mesh::core::{Failure, Got, Happening, Input, Output, PeerId, ZoneSpec};
 use zonemesh_serve::{Access, Members, Served};
-use zonemesh_transfer::Transfer;
 use zonemesh_zone::directory::Site;
 use zonemesh_zone::inventory::{Inventory, Section};
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
@@ -334,7 +333,9 @@ impl Jobs {
             pins,
             keys: old.keys.clone(),
         }));
-        live.pool.set_members(&live.name, sites, &live.key.load());
+        let prefer = live.config.load().site.transport;
+        live.pool
+            .set_members(&live.name, sites, prefer, &live.key.load());
         if let Some((directory, _)) = &live.mesh {
             let zone = live
                 .shared
@@ -397,11 +398,11 @@ async fn transfer_in(
         zone: apex.clone(),
         direction: Direction::In,
         peer: from.to_string(),
+        transport: live.pool.way_to(from).transport,
         from_serial: have.as_ref().map(|zone| zone.serial().into_int()),
         expected: have.as_ref().map(|zone| zone.record_count() as u64),
     });
-    let watch = |transfer: &Transfer| under.follow(transfer);
-    match live.pool.transfer(from, apex, have.as_ref(), &watch).await {
+    match live.pool.transfer(from, apex, have.as_ref(), &under).await {
         Ok((got, fetched, way)) => {
             let (kind, serial) = match &got {
                 Got::UpToDate { serial } => ("SOA", *serial),

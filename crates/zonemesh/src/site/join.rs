@@ -1,4 +1,4 @@
-//! Joining a mesh with a welcome packet: one UPDATE over TLS.
+//! Joining a mesh with a welcome packet: one UPDATE over TLS, or QUIC.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use zonemesh_mesh::packet::Welcome;
 use zonemesh_store::{Batch, Store};
-use zonemesh_transfer::peer::{Options, Peer, PeerError, Target, Transport};
+use zonemesh_transfer::peer::{Options, Peer, PeerError, Target};
 use zonemesh_transfer::query;
 use zonemesh_transfer::tls::SiteKey;
 use zonemesh_transfer::tsig::TsigError;
@@ -17,7 +17,8 @@ use zonemesh_zone::directory::{Role, Site};
 use zonemesh_zone::{Name, Rcode};
 
 use super::membership::key_of;
-use super::pool::chain;
+use super::pool::{chain, ways};
+use crate::config::Preferred;
 
 /// Where the sites of the welcome packet are kept: table and key.
 const BOOTSTRAP: (&str, &str) = ("mesh", "bootstrap");
@@ -63,29 +64,34 @@ pub(crate) async fn join(
     let mut last = None;
     for catalog_site in &welcome.catalog_sites {
         for address in &catalog_site.addresses {
-            let pins = catalog_site.pins.iter().map(|pin| pin.0).collect();
-            let target = Target {
-                addr: SocketAddr::new(*address, catalog_site.dot),
-                source: None,
-                transport: Transport::Tls { pins },
-                tsig: None,
-            };
-            let peer = Peer::new(
-                target,
-                Some(key),
-                Options {
+            let ways = ways(
+                catalog_site.dot,
+                catalog_site.doq,
+                catalog_site.pins.iter(),
+                Preferred::default(),
+            );
+            let peer = |(port, transport)| {
+                let target = Target {
+                    addr: SocketAddr::new(*address, port),
+                    source: None,
+                    transport,
+                    tsig: None,
+                };
+                let options = Options {
                     connect_timeout: PATIENCE,
                     ..Options::default()
-                },
-            )?;
-            let mut answer = ask(&peer, &message, &tsig, &welcome.directory).await;
+                };
+                Peer::new(target, Some(key), options)
+            };
+            let peers: Vec<Peer> = ways.into_iter().map(peer).collect::<Result<_, _>>()?;
+            let mut answer = ask_any(&peers, &message, &tsig, &welcome.directory).await;
             for _ in 0..AGAIN {
                 let Err(Refused::Late(why)) = &answer else {
                     break;
                 };
                 tracing::warn!(catalog = %catalog_site.name, why, "no answer yet; asking again");
                 tokio::time::sleep(PAUSE).await;
-                answer = ask(&peer, &message, &tsig, &welcome.directory).await;
+                answer = ask_any(&peers, &message, &tsig, &welcome.directory).await;
             }
             match answer {
                 Ok(()) => {
@@ -118,6 +124,26 @@ enum Refused {
     NotHere(String),
     /// It was asked and said no.
     No(String),
+}
+
+/// Asks over one transport after the other, until it gets through.
+async fn ask_any(
+    peers: &[Peer],
+    message: &[u8],
+    tsig: &zonemesh_transfer::tsig::Key,
+    directory: &Name,
+) -> Result<(), Refused> {
+    let mut silent = None;
+    for peer in peers {
+        match (ask(peer, message, tsig, directory).await, &silent) {
+            // One that may have taken it says more than one that is not there.
+            (Err(late @ Refused::Late(_)), None | Some(Refused::Silent(_))) => silent = Some(late),
+            (Err(first @ Refused::Silent(_)), None) => silent = Some(first),
+            (Err(Refused::Silent(_) | Refused::Late(_)), _) => {}
+            (answer, _) => return answer,
+        }
+    }
+    Err(silent.unwrap_or_else(|| Refused::Silent("it has no port to be reached at".to_owned())))
 }
 
 async fn ask(
@@ -217,8 +243,8 @@ pub(crate) fn bootstrap(store: &Store) -> anyhow::Result<Vec<Site>> {
     let site = |(index, site): (usize, zonemesh_mesh::packet::CatalogSite)| Site {
         name: site.name,
         addresses: site.addresses,
-        dot: Some(site.dot),
-        doq: None,
+        dot: site.dot,
+        doq: site.doq,
         dns: None,
         pins: site.pins,
         // The packet names the primary first.

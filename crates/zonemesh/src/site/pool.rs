@@ -14,13 +14,14 @@ use zonemesh_mesh::core::{Beat, Failure, Got, PeerId};
 use zonemesh_transfer::inbound::{Incoming, Transfer};
 use zonemesh_transfer::peer::{FetchError, Fetched, Options, Peer, PeerError, Target, Transport};
 use zonemesh_transfer::query::SoaAnswer;
-use zonemesh_transfer::tls::{Pin, SiteKey};
+use zonemesh_transfer::tls::{Pin, SiteKey, Trust};
 use zonemesh_transfer::tsig::Key;
-use zonemesh_zone::directory::Site;
+use zonemesh_zone::directory::{KeyPin, Site};
 use zonemesh_zone::inventory::{Listing, Section};
 use zonemesh_zone::{Name, Rcode, Record, Serial, Zone};
 
-use super::transfers::Way;
+use super::transfers::{Under, Way};
+use crate::config::Preferred;
 
 /// How long a question may take. Two failures, one after the other, make a peer lost within 15 seconds.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -31,6 +32,8 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(500);
 /// The peers of a site.
 pub(crate) struct Pool {
     peers: RwLock<BTreeMap<PeerId, Vec<(Endpoint, Peer)>>>,
+    /// Over what each answered last.
+    reached: RwLock<BTreeMap<PeerId, &'static str>>,
     /// Where this site listens for its peers.
     listen: BTreeSet<IpAddr>,
 }
@@ -39,7 +42,7 @@ pub(crate) struct Pool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Endpoint {
     addr: SocketAddr,
-    pins: Option<Vec<Pin>>,
+    transport: Transport,
     tsig: Option<Name>,
     /// This site's own key, by its pin: connections made with an old one are closed.
     own: Pin,
@@ -54,8 +57,7 @@ struct Endpoint {
 pub(crate) struct Foreign {
     pub(crate) name: String,
     pub(crate) addr: SocketAddr,
-    /// Over TLS: the pins it may have.
-    pub(crate) pins: Option<Vec<Pin>>,
+    pub(crate) transport: Transport,
     pub(crate) key: Option<Key>,
 }
 
@@ -64,7 +66,8 @@ impl Pool {
     /// read its new address yet see it.
     pub(crate) fn new<'l>(listen: impl Iterator<Item = &'l SocketAddr>) -> Self {
         Self {
-            peers: RwLock::new(BTreeMap::new()),
+            peers: RwLock::default(),
+            reached: RwLock::default(),
             listen: listen.map(SocketAddr::ip).collect(),
         }
     }
@@ -96,48 +99,50 @@ impl Pool {
             return;
         };
         endpoints.retain(|(endpoint, _)| !endpoint.met);
-        let Some((first, _)) = endpoints.first() else {
+        let Some(first) = endpoints.first().map(|(first, _)| first.addr.ip()) else {
             return;
         };
-        let endpoint = Endpoint {
-            addr: SocketAddr::new(at, first.addr.port()),
+        let ways = endpoints
+            .iter()
+            .filter(|(endpoint, _)| endpoint.addr.ip() == first);
+        let there = ways.map(|(endpoint, _)| Endpoint {
+            addr: SocketAddr::new(at, endpoint.addr.port()),
             source: self.source(at),
             met: true,
-            ..first.clone()
-        };
-        match connect(&endpoint, None, key) {
-            Ok(peer) => endpoints.push((endpoint, peer)),
-            Err(error) => {
-                tracing::error!(peer = %id, %error, "no connection can be made to this peer")
+            ..endpoint.clone()
+        });
+        for endpoint in there.collect::<Vec<_>>() {
+            match connect(&endpoint, None, key) {
+                Ok(peer) => endpoints.push((endpoint, peer)),
+                Err(error) => {
+                    tracing::error!(peer = %id, %error, "no connection can be made to this peer")
+                }
             }
         }
     }
 
-    /// Follows the members of the mesh: new addresses and keys make new connections, what stays is not touched.
-    pub(crate) fn set_members(&self, me: &str, sites: &[Site], key: &SiteKey) {
+    /// Follows the members of the mesh: new addresses and keys make new connections, what stays is not touched. Each is asked at
+    /// all its addresses over the transport that is preferred, and then over the other, as far as it has them.
+    pub(crate) fn set_members(&self, me: &str, sites: &[Site], prefer: Preferred, key: &SiteKey) {
         let mut wanted = BTreeMap::new();
         for site in sites.iter().filter(|site| site.name.as_str() != me) {
-            let Some(port) = site.dot else { continue };
-            let pins: Vec<Pin> = site.pins.iter().map(|pin| pin.0).collect();
-            let endpoints: Vec<(Endpoint, Option<Key>)> = site
-                .addresses
-                .iter()
-                .map(|address| {
-                    let addr = SocketAddr::new(*address, port);
-                    (
-                        Endpoint {
-                            addr,
-                            pins: Some(pins.clone()),
-                            tsig: None,
-                            own: key.pin(),
-                            source: self.source(*address),
-                            met: false,
-                        },
-                        None,
-                    )
-                })
-                .collect();
-            wanted.insert(PeerId::Site(site.name.clone()), endpoints);
+            let mut endpoints: Vec<(Endpoint, Option<Key>)> = Vec::new();
+            for (port, transport) in ways(site.dot, site.doq, site.pins.iter(), prefer) {
+                endpoints.extend(site.addresses.iter().map(|address| {
+                    let endpoint = Endpoint {
+                        addr: SocketAddr::new(*address, port),
+                        transport: transport.clone(),
+                        tsig: None,
+                        own: key.pin(),
+                        source: self.source(*address),
+                        met: false,
+                    };
+                    (endpoint, None)
+                }));
+            }
+            if site.dot.or(site.doq).is_some() {
+                wanted.insert(PeerId::Site(site.name.clone()), endpoints);
+            }
         }
         self.follow(wanted, key, |id| matches!(id, PeerId::Site(_)));
     }
@@ -149,7 +154,7 @@ impl Pool {
             .map(|peer| {
                 let endpoint = Endpoint {
                     addr: peer.addr,
-                    pins: peer.pins.clone(),
+                    transport: peer.transport.clone(),
                     tsig: peer.key.as_ref().map(|key| key.name().clone()),
                     own: key.pin(),
                     source: None,
@@ -174,6 +179,9 @@ impl Pool {
             return;
         };
         peers.retain(|id, _| !ours(id) || wanted.contains_key(id));
+        if let Ok(mut reached) = self.reached.write() {
+            reached.retain(|id, _| !ours(id) || wanted.contains_key(id));
+        }
         for (id, endpoints) in wanted {
             let old = peers.remove(&id).unwrap_or_default();
             let mut new = Vec::new();
@@ -216,7 +224,7 @@ impl Pool {
         }
     }
 
-    /// The handles of a peer, one for each of its addresses.
+    /// The handles of a peer, one for each of its addresses and transports.
     pub(crate) fn get(&self, id: &PeerId) -> Vec<Peer> {
         let peers = self.peers.read();
         // A site that publishes no TLS of its own, as in a directory that was kept by hand, is met as the configuration says.
@@ -240,15 +248,28 @@ impl Pool {
     }
 }
 
+/// Where a site is to be met by port and transport, what is preferred first.
+pub(crate) fn ways<'p>(
+    dot: Option<u16>,
+    doq: Option<u16>,
+    pins: impl Iterator<Item = &'p KeyPin>,
+    prefer: Preferred,
+) -> Vec<(u16, Transport)> {
+    let trust = Trust::Pins(pins.map(|pin| pin.0).collect());
+    let tls = dot.map(|port| (port, Transport::Tls(trust.clone())));
+    let quic = doq.map(|port| (port, Transport::Quic(trust)));
+    let both = match prefer {
+        Preferred::Tls => [tls, quic],
+        Preferred::Quic => [quic, tls],
+    };
+    both.into_iter().flatten().collect()
+}
+
 fn connect(
     endpoint: &Endpoint,
     tsig: Option<Key>,
     key: &SiteKey,
 ) -> Result<Peer, zonemesh_transfer::tls::TlsError> {
-    let transport = match &endpoint.pins {
-        Some(pins) => Transport::Tls { pins: pins.clone() },
-        None => Transport::Plain,
-    };
     let options = Options {
         connect_timeout: PATIENCE,
         message_timeout: Duration::from_secs(10),
@@ -260,7 +281,7 @@ fn connect(
         Target {
             addr: endpoint.addr,
             source: endpoint.source,
-            transport,
+            transport: endpoint.transport.clone(),
             tsig,
         },
         Some(key),
@@ -270,19 +291,19 @@ fn connect(
 
 /// # Asking
 impl Pool {
-    /// Transfers a zone, from the first address that answers. Besides what it brought, says from where. `watch` is called
-    /// after each message.
+    /// Transfers a zone, from the first address that answers. Besides what it brought, says from where. `under` follows it.
     pub(crate) async fn transfer(
         &self,
         from: &PeerId,
         apex: &Name,
         have: Option<&Zone>,
-        watch: &(dyn Fn(&Transfer) + Sync),
+        under: &Under<'_>,
     ) -> Result<(Got, Fetched, Way), Failure> {
         let (fetched, way) = self
             .first(from, |peer| {
                 Box::pin(async move {
-                    let mut watched = |transfer: &Transfer| watch(transfer);
+                    under.tries(peer.target().transport.of_transfers());
+                    let mut watched = |transfer: &Transfer| under.follow(transfer);
                     let fetched = peer
                         .transfer_watched(apex, have.cloned(), &mut watched)
                         .await?;
@@ -304,13 +325,40 @@ impl Pool {
 
     /// How a peer is reached for a transfer: at its first address.
     pub(crate) fn way_to(&self, peer: &PeerId) -> Way {
-        let first = self.get(peer).into_iter().next();
+        let first = self.soonest_first(peer).into_iter().next();
         first.map_or_else(Way::default, |peer| way_to(peer.target()))
+    }
+
+    /// Over what a peer answered last; before it did, over what it is asked first.
+    pub(crate) fn reached(&self, peer: &PeerId) -> Option<&'static str> {
+        let reached = self.reached.read().ok();
+        let last = reached.and_then(|reached| reached.get(peer).copied());
+        last.or_else(|| Some(self.get(peer).first()?.target().transport.name()))
+    }
+
+    /// The handles of a peer, those first over what it answered last: where one transport is cut off nothing waits for it. Probes
+    /// try the one that is preferred all the time, and find when it is back.
+    fn soonest_first(&self, id: &PeerId) -> Vec<Peer> {
+        let mut peers = self.get(id);
+        if let Some(over) = self.reached(id) {
+            peers.sort_by_key(|peer| peer.target().transport.name() != over);
+        }
+        peers
+    }
+
+    fn note_reached(&self, peer: &PeerId, over: &'static str) {
+        let known = |reached: &BTreeMap<PeerId, &str>| reached.get(peer) == Some(&over);
+        if self.reached.read().is_ok_and(|reached| known(&reached)) {
+            return;
+        }
+        if let Ok(mut reached) = self.reached.write() {
+            reached.insert(peer.clone(), over);
+        }
     }
 
     /// Asks for an SOA record.
     pub(crate) async fn soa(&self, of: &PeerId, apex: &Name) -> Result<SoaAnswer, Failure> {
-        self.soonest(of, |peer| {
+        self.soonest(of, self.soonest_first(of), |peer| {
             Box::pin(async move { peer.soa(apex, PATIENCE).await })
         })
         .await
@@ -322,7 +370,7 @@ impl Pool {
         of: &PeerId,
         directory: &Name,
     ) -> Result<(Serial, Option<Beat>), Failure> {
-        self.soonest(of, |peer| {
+        self.soonest(of, self.get(of), |peer| {
             Box::pin(async move {
                 let asked = Instant::now();
                 let answer = peer.soa_and_heartbeat(directory, PATIENCE).await?;
@@ -347,7 +395,7 @@ impl Pool {
         directory: &Name,
         section: Section,
     ) -> Result<Option<Listing>, Failure> {
-        let answer = self.soonest(of, |peer| {
+        let answer = self.soonest(of, self.soonest_first(of), |peer| {
             Box::pin(async move { peer.soa_and_section(directory, section, PATIENCE).await })
         });
         let listing = answer.await?.listing;
@@ -356,7 +404,7 @@ impl Pool {
 
     /// Sends a NOTIFY.
     pub(crate) async fn notify(&self, to: &PeerId, soa: &Record) -> Result<(), Failure> {
-        self.soonest(to, |peer| {
+        self.soonest(to, self.soonest_first(to), |peer| {
             Box::pin(async move { peer.notify(soa, PATIENCE).await })
         })
         .await
@@ -373,7 +421,7 @@ impl Pool {
             message: unknown(to).message,
             may_be_done: false,
         };
-        for peer in self.get(to) {
+        for peer in self.soonest_first(to) {
             match peer.request(message.to_vec(), patience).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
@@ -393,16 +441,21 @@ impl Pool {
     async fn soonest<'a, T, E: Error + 'static>(
         &self,
         id: &PeerId,
+        peers: Vec<Peer>,
         ask: impl Fn(Peer) -> BoxFuture<'a, Result<T, E>>,
     ) -> Result<T, Failure> {
-        let peers = self.get(id).into_iter();
-        let asks = peers.map(|peer| {
+        let asks = peers.into_iter().map(|peer| {
+            let over = peer.target().transport.name();
             let answer = ask(peer);
-            async move { answer.await.map_err(|error| failure(&error)) }
+            async move {
+                let answer = answer.await.map_err(|error| failure(&error))?;
+                Ok((answer, over))
+            }
         });
-        race(asks, NEXT_ADDRESS)
-            .await
-            .unwrap_or_else(|| Err(unknown(id)))
+        let answered = race(asks, NEXT_ADDRESS).await;
+        let (answer, over) = answered.unwrap_or_else(|| Err(unknown(id)))?;
+        self.note_reached(id, over);
+        Ok(answer)
     }
 
     /// Asks at the first address that answers.
@@ -413,9 +466,13 @@ impl Pool {
     ) -> Result<T, Failure> {
         // The directory's address comes first, and so does what happened there.
         let mut silent = None;
-        for peer in self.get(id) {
+        for peer in self.soonest_first(id) {
+            let over = peer.target().transport.name();
             match ask(peer).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.note_reached(id, over);
+                    return Ok(answer);
+                }
                 Err(error) => {
                     let failure = failure(&error);
                     if !failure.unreachable {
@@ -459,14 +516,16 @@ async fn race<T>(
 }
 
 fn way_to(target: &Target) -> Way {
-    let (transport, proof) = match (&target.transport, &target.tsig) {
-        (Transport::Tls { .. }, _) => ("tls", "tls-key"),
-        (Transport::Plain | Transport::Tcp, Some(_)) => ("tcp", "tsig"),
-        (Transport::Plain | Transport::Tcp, None) => ("tcp", "address"),
+    let proof = match (&target.transport, &target.tsig) {
+        (Transport::Tls(trust) | Transport::Quic(trust), _) if *trust != Trust::Anyone => {
+            trust.proof()
+        }
+        (_, Some(_)) => "tsig",
+        (_, None) => "address",
     };
     Way {
         addr: target.addr.to_string(),
-        transport,
+        transport: target.transport.of_transfers(),
         proof,
         key: target.tsig.as_ref().map(|key| key.name().clone()),
     }
@@ -483,7 +542,7 @@ pub(crate) struct Unanswered {
 fn unknown(id: &PeerId) -> Failure {
     Failure {
         message: format!(
-            "{id} has no address at which it can be reached over TLS; a [[peer]] of that name says how else"
+            "{id} has no address at which it can be reached over TLS or QUIC; a [[peer]] of that name says how else"
         ),
         unreachable: true,
         lacks: false,
@@ -514,7 +573,84 @@ fn failure(error: &(dyn Error + 'static)) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use zonemesh_zone::directory::SiteName;
+
     use super::*;
+
+    fn site(dot: Option<u16>, doq: Option<u16>) -> Site {
+        Site {
+            name: SiteName::new("site-b").unwrap(),
+            addresses: vec!["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()],
+            dot,
+            doq,
+            dns: None,
+            pins: vec![KeyPin([7; 32])],
+            role: zonemesh_zone::directory::Role::Standard,
+            engine: String::new(),
+            failure_domain: None,
+        }
+    }
+
+    fn targets(peers: Vec<Peer>) -> Vec<String> {
+        peers.iter().map(|peer| peer.target().to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_site_is_asked_over_what_is_preferred_and_then_over_the_other() {
+        let key = SiteKey::generate("site-a").unwrap();
+        let pool = Pool::new([].iter());
+        let b = PeerId::Site(SiteName::new("site-b").unwrap());
+        let seen = |dot, doq, prefer| {
+            pool.set_members("site-a", &[site(dot, doq)], prefer, &key);
+            targets(pool.get(&b))
+        };
+        let tls = ["192.0.2.1:853 (tls)", "192.0.2.2:853 (tls)"];
+        let quic = ["192.0.2.1:8853 (quic)", "192.0.2.2:8853 (quic)"];
+        let (dot, doq) = (Some(853), Some(8853));
+        assert_eq!(seen(dot, doq, Preferred::Tls), [tls, quic].concat());
+        assert_eq!(seen(dot, doq, Preferred::Quic), [quic, tls].concat());
+        assert_eq!(seen(None, doq, Preferred::Tls), quic);
+        assert_eq!(seen(dot, None, Preferred::Quic), tls);
+        assert!(seen(None, None, Preferred::Tls).is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_answered_last_is_asked_first_but_for_probes() {
+        let key = SiteKey::generate("site-a").unwrap();
+        let pool = Pool::new([].iter());
+        let b = PeerId::Site(SiteName::new("site-b").unwrap());
+        let sites = [site(Some(853), Some(853))];
+        pool.set_members("site-a", &sites, Preferred::Tls, &key);
+        assert_eq!(pool.reached(&b), Some("tls"));
+        assert_eq!(pool.way_to(&b).transport, "tls");
+        pool.note_reached(&b, "quic");
+        assert_eq!(pool.reached(&b), Some("quic"));
+        assert_eq!(pool.way_to(&b).transport, "quic");
+        let overs = |peers: Vec<Peer>| {
+            let names = peers.iter().map(|peer| peer.target().transport.name());
+            names.collect::<Vec<_>>()
+        };
+        let first = overs(pool.soonest_first(&b));
+        assert_eq!(first, ["quic", "quic", "tls", "tls"]);
+        assert_eq!(overs(pool.get(&b)), ["tls", "tls", "quic", "quic"]);
+        // Who leaves is forgotten.
+        pool.set_members("site-a", &[], Preferred::Tls, &key);
+        assert_eq!(pool.reached(&b), None);
+    }
+
+    #[tokio::test]
+    async fn a_site_that_calls_from_elsewhere_is_tried_there_over_both() {
+        let key = SiteKey::generate("site-a").unwrap();
+        let pool = Pool::new([].iter());
+        let b = PeerId::Site(SiteName::new("site-b").unwrap());
+        let sites = [site(Some(853), Some(8853))];
+        pool.set_members("site-a", &sites, Preferred::Tls, &key);
+        for _ in 0..2 {
+            pool.met(&b, "192.0.2.9".parse().unwrap(), &key);
+            let met = targets(pool.get(&b)).split_off(4);
+            assert_eq!(met, ["192.0.2.9:853 (tls)", "192.0.2.9:8853 (quic)"]);
+        }
+    }
 
     const PAUSE: Duration = Duration::from_millis(1);
 

@@ -410,6 +410,7 @@ fn stream_out(
         zone: request.zone.clone(),
         direction: Direction::Out,
         peer: asked.peer(),
+        transport: asked.client.transport.name(),
         from_serial: match request.question {
             Question::Ixfr { from } => Some(from.into_int()),
             _ => None,

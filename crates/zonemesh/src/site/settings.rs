@@ -8,7 +8,8 @@ use zonemesh_mesh::core::{
 };
 use zonemesh_serve::CookieSecrets;
 use zonemesh_store::{Histories, History};
-use zonemesh_transfer::tls::SiteKey;
+use zonemesh_transfer::peer::Transport;
+use zonemesh_transfer::tls::{SiteKey, Trust};
 use zonemesh_transfer::tsig::{Key, Keys};
 use zonemesh_zone::directory::{KeyPin, Site, SiteName};
 
@@ -228,11 +229,27 @@ pub(crate) fn keys(config: &Config) -> anyhow::Result<Keys> {
     Ok(keys)
 }
 
+/// What a foreign server is talked to over.
+fn transport(peer: &config::Peer) -> anyhow::Result<Transport> {
+    let Some(tls) = &peer.tls else {
+        return Ok(Transport::Plain);
+    };
+    let trust = match (&tls.named, tls.pin) {
+        (Some(named), _) => named.read()?,
+        (None, Some(pin)) => Trust::Pins(vec![pin]),
+        (None, None) => Trust::Anyone,
+    };
+    Ok(match tls.quic {
+        true => Transport::Quic(trust),
+        false => Transport::Tls(trust),
+    })
+}
+
 /// The foreign servers of the configuration.
 ///
 /// # Errors
 ///
-/// When a key cannot be used.
+/// When a key cannot be used, or the certificates of those who vouch for a server cannot be read.
 pub(crate) fn foreign(config: &Config) -> anyhow::Result<Vec<Foreign>> {
     let mut all = Vec::new();
     for peer in &config.peers {
@@ -245,7 +262,7 @@ pub(crate) fn foreign(config: &Config) -> anyhow::Result<Vec<Foreign>> {
         all.push(Foreign {
             name: peer.name.clone(),
             addr: peer.address,
-            pins: peer.tls.as_ref().map(|tls| tls.pin.into_iter().collect()),
+            transport: transport(peer)?,
             key,
         });
     }

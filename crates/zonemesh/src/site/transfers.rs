@@ -25,6 +25,8 @@ pub(crate) struct Begun {
     pub(crate) peer: String,
     /// The serial that there was before; none when there was nothing.
     pub(crate) from_serial: Option<u32>,
+    /// What it goes over, as far as is known.
+    pub(crate) transport: &'static str,
     /// How many records will come, as far as can be told.
     pub(crate) expected: Option<u64>,
 }
@@ -34,7 +36,7 @@ pub(crate) struct Begun {
 pub(crate) struct Way {
     pub(crate) addr: String,
     pub(crate) transport: &'static str,
-    /// `tls-key`, `tsig` or `address`.
+    /// `tls-key`, `tls-name`, `tsig` or `address`.
     pub(crate) proof: &'static str,
     pub(crate) key: Option<Name>,
 }
@@ -54,6 +56,7 @@ pub(crate) struct Ended<'a> {
 struct Running {
     begun: Begun,
     at: Instant,
+    transport: Mutex<&'static str>,
     records: AtomicU64,
     messages: AtomicU64,
     octets: AtomicU64,
@@ -70,6 +73,7 @@ impl Transfers {
     /// A transfer begins.
     pub(crate) fn begin(&self, begun: Begun) -> Under<'_> {
         let running = Arc::new(Running {
+            transport: Mutex::new(begun.transport),
             begun,
             at: Instant::now(),
             records: AtomicU64::new(0),
@@ -98,12 +102,20 @@ impl Transfers {
 }
 
 impl Running {
+    fn transport(&self) -> MutexGuard<'_, &'static str> {
+        // Nothing is left half done where this lock is held.
+        self.transport
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn status(&self) -> TransferStatus {
         let begun = &self.begun;
         TransferStatus {
             zone: canonical_text(&begun.zone),
             direction: begun.direction,
             peer: begun.peer.clone(),
+            transport: (*self.transport()).to_owned(),
             records: self.records.load(Ordering::Relaxed),
             expected_records: begun.expected,
             bytes: self.octets.load(Ordering::Relaxed),
@@ -113,6 +125,11 @@ impl Running {
 }
 
 impl Under<'_> {
+    /// It is tried over this transport now.
+    pub(crate) fn tries(&self, transport: &'static str) {
+        *self.running.transport() = transport;
+    }
+
     /// Takes over how far a transfer in has come.
     pub(crate) fn follow(&self, transfer: &Transfer) {
         let running = &self.running;

@@ -168,7 +168,7 @@ impl<'c, 'a> Builder<'c, 'a> {
         let mut peers = Peers::new();
         for table in tables {
             let name = table.required("name", "\"offsite-ns3\"");
-            let tls = table.boolean_or_string("tls").and_then(|tls| self.tls(tls));
+            let tls = self.secured(&table);
             let port = if tls.is_some() { 853 } else { 53 };
             let address = table
                 .required("address", "\"198.51.100.7:53\"")
@@ -234,12 +234,83 @@ impl<'c, 'a> Builder<'c, 'a> {
         Some(address)
     }
 
-    fn tls(&self, tls: At<BoolOrText>) -> Option<PeerTls> {
+    /// How a peer is reached and known over TLS or QUIC, if it is.
+    fn secured(&self, table: &Table<'c, 'a>) -> Option<PeerTls> {
+        let known = table.boolean_or_string("tls");
+        let span = known.as_ref().map(|known| known.span.clone());
+        let known = known.and_then(|known| self.known(known));
+        let named = self.named(table);
+        if let (Some(_), Some(span), Some(_)) = (&known, &span, &named) {
+            self.context.fault(
+                span,
+                "give `tls`, or `tls-name` with `tls-ca`: both say who the peer is",
+            );
+        }
+        let transport = table.string("transport");
+        let word = transport.as_ref().map(|text| (text.value.as_str(), text));
+        let secured = match (&named, known) {
+            (Some(_), _) => Some(None),
+            (None, known) => known,
+        };
+        let quic = match word {
+            None => false,
+            Some(("quic" | "tls", text)) if secured.is_none() => {
+                self.context.fault_with_hint(
+                    &text.span,
+                    format!("who the peer is over {} is not said", text.value),
+                    Some("give `tls`: the SHA-256 of its public key, or true for any; or `tls-name` with `tls-ca`".into()),
+                );
+                false
+            }
+            Some((word @ ("quic" | "tls"), _)) => word == "quic",
+            Some(("dns", text)) => {
+                if secured.is_some() {
+                    self.context.fault(
+                        &text.span,
+                        "plain DNS has no use for `tls`, `tls-name` and `tls-ca`",
+                    );
+                }
+                false
+            }
+            Some((other, text)) => {
+                self.unknown_word(&text.span, "transport", other, &["dns", "tls", "quic"]);
+                false
+            }
+        };
+        let pin = secured?;
+        Some(PeerTls { pin, named, quic })
+    }
+
+    /// The name by which a peer is known, read once to see that it can be.
+    fn named(&self, table: &Table<'c, 'a>) -> Option<PeerName> {
+        let (name, authorities) = match (table.string("tls-name"), table.string("tls-ca")) {
+            (Some(name), Some(authorities)) => (name, authorities),
+            (Some(alone), None) | (None, Some(alone)) => {
+                self.context.fault(
+                    &alone.span,
+                    "`tls-name` and `tls-ca` belong together; give both or neither",
+                );
+                return None;
+            }
+            (None, None) => return None,
+        };
+        let named = PeerName {
+            name: name.value,
+            authorities: self.path(&authorities.value),
+        };
+        if let Err(error) = named.read() {
+            self.context.fault(&name.span, format!("{error:#}"));
+        }
+        Some(named)
+    }
+
+    /// The pin of a peer, or none for a peer that may be anybody; nothing where TLS is not wanted.
+    fn known(&self, tls: At<BoolOrText>) -> Option<Option<[u8; 32]>> {
         match tls.value {
             BoolOrText::Bool(false) => None,
-            BoolOrText::Bool(true) => Some(PeerTls { pin: None }),
+            BoolOrText::Bool(true) => Some(None),
             BoolOrText::Text(text) => match pin(&text) {
-                Some(pin) => Some(PeerTls { pin: Some(pin) }),
+                Some(pin) => Some(Some(pin)),
                 None => {
                     self.context.fault_with_hint(
                         &tls.span,
@@ -247,7 +318,7 @@ impl<'c, 'a> Builder<'c, 'a> {
                         Some("expected true, or the SHA-256 of its SubjectPublicKeyInfo as 64 hexadecimal digits".into()),
                     );
                     // The peer was meant to be reached over TLS.
-                    Some(PeerTls { pin: None })
+                    Some(None)
                 }
             },
         }

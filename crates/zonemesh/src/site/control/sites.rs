@@ -87,13 +87,13 @@ impl Control {
         let catalog_sites = sites
             .into_iter()
             .filter(|site| site.role != Role::Standard)
-            .filter_map(|site| {
-                Some(CatalogSite {
-                    name: site.name,
-                    addresses: site.addresses,
-                    dot: site.dot?,
-                    pins: site.pins,
-                })
+            .filter(|site| site.dot.or(site.doq).is_some())
+            .map(|site| CatalogSite {
+                name: site.name,
+                addresses: site.addresses,
+                dot: site.dot,
+                doq: site.doq,
+                pins: site.pins,
             })
             .collect();
         let welcome = Welcome {

@@ -14,7 +14,7 @@ use zonemesh_api::ApiError;
 use zonemesh_api::types as api;
 use zonemesh_mesh::core::{Failure, PeerId};
 use zonemesh_transfer::query::SoaAnswer;
-use zonemesh_zone::directory::Site;
+use zonemesh_zone::directory::{Site, SiteName};
 use zonemesh_zone::{Name, Serial, SerialExt};
 
 use self::gather::{Here, Snapshot, There};
@@ -176,13 +176,14 @@ impl Control {
         };
         let mut sites = vec![self.copy_here(here, snapshot, newest)];
         for (site, answer) in answers {
-            sites.push(copy_there(
-                site,
-                answer,
-                newest,
-                at_primary,
-                (primary.as_deref() == Some(site), here.spec.members_only),
-            ));
+            let is_primary = primary.as_deref() == Some(site);
+            let kind = (is_primary, here.spec.members_only);
+            let mut copy = copy_there(site, answer, newest, at_primary, kind);
+            if let (false, Ok(site)) = (is_primary, SiteName::new(site)) {
+                let reached = self.live.pool.reached(&PeerId::Site(site));
+                copy.transport = reached.map(str::to_owned);
+            }
+            sites.push(copy);
         }
         // Where all are away, they are told of, once for all zones.
         let answers = |source: &PeerId| !snapshot.lost.contains_key(source);
@@ -239,14 +240,7 @@ impl Control {
             expires_in_secs: here.expires_at.filter(|_| !here.spec.primary).map(secs),
             transport: Some(match &here.source {
                 _ if here.spec.primary => "local".to_owned(),
-                Some(PeerId::Site(_)) => "tls".to_owned(),
-                Some(foreign) => self
-                    .live
-                    .pool
-                    .get(foreign)
-                    .first()
-                    .map_or("tcp", |peer| peer.target().transport.name())
-                    .to_owned(),
+                Some(source) => self.live.pool.reached(source).unwrap_or("none").to_owned(),
                 None => "none".to_owned(),
             }),
             from: here

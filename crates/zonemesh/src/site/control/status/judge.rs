@@ -40,7 +40,7 @@ pub(super) fn copy_there(
             .and_then(|answer| answer.expire)
             .filter(|_| !is_primary)
             .map(u64::from),
-        transport: Some(if is_primary { "local" } else { "tls" }.to_owned()),
+        transport: is_primary.then(|| "local".to_owned()),
         from: None,
         // Why a site does not answer at all stands with the site.
         last_error: answer
