@@ -13,6 +13,7 @@ mod parts;
 mod process;
 mod server;
 mod table;
+mod update;
 mod zones;
 
 use std::process::ExitCode;

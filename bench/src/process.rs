@@ -53,6 +53,18 @@ impl Processes {
         }
     }
 
+    /// The processes of the same server after it was started again.
+    pub(crate) fn again(&self, root: u32) -> Self {
+        Self {
+            root,
+            folder: self.folder.clone(),
+        }
+    }
+
+    pub(crate) fn root(&self) -> u32 {
+        self.root
+    }
+
     /// The CPU time of all of them, those included that have ended and were waited for.
     pub(crate) fn cpu(&self) -> Result<Cpu> {
         let tick = rustix::param::clock_ticks_per_second();

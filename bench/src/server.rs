@@ -54,6 +54,11 @@ impl Kind {
     }
 }
 
+/// Name of the key that changes are signed with.
+pub(crate) const KEY: &str = "bench";
+/// Its secret, for HMAC-SHA256; it guards nothing.
+pub(crate) const SECRET: &str = "YmVuY2gta2V5LXdpdGgtMzItb2N0ZXRzLW9mLWl0ISE=";
+
 /// What a server does with a zone.
 #[derive(Clone, Debug)]
 pub(crate) enum Role<'r> {
@@ -62,6 +67,8 @@ pub(crate) enum Role<'r> {
         zone: &'r str,
         /// The file.
         file: &'r Path,
+        /// Who is told of changes, which may be made by UPDATE with [`KEY`]; none where the zone never changes.
+        changes: Option<&'r [SocketAddr]>,
     },
     /// Has it from a primary.
     Secondary { zone: &'r str, primary: SocketAddr },
@@ -97,7 +104,9 @@ impl Server {
         let folder = place.dir().to_owned();
         let mut inner = match kind {
             Kind::Ours => Inner::Ours(Site::start_at(place, |place| ours(place, role))?),
-            Kind::Knot => Inner::Knot(Knot::start_at(peers, place, |place| knot(place, role))?),
+            Kind::Knot => Inner::Knot(Knot::start_at(peers, place, |place| {
+                knot(place, role, has_update_delay(peers))
+            })?),
             Kind::Nsd => Inner::Nsd(Nsd::start_at(peers, place, |place| nsd(place, role))?),
             Kind::Named => Inner::Named(Named::start_at(peers, place, |place| named(place, role))?),
         };
@@ -109,6 +118,10 @@ impl Server {
             inner,
             processes: Processes::new(pid, &folder),
         })
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -159,6 +172,38 @@ impl Server {
             }
             thread::sleep(POLL);
         }
+    }
+
+    /// Has it stop in order, with its zones on the disk.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        match &mut self.inner {
+            Inner::Ours(server) => server.stop(),
+            Inner::Knot(server) => server.stop(),
+            Inner::Nsd(server) => {
+                server.nsd_control(&["write"])?;
+                server.stop()
+            }
+            Inner::Named(server) => server.stop(),
+        }
+    }
+
+    /// Starts it again after it was stopped.
+    pub(crate) fn start_again(&mut self) -> Result<()> {
+        match &mut self.inner {
+            Inner::Ours(server) => server.restart()?,
+            Inner::Knot(server) => server.restart()?,
+            Inner::Nsd(server) => server.restart()?,
+            Inner::Named(server) => server.restart()?,
+        }
+        let pid = daemon(&mut self.inner).pid();
+        let pid = pid.with_context(|| format!("{} has ended", self.name()))?;
+        self.processes = self.processes.again(pid);
+        Ok(())
+    }
+
+    /// The process that was started.
+    pub(crate) fn pid(&self) -> u32 {
+        self.processes.root()
     }
 
     /// Waits until it does nothing any more, and returns the CPU time that it has used until then.
@@ -212,50 +257,110 @@ pub(crate) fn versions(peers: &Peers) -> Result<String> {
     Ok(format!("Measured against {}.", all.join(", ")))
 }
 
-fn ours(place: &Place, role: &Role<'_>) -> String {
-    let head = format!(
-        "[site]\nname = \"bench\"\n[listen]\ndns = [\"{}\"]\ntls = []\nhttp = []\n[log]\nlevel = \"info\"\nformat = \"json\"\n",
-        place.dns()
-    );
-    let zone = match role {
-        Role::Primary { zone, file } => format!(
-            "[[zone]]\nname = \"{zone}\"\nfile = \"{}\"\nallow-transfer = [\"127.0.0.0/8\"]\n",
-            file.display()
-        ),
-        Role::Secondary { zone, primary } => format!(
-            "[[peer]]\nname = \"primary\"\naddress = \"{primary}\"\n\
-             [[zone]]\nname = \"{zone}\"\nprimaries = [\"primary\"]\nallow-transfer = [\"127.0.0.0/8\"]\n"
-        ),
-    };
-    head + &zone
+/// Whether it is a Knot that has the setting `update-delay`, which came with 3.5.
+fn has_update_delay(peers: &Peers) -> bool {
+    let output = peers.command("sbin/knotd").arg("--version").output();
+    let text = output.map(|output| output.stdout).unwrap_or_default();
+    !String::from_utf8_lossy(&text).contains(" 3.4")
 }
 
-fn knot(place: &Place, role: &Role<'_>) -> String {
+fn ours(place: &Place, role: &Role<'_>) -> String {
+    let mut text = format!(
+        "[site]\nname = \"bench\"\n[listen]\ndns = [\"{}\"]\ntls = []\nhttp = []\n\
+         [log]\nlevel = \"info\"\nformat = \"json\"\n[[key]]\nname = \"{KEY}\"\nsecret = \"{SECRET}\"\n",
+        place.dns()
+    );
+    match role {
+        Role::Primary {
+            zone,
+            file,
+            changes,
+        } => {
+            let others = changes.unwrap_or_default();
+            for (index, address) in others.iter().enumerate() {
+                text.push_str(&format!(
+                    "[[peer]]\nname = \"secondary-{index}\"\naddress = \"{address}\"\n"
+                ));
+            }
+            text.push_str(&format!(
+                "[[zone]]\nname = \"{zone}\"\nfile = \"{}\"\nallow-transfer = [\"127.0.0.0/8\"]\n",
+                file.display()
+            ));
+            if changes.is_some() {
+                let names: Vec<String> = (0..others.len())
+                    .map(|index| format!("\"secondary-{index}\""))
+                    .collect();
+                text.push_str(&format!(
+                    "dynamic = true\nnotify = [{}]\nallow-update = [{{ network = \"127.0.0.0/8\", key = \"{KEY}\" }}]\n",
+                    names.join(", ")
+                ));
+            }
+        }
+        Role::Secondary { zone, primary } => text.push_str(&format!(
+            "[[peer]]\nname = \"primary\"\naddress = \"{primary}\"\n\
+             [[zone]]\nname = \"{zone}\"\nprimaries = [\"primary\"]\nallow-notify = [\"127.0.0.0/8\"]\n\
+             allow-transfer = [\"127.0.0.0/8\"]\n"
+        )),
+    }
+    text
+}
+
+fn knot(place: &Place, role: &Role<'_>, has_update_delay: bool) -> String {
     let (dir, address, port) = (place.dir().display(), place.address(), place.port());
-    let head = format!(
+    // By default a second passes from a change or a NOTIFY to the zone.
+    let delay = if has_update_delay {
+        "    update-delay: 0\n"
+    } else {
+        ""
+    };
+    let mut text = format!(
         "server:\n  rundir: {dir}\n  listen: {address}@{port}\n  automatic-acl: off\n\
          control:\n  listen: {dir}/knot.sock\ndatabase:\n  storage: {dir}\n\
          log:\n  - target: stderr\n    any: info\n\
-         acl:\n  - id: local\n    address: 127.0.0.0/8\n    action: [notify, transfer]\n"
+         key:\n  - id: {KEY}\n    algorithm: hmac-sha256\n    secret: {SECRET}\n\
+         acl:\n  - id: local\n    address: 127.0.0.0/8\n    action: [notify, transfer]\n  \
+         - id: change\n    address: 127.0.0.0/8\n    key: {KEY}\n    action: update\n"
     );
-    let zone = match role {
-        Role::Primary { zone, file } => format!(
-            "zone:\n  - domain: {zone}\n    file: {}\n    zonefile-sync: -1\n    acl: local\n",
-            file.display()
-        ),
-        Role::Secondary { zone, primary } => format!(
+    match role {
+        Role::Primary {
+            zone,
+            file,
+            changes,
+        } => {
+            let others = changes.unwrap_or_default();
+            let names: Vec<String> = (0..others.len())
+                .map(|index| format!("secondary-{index}"))
+                .collect();
+            if !others.is_empty() {
+                text.push_str("remote:\n");
+            }
+            for (name, at) in names.iter().zip(others) {
+                text.push_str(&format!(
+                    "  - id: {name}\n    address: {}@{}\n",
+                    at.ip(),
+                    at.port()
+                ));
+            }
+            text.push_str(&format!(
+                "zone:\n  - domain: {zone}\n    file: {}\n    zonefile-sync: -1\n    acl: [local, change]\n    \
+                 notify: [{}]\n{delay}",
+                file.display(),
+                names.join(", ")
+            ));
+        }
+        Role::Secondary { zone, primary } => text.push_str(&format!(
             "remote:\n  - id: primary\n    address: {}@{}\n\
-             zone:\n  - domain: {zone}\n    storage: {dir}\n    file: zone\n    master: primary\n    acl: local\n",
+             zone:\n  - domain: {zone}\n    storage: {dir}\n    file: zone\n    master: primary\n    acl: local\n{delay}",
             primary.ip(),
             primary.port()
-        ),
-    };
-    head + &zone
+        )),
+    }
+    text
 }
 
 fn nsd(place: &Place, role: &Role<'_>) -> String {
     let zone = match role {
-        Role::Primary { zone, file } => format!(
+        Role::Primary { zone, file, .. } => format!(
             "zone:\n  name: \"{zone}\"\n  zonefile: \"{}\"\n  provide-xfr: 127.0.0.0/8 NOKEY\n",
             file.display()
         ),
@@ -270,17 +375,32 @@ fn nsd(place: &Place, role: &Role<'_>) -> String {
 }
 
 fn named(place: &Place, role: &Role<'_>) -> String {
-    let options = "allow-transfer { 127.0.0.0/8; }; transfer-format many-answers; notify no;";
+    let mut options = "allow-transfer { 127.0.0.0/8; }; transfer-format many-answers; ".to_owned();
+    let key = format!("key \"{KEY}\" {{ algorithm hmac-sha256; secret \"{SECRET}\"; }};\n");
     let zone = match role {
-        Role::Primary { zone, file } => format!(
-            "zone \"{zone}\" {{ type primary; file \"{}\"; }};\n",
-            file.display()
-        ),
-        Role::Secondary { zone, primary } => format!(
-            "zone \"{zone}\" {{ type secondary; file \"zone.raw\"; masterfile-format raw; primaries {{ {} port {}; }}; }};\n",
-            primary.ip(),
-            primary.port()
-        ),
+        Role::Primary {
+            zone,
+            file,
+            changes,
+        } => {
+            let others = changes.unwrap_or_default().iter();
+            let others: String = others
+                .map(|at| format!("{} port {}; ", at.ip(), at.port()))
+                .collect();
+            options.push_str(&format!("notify explicit; also-notify {{ {others}}};"));
+            format!(
+                "zone \"{zone}\" {{ type primary; file \"{}\"; allow-update {{ key \"{KEY}\"; }}; }};\n",
+                file.display()
+            )
+        }
+        Role::Secondary { zone, primary } => {
+            options.push_str("notify no;");
+            format!(
+                "zone \"{zone}\" {{ type secondary; file \"zone.raw\"; masterfile-format raw; primaries {{ {} port {}; }}; }};\n",
+                primary.ip(),
+                primary.port()
+            )
+        }
     };
-    place.named(options) + &zone
+    place.named(&options) + &key + &zone
 }

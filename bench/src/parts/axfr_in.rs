@@ -25,6 +25,7 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
     let role = Role::Primary {
         zone: ZONE,
         file: &file,
+        changes: None,
     };
     // The same for all: what it costs the primary is not counted.
     let mut primary = Server::start(Kind::Knot, &setup.peers, &role)?;

@@ -26,6 +26,7 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
     let role = Role::Primary {
         zone: ZONE,
         file: &file,
+        changes: None,
     };
     let mut servers = Vec::new();
     for kind in Kind::ALL {

@@ -2,6 +2,9 @@
 
 mod axfr_in;
 mod axfr_out;
+mod commits;
+mod propagation;
+mod restart;
 
 use std::path::PathBuf;
 
@@ -21,10 +24,22 @@ pub(crate) enum Part {
     AxfrOut,
     /// A whole transfer in, until it is served
     AxfrIn,
+    /// From a change at the primary until two secondaries answer it
+    Propagation,
+    /// A start with the zone on the disk
+    Restart,
+    /// Durable updates a second
+    Commits,
 }
 
 /// All of them, in the order of the document.
-pub(crate) const ALL: &[Part] = &[Part::AxfrOut, Part::AxfrIn];
+pub(crate) const ALL: &[Part] = &[
+    Part::AxfrOut,
+    Part::AxfrIn,
+    Part::Propagation,
+    Part::Restart,
+    Part::Commits,
+];
 
 impl Part {
     /// Its name on the command line.
@@ -32,6 +47,9 @@ impl Part {
         match self {
             Self::AxfrOut => "axfr-out",
             Self::AxfrIn => "axfr-in",
+            Self::Propagation => "propagation",
+            Self::Restart => "restart",
+            Self::Commits => "commits",
         }
     }
 
@@ -44,6 +62,9 @@ impl Part {
         match self {
             Self::AxfrOut => axfr_out::run(setup),
             Self::AxfrIn => axfr_in::run(setup),
+            Self::Propagation => propagation::run(setup),
+            Self::Restart => restart::run(setup),
+            Self::Commits => commits::run(setup),
         }
     }
 }
