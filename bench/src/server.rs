@@ -14,6 +14,7 @@ use zonemesh_testkit::query::{self, qtype};
 use zonemesh_testkit::{Knot, Named, Nsd, Peers, Place, Site, wait};
 
 use crate::process::{Cpu, Memory, Processes};
+use crate::zones::{self, CATALOG};
 
 /// How long a server may take for what it is asked to do.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -70,6 +71,14 @@ pub(crate) enum Role<'r> {
         /// Who is told of changes, which may be made by UPDATE with [`KEY`]; none where the zone never changes.
         changes: Option<&'r [SocketAddr]>,
     },
+    /// Has a catalog and its members from files, the members all from the same one.
+    Catalog {
+        catalog: &'r Path,
+        member: &'r Path,
+        members: usize,
+    },
+    /// Has the catalog, and what it lists, from a primary.
+    Consumer { primary: SocketAddr },
     /// Has it from a primary.
     Secondary { zone: &'r str, primary: SocketAddr },
 }
@@ -296,6 +305,11 @@ fn ours(place: &Place, role: &Role<'_>) -> String {
                 ));
             }
         }
+        Role::Catalog { .. } => {}
+        Role::Consumer { primary } => text.push_str(&format!(
+            "[[peer]]\nname = \"primary\"\naddress = \"{primary}\"\n\
+             [[zone]]\nname = \"{CATALOG}\"\ncatalog = \"consumer\"\nprimaries = [\"primary\"]\nadmit = [\"*\"]\n"
+        )),
         Role::Secondary { zone, primary } => text.push_str(&format!(
             "[[peer]]\nname = \"primary\"\naddress = \"{primary}\"\n\
              [[zone]]\nname = \"{zone}\"\nprimaries = [\"primary\"]\nallow-notify = [\"127.0.0.0/8\"]\n\
@@ -348,6 +362,32 @@ fn knot(place: &Place, role: &Role<'_>, has_update_delay: bool) -> String {
                 names.join(", ")
             ));
         }
+        Role::Catalog {
+            catalog,
+            member,
+            members,
+        } => {
+            text.push_str(&format!(
+                "template:\n  - id: default\n    zonefile-sync: -1\n    journal-content: none\n    acl: local\n\
+                 zone:\n  - domain: {CATALOG}\n    file: {}\n",
+                catalog.display()
+            ));
+            for number in 0..*members {
+                text.push_str(&format!(
+                    "  - domain: {}\n    file: {}\n",
+                    zones::member(number),
+                    member.display()
+                ));
+            }
+        }
+        Role::Consumer { primary } => text.push_str(&format!(
+            "remote:\n  - id: primary\n    address: {}@{}\n\
+             template:\n  - id: members\n    storage: {dir}\n    master: primary\n    acl: local\n\
+             zone:\n  - domain: {CATALOG}\n    storage: {dir}\n    master: primary\n    acl: local\n    \
+             catalog-role: interpret\n    catalog-template: members\n",
+            primary.ip(),
+            primary.port()
+        )),
         Role::Secondary { zone, primary } => text.push_str(&format!(
             "remote:\n  - id: primary\n    address: {}@{}\n\
              zone:\n  - domain: {zone}\n    storage: {dir}\n    file: zone\n    master: primary\n    acl: local\n{delay}",
@@ -370,6 +410,8 @@ fn nsd(place: &Place, role: &Role<'_>) -> String {
             primary.ip(),
             primary.port()
         ),
+        // Not measured.
+        Role::Catalog { .. } | Role::Consumer { .. } => String::new(),
     };
     place.nsd("  verbosity: 1\n") + &zone
 }
@@ -393,6 +435,8 @@ fn named(place: &Place, role: &Role<'_>) -> String {
                 file.display()
             )
         }
+        // Not measured.
+        Role::Catalog { .. } | Role::Consumer { .. } => String::new(),
         Role::Secondary { zone, primary } => {
             options.push_str("notify no;");
             format!(

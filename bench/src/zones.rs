@@ -12,6 +12,9 @@ const SEED: u32 = 0x5A4E_4D01;
 /// The zone that most parts use.
 pub(crate) const ZONE: &str = "bench.test";
 
+/// The catalog zone.
+pub(crate) const CATALOG: &str = "catalog.test";
+
 /// Its first serial.
 pub(crate) const SERIAL: u32 = 1;
 
@@ -30,6 +33,36 @@ pub(crate) fn write(path: &Path, apex: &str, records: usize) -> Result<()> {
         file.flush()
     };
     put().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The name of a member of the catalog.
+pub(crate) fn member(number: usize) -> String {
+    format!("m{number}.members.test")
+}
+
+/// Writes the catalog of so many members as a zone file (RFC 9432).
+pub(crate) fn write_catalog(path: &Path, members: usize) -> Result<()> {
+    let put = || {
+        let mut file = BufWriter::new(File::create(path)?);
+        writeln!(
+            file,
+            "$ORIGIN {CATALOG}.\n$TTL 0\n@ SOA invalid. invalid. {SERIAL} 86400 3600 3628800 0\n@ NS invalid.\nversion TXT 2"
+        )?;
+        for number in 0..members {
+            writeln!(file, "n{number}.zones PTR {}.", member(number))?;
+        }
+        file.flush()
+    };
+    put().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes what every member of the catalog has.
+pub(crate) fn write_member(path: &Path) -> Result<()> {
+    let text = format!(
+        "$TTL 3600\n@ SOA ns.example. hostmaster.example. {SERIAL} 86400 3600 3628800 300\n@ NS ns.example.\n@ MX 10 mail\n\
+         mail A 192.0.2.1\nwww A 192.0.2.2\nwww AAAA 2001:db8::2\n"
+    );
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn record(file: &mut impl Write, index: u32) -> std::io::Result<()> {

@@ -2,6 +2,10 @@
 //! one piece than about a whole server. `work axfr-in 100000 10` takes in a zone of 100,000 records ten times.
 
 #[path = "../zones.rs"]
+#[allow(
+    dead_code,
+    reason = "the zones of the benchmark, of which this needs one"
+)]
 mod zones;
 
 use std::hint::black_box;

@@ -2,6 +2,7 @@
 
 mod axfr_in;
 mod axfr_out;
+mod cold_start;
 mod commits;
 mod propagation;
 mod restart;
@@ -30,6 +31,8 @@ pub(crate) enum Part {
     Restart,
     /// Durable updates a second
     Commits,
+    /// All members of a catalog, to an empty secondary
+    ColdStart,
 }
 
 /// All of them, in the order of the document.
@@ -39,6 +42,7 @@ pub(crate) const ALL: &[Part] = &[
     Part::Propagation,
     Part::Restart,
     Part::Commits,
+    Part::ColdStart,
 ];
 
 impl Part {
@@ -50,6 +54,7 @@ impl Part {
             Self::Propagation => "propagation",
             Self::Restart => "restart",
             Self::Commits => "commits",
+            Self::ColdStart => "cold-start",
         }
     }
 
@@ -65,6 +70,7 @@ impl Part {
             Self::Propagation => propagation::run(setup),
             Self::Restart => restart::run(setup),
             Self::Commits => commits::run(setup),
+            Self::ColdStart => cold_start::run(setup),
         }
     }
 }

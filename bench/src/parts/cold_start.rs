@@ -1,0 +1,147 @@
+//! All members of a catalog to an empty secondary, until it serves every one of them.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use zonemesh_testkit::query::{self, qtype};
+
+use super::Setup;
+use crate::client;
+use crate::server::{Kind, Role, Server};
+use crate::table::{Samples, Section, Table, against_best, number, thousands};
+use crate::zones::{self, SERIAL};
+
+/// Members of the catalogs.
+const MEMBERS: [usize; 2] = [10_000, 100_000];
+/// Rounds at most: the large one takes long.
+const ROUNDS: usize = 2;
+/// Time between two looks at a member that is not served yet.
+const POLL: Duration = Duration::from_millis(5);
+/// How long all of it may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+#[derive(Default)]
+struct Result1 {
+    wall: Samples,
+    cpu: Samples,
+    rest: Samples,
+    memory: Samples,
+}
+
+pub(super) fn run(setup: &Setup) -> Result<Section> {
+    let sizes: &[usize] = if setup.smoke { &[50] } else { &MEMBERS };
+    let rounds = setup.rounds.min(ROUNDS);
+    let mut table = Table::new(&[
+        "members",
+        "server",
+        "wall, s",
+        "CPU until served, s",
+        "CPU until at rest, s",
+        "CPU a member, ms",
+        "memory, MiB",
+    ]);
+    let mut notes = Vec::new();
+    let kinds = [Kind::Ours, Kind::Knot];
+    for &members in sizes {
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let (catalog, member) = (folder.path().join("catalog"), folder.path().join("member"));
+        zones::write_catalog(&catalog, members)?;
+        zones::write_member(&member)?;
+        let role = Role::Catalog {
+            catalog: &catalog,
+            member: &member,
+            members,
+        };
+        let mut primary = Server::start(Kind::Knot, &setup.peers, &role)?;
+        primary.wait_serial(zones::CATALOG, SERIAL)?;
+        wait_all(primary.dns(), members)?;
+        let role = Role::Consumer {
+            primary: primary.dns(),
+        };
+        let mut results: [Result1; 2] = Default::default();
+        for _ in 0..rounds {
+            for (kind, result) in kinds.into_iter().zip(&mut results) {
+                let started = Instant::now();
+                let server = Server::start(kind, &setup.peers, &role)?;
+                wait_all(server.dns(), members)
+                    .with_context(|| format!("{} with {members} members", kind.name()))?;
+                let (took, used) = (started.elapsed(), server.cpu()?);
+                let at_rest = server.wait_rest()?;
+                result.wall.push_time(took);
+                result.cpu.push_time(used.total());
+                result.rest.push_time(at_rest.total());
+                result.memory.push(server.memory()?.now as f64);
+                if kind == Kind::Ours {
+                    // Those who do not allow transfers by default are not asked; a member is looked at by its serial above.
+                    client::fetch(primary.dns(), zones::CATALOG)?;
+                }
+            }
+        }
+        for (kind, result) in kinds.iter().zip(&results) {
+            table.row(vec![
+                thousands(members as u64),
+                kind.name().to_owned(),
+                result.wall.spread(1.0),
+                result.cpu.spread(1.0),
+                result.rest.spread(1.0),
+                number(result.cpu.median() * 1000.0 / members as f64),
+                result.memory.spread(1024.0 * 1024.0),
+            ]);
+        }
+        let of = |pick: fn(&Result1) -> &Samples| -> Vec<(&str, &Samples)> {
+            let names = kinds.iter().map(|kind| kind.name());
+            names.zip(results.iter().map(pick)).collect()
+        };
+        for (what, pick) in [
+            ("wall", (|result| &result.wall) as fn(&Result1) -> &Samples),
+            ("CPU until served", |result| &result.cpu),
+            ("memory", |result| &result.memory),
+        ] {
+            let what = format!("{} members, {what}", thousands(members as u64));
+            notes.push(against_best(&what, &of(pick), Some(0.5)));
+        }
+    }
+    Ok(Section {
+        title: "Cold start".to_owned(),
+        about: format!(
+            "An empty consumer of a catalog (RFC 9432) is started and takes it and all its members, of six records each, from the same Knot: \
+             from the start of the process until it has answered for every member, {rounds} rounds. Knot writes a zone file for each."
+        ),
+        tables: vec![table],
+        notes,
+    })
+}
+
+/// Asks for one member after the other until each was answered.
+fn wait_all(server: SocketAddr, members: usize) -> Result<()> {
+    let socket = UdpSocket::bind(("127.0.0.1", 0)).context("cannot bind a socket")?;
+    socket.connect(server).context("cannot connect a socket")?;
+    socket
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .context("cannot set a timeout")?;
+    let started = Instant::now();
+    let mut buffer = [0; 4096];
+    for number in 0..members {
+        let member = zones::member(number);
+        loop {
+            let question = query::question(&member, qtype::SOA);
+            // One that is lost is asked for again.
+            let answer = socket
+                .send(&question)
+                .and_then(|_| socket.recv(&mut buffer));
+            if let Ok(length) = answer
+                && buffer[..2] == question[..2]
+                && query::soa_serial(&buffer[..length])? == Some(SERIAL)
+            {
+                break;
+            }
+            if started.elapsed() > PATIENCE {
+                bail!("{member} is not served at {server} after {PATIENCE:?}");
+            }
+            thread::sleep(POLL);
+        }
+    }
+    Ok(())
+}
