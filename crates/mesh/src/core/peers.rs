@@ -114,12 +114,16 @@ impl Core {
             pace.probe
         };
         self.next_probe = now.mono + interval;
-        let some = self.whom_to_probe(now);
-        let wanted = |id: &PeerId| some.as_ref().is_none_or(|some| some.contains(id));
-        for (id, peer) in &mut self.peers {
-            if matches!(id, PeerId::Site(_)) && !peer.probing && wanted(id) {
+        let whom = self.whom_to_probe(now).unwrap_or_else(|| {
+            let sites = self.peers.keys();
+            let sites = sites.filter(|id| matches!(id, PeerId::Site(_)));
+            sites.cloned().collect()
+        });
+        for id in whom {
+            let peer = self.peers.get_mut(&id).filter(|peer| !peer.probing);
+            if let Some(peer) = peer {
                 peer.probing = true;
-                self.out.push(Output::Probe { peer: id.clone() });
+                self.out.push(Output::Probe { peer: id });
             }
         }
         self.tell_of_watched(now);

@@ -40,9 +40,10 @@ pub(super) struct Watch {
     ring: Vec<PeerId>,
     /// How many of them, from the first on, are watched.
     near: usize,
-    /// Whose turn it is of the others, and of those that are lost.
+    /// Whose turn it is of the others.
     turn: usize,
-    lost_turn: usize,
+    /// Who had the last turn of those that are lost.
+    last_lost: Option<PeerId>,
     /// When those that are watched are probed next; whoever is waited for is probed more often.
     next: Duration,
 }
@@ -86,30 +87,27 @@ impl Watch {
     }
 
     /// Who is probed this time in a mesh that is not small, besides those with which something is wrong.
-    fn next(&mut self, lost: impl Fn(&PeerId) -> bool) -> BTreeSet<PeerId> {
+    fn next(&mut self, lost: &BTreeSet<&PeerId>) -> BTreeSet<PeerId> {
         let mut answering = 0;
         let reaches = |peer: &PeerId| {
-            answering += usize::from(!lost(peer));
+            answering += usize::from(!lost.contains(peer));
             answering == WATCHED
         };
         let far = self.ring.iter().take(MOST_WATCHED).position(reaches);
         self.near = far.map_or(MOST_WATCHED.min(self.ring.len()), |last| last + 1);
         let (near, rest) = self.ring.split_at(self.near);
         let mut next: BTreeSet<PeerId> = near.iter().cloned().collect();
-        let from = |turn: usize| {
-            let start = turn.checked_rem(rest.len()).unwrap_or(0);
-            let places = (start..rest.len()).chain(0..start);
-            places.map(move |place| (place, &rest[place]))
-        };
-        for (place, peer) in from(self.turn).take(IN_TURN) {
+        let start = self.turn.checked_rem(rest.len()).unwrap_or(0);
+        let places = (start..rest.len()).chain(0..start);
+        for place in places.take(IN_TURN) {
             self.turn = place + 1;
-            next.insert(peer.clone());
+            next.insert(rest[place].clone());
         }
-        let lost = from(self.lost_turn).filter(|(_, peer)| lost(peer));
-        for (place, peer) in lost.take(IN_TURN) {
-            self.lost_turn = place + 1;
-            next.insert(peer.clone());
-        }
+        let after = |peer: &&&PeerId| Some(**peer) > self.last_lost.as_ref();
+        let rest = lost.iter().filter(after).chain(lost);
+        let turns: Vec<PeerId> = rest.take(IN_TURN).map(|peer| PeerId::clone(peer)).collect();
+        self.last_lost = turns.last().cloned();
+        next.extend(turns);
         next
     }
 }
@@ -135,8 +133,17 @@ impl Core {
         }
         self.watch.next = now.mono + self.settings.pace.probe;
         let peers = &self.peers;
-        let is_lost = |peer: &PeerId| peers.get(peer).is_some_and(Peer::is_lost);
-        let mut next = self.watch.next(is_lost);
+        let (mut lost, mut wrong) = (BTreeSet::new(), Vec::new());
+        for (id, peer) in peers {
+            match (id, peer.is_lost(), peer.is_open()) {
+                (PeerId::Site(_), true, _) => {
+                    lost.insert(id);
+                }
+                (PeerId::Site(_), _, true) => wrong.push(id.clone()),
+                _ => {}
+            }
+        }
+        let mut next = self.watch.next(&lost);
         let near = self.watch.ring[..self.watch.near].iter();
         let mut answering = near
             .filter_map(|peer| peers.get(peer))
@@ -147,8 +154,7 @@ impl Core {
             return None;
         }
         next.extend(waited_for);
-        let wrong = peers.iter().filter(|(_, peer)| peer.is_open());
-        next.extend(wrong.map(|(id, _)| id.clone()));
+        next.extend(wrong);
         let faults = self.clocks.faults().iter();
         next.extend(faults.filter_map(|fault| fault.peer().cloned()));
         next.extend(self.alike.in_conflict().cloned());

@@ -1,7 +1,5 @@
 //! Meshes in which not every site probes every other: what is the matter with one is known to all as soon as in a small one.
 
-use std::time::Duration;
-
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::cost::Measured;
 use zonemesh_simulation::*;
@@ -161,23 +159,23 @@ fn said(about: &str) -> Input {
 
 #[test]
 fn a_site_that_comes_and_goes_makes_no_storm() {
+    const ROUNDS: u32 = 16;
     let mut world = forty(6);
     let sent = |world: &World| -> usize {
         let notified = |host: &Host| host.sent.get("notify").copied().unwrap_or(0);
         world.hosts.values().map(notified).sum()
     };
     let before = sent(&world);
-    for _ in 0..40 {
+    for _ in 0..ROUNDS {
         world.hang("site-0013");
         world.run_for(7);
         world.resume("site-0013");
         world.run_for(8);
     }
-    let minutes = 40.0 * 15.0 / 60.0;
+    let minutes = f64::from(ROUNDS) * 15.0 / 60.0;
     let each = (sent(&world) - before) as f64 / minutes / 40.0;
     // Told of at most each quarter of a minute, by two at a time.
     assert!(each <= 8.0, "{each} NOTIFYs a minute of each site");
     world.run_for(30);
     assert_eq!(believed_lost(&world), []);
-    assert!(world.now > Duration::from_secs(600));
 }
