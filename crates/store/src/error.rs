@@ -75,8 +75,8 @@ pub enum OpenError {
     /// It went back to before something that was acknowledged.
     #[error(
         "{} lacks the last {missing} transactions that were acknowledged: the disk has lost them, or an older copy was \
-         put in its place; restore a newer copy, or delete `lock` beside it to go on without them (a site that knows others, \
-         by `peers.json`, goes on by itself and takes from them what it lacks)", path.display()
+         put in its place; restore a newer copy, or start once with `zonemesh up --accept-damage` to go on without them (a site that \
+         knows others, by `peers.json`, goes on by itself and takes from them what it lacks)", path.display()
     )]
     Lost {
         /// The file.

@@ -57,7 +57,9 @@ impl From<String> for Failed {
     }
 }
 
-/// Between two tries to import what could not be imported yet.
+/// Between two tries to import what could not be imported yet. What ends the waiting is no event of this zone alone (the last site has
+/// answered or is given up, the disk has room again, the directory has come), and within each try the core waits for it, so that
+/// it is not missed in between. A try costs one reading of the file.
 pub(crate) const PAUSE: Duration = Duration::from_secs(5);
 
 /// Zone files that are imported at the same time: each may wait a few seconds for other sites.

@@ -269,7 +269,7 @@ impl Live {
         *count < LINES_A_MINUTE
     }
 
-    /// A removed site tried its old key. Told once an hour for each; the status has it for as long.
+    /// A removed site tried its old key. Told once an hour for each; the status has it while it goes on.
     pub(crate) fn knocked(&self, site: &str, from: std::net::IpAddr) {
         let now = Timestamp::now();
         let Ok(mut knocks) = self.knocks.lock() else {
@@ -295,7 +295,7 @@ impl Live {
         }
     }
 
-    /// Removed sites that have knocked within the last hour, and how often all of them have since the start.
+    /// Removed sites that have knocked within the last minutes, and how often all of them have since the start.
     pub(crate) fn knocks(&self) -> (Vec<(String, Knock)>, u64) {
         let Ok(knocks) = self.knocks.lock() else {
             return (Vec::new(), 0);
@@ -303,7 +303,7 @@ impl Live {
         let now = Timestamp::now();
         let recent = knocks
             .iter()
-            .filter(|(_, knock)| now.duration_since(knock.last) < KNOCK);
+            .filter(|(_, knock)| now.duration_since(knock.last) < KNOCKING);
         let recent = recent.map(|(site, knock)| (site.clone(), knock.clone()));
         (
             recent.collect(),
@@ -315,8 +315,12 @@ impl Live {
 /// What a site asks its peers for.
 pub(crate) const ASKED: [&str; 5] = ["probe", "transfer", "notify", "announce", "compare"];
 
-/// For how long a removed site that knocked is shown, and after which it is told of again.
+/// After which a removed site that knocks is told of again.
 const KNOCK: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+
+/// For how long one that knocked is shown: one that runs knocks every few seconds to minutes. One that ran when it was removed knocks
+/// too, until it is stopped.
+const KNOCKING: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 
 /// A removed site that knocks.
 #[derive(Clone, Debug)]

@@ -96,7 +96,7 @@ pub(super) const RECONCILE_LATE: Kind = critical(
 );
 pub(super) const REMOVED_SITE_KNOCKING: Kind = warning(
     "removed-site-knocking",
-    "a removed site has tried its old key within the last hour, and was refused",
+    "a removed site has tried its old key within the last ten minutes, and was refused",
     "destroy its disk, or invite it anew",
 );
 pub(super) const CONFIGURATION_BROKEN: Kind = critical(
