@@ -20,6 +20,8 @@ pub(crate) struct Counted {
     pub(crate) records: u64,
     /// Octets, with the lengths between messages.
     pub(crate) octets: u64,
+    /// Whether there were differences.
+    pub(crate) is_ixfr: bool,
     /// From the question to the last record.
     pub(crate) took: Duration,
 }
@@ -30,11 +32,24 @@ pub(crate) fn axfr(server: SocketAddr, apex: &str) -> Result<Counted> {
     connection.count(&query::question(apex, qtype::AXFR), Ends::WithSoa(2))
 }
 
+/// Composes the question for what has changed since a serial (RFC 1995 §3).
+pub(crate) fn ixfr_question(apex: &str, serial: u32) -> Vec<u8> {
+    let mut question = query::question(apex, qtype::IXFR);
+    // One record in the authority section: the apex, SOA, IN, no TTL, two root names, the serial, and four more numbers.
+    question[9] = 1;
+    question.extend([0xC0, 12, 0, 6, 0, 1, 0, 0, 0, 0, 0, 22, 0, 0]);
+    question.extend(serial.to_be_bytes());
+    question.extend([0; 16]);
+    question
+}
+
 /// How one knows that an answer is whole.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ends {
     /// With the SOA record that comes as the so many-th.
     WithSoa(u32),
+    /// As an IXFR ends: with the third SOA record of the new serial, or as an AXFR with the second if it has become one.
+    AsIxfr,
 }
 
 /// A connection to a server.
@@ -58,14 +73,21 @@ impl Connection {
         let started = Instant::now();
         query::send_framed(self.stream.get_mut(), question)?;
         let mut counted = Counted::default();
-        let (mut soas, Ends::WithSoa(last)) = (0, ends);
+        let mut soas = Vec::new();
         loop {
             self.receive()?;
             counted.octets += self.buffer.len() as u64 + 2;
             let seen = look(&self.buffer)?;
             counted.records += seen.records;
-            soas += seen.soas;
-            if soas >= last {
+            counted.is_ixfr |= counted.octets == self.buffer.len() as u64 + 2 && seen.is_ixfr;
+            soas.extend(seen.soas);
+            let of_the_new = soas.iter().filter(|soa| soas.first() == Some(soa)).count();
+            let is_whole = match ends {
+                Ends::WithSoa(last) => soas.len() >= last as usize,
+                Ends::AsIxfr if counted.is_ixfr => of_the_new >= 3,
+                Ends::AsIxfr => of_the_new >= 2,
+            };
+            if is_whole {
                 counted.took = started.elapsed();
                 return Ok(counted);
             }
@@ -122,7 +144,10 @@ pub(crate) fn same(servers: &[(&str, SocketAddr)], apex: &str) -> Result<Option<
 
 struct Seen {
     records: u64,
-    soas: u32,
+    /// The serials of SOA records.
+    soas: Vec<u32>,
+    /// Whether the second record is an SOA record, as in the first message of an IXFR.
+    is_ixfr: bool,
 }
 
 /// Counts the answer section of a message.
@@ -140,16 +165,23 @@ fn look(message: &[u8]) -> Result<Seen> {
     for _ in 0..questions {
         at = skip_name(message, at)? + 4;
     }
-    let mut soas = 0;
-    for _ in 0..answers {
+    let (mut soas, mut is_ixfr) = (Vec::new(), false);
+    for number in 0..answers {
         at = skip_name(message, at)?;
-        soas += u32::from(field(at)? == usize::from(qtype::SOA));
+        let is_soa = field(at)? == usize::from(qtype::SOA);
         at += 10 + field(at + 8)?;
+        if is_soa {
+            // The serial and four more numbers end it.
+            let serial = (field(at - 20)? << 16 | field(at - 18)?) as u32;
+            is_ixfr |= number == 1;
+            soas.push(serial);
+        }
     }
     ensure!(answers > 0, "the server sent a message without records");
     Ok(Seen {
         records: answers as u64,
         soas,
+        is_ixfr,
     })
 }
 

@@ -43,6 +43,20 @@ impl Updater {
         let update = Update::new(self.zone.clone())
             .delete_rrset(record.owner.clone(), record.rtype)
             .add(record);
+        self.send(&update)
+    }
+
+    /// Adds the names `new-N` of these numbers, with an address each.
+    pub(crate) fn add(&mut self, numbers: std::ops::Range<usize>) -> Result<()> {
+        let mut update = Update::new(self.zone.clone());
+        for number in numbers {
+            let text = format!("new-{number} 60 A 192.0.2.1");
+            update = update.add(Record::from_text(&text, &self.zone)?);
+        }
+        self.send(&update)
+    }
+
+    fn send(&mut self, update: &Update) -> Result<()> {
         // No two are the same, not even of two updaters in one second: a server may take the second for a repetition.
         static ID: AtomicU16 = AtomicU16::new(0);
         let mut message = update.compose(ID.fetch_add(1, Ordering::Relaxed))?;

@@ -4,6 +4,7 @@ mod axfr_in;
 mod axfr_out;
 mod cold_start;
 mod commits;
+mod ixfr;
 mod propagation;
 mod restart;
 
@@ -25,6 +26,8 @@ pub(crate) enum Part {
     AxfrOut,
     /// A whole transfer in, until it is served
     AxfrIn,
+    /// Differences out: of one change, and of 100,000
+    Ixfr,
     /// From a change at the primary until two secondaries answer it
     Propagation,
     /// A start with the zone on the disk
@@ -39,6 +42,7 @@ pub(crate) enum Part {
 pub(crate) const ALL: &[Part] = &[
     Part::AxfrOut,
     Part::AxfrIn,
+    Part::Ixfr,
     Part::Propagation,
     Part::Restart,
     Part::Commits,
@@ -51,6 +55,7 @@ impl Part {
         match self {
             Self::AxfrOut => "axfr-out",
             Self::AxfrIn => "axfr-in",
+            Self::Ixfr => "ixfr",
             Self::Propagation => "propagation",
             Self::Restart => "restart",
             Self::Commits => "commits",
@@ -67,6 +72,7 @@ impl Part {
         match self {
             Self::AxfrOut => axfr_out::run(setup),
             Self::AxfrIn => axfr_in::run(setup),
+            Self::Ixfr => ixfr::run(setup),
             Self::Propagation => propagation::run(setup),
             Self::Restart => restart::run(setup),
             Self::Commits => commits::run(setup),
