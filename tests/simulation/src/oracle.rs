@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+pub(crate) use self::end::doubts;
 pub use self::end::ended;
 pub use self::moment::receipt as receipt_is_true;
 use crate::record::Record;

@@ -8,7 +8,7 @@
 use super::History;
 use crate::dice::Dice;
 use crate::directory;
-use crate::oracle::{Finding, Rule};
+use crate::oracle::{self, Finding, Rule};
 use crate::record::Wanted;
 
 /// For how many seconds after a member has become honest others may still serve what it has given them: SOA timers, and the time
@@ -73,8 +73,11 @@ impl History {
         if !self.all_is_well()? || self.has_role(&host) {
             return Ok(false);
         }
-        // By then no primary is in doubt any longer.
+        // One that is in doubt would take what a member shows for its own history.
         self.pass(30_000)?;
+        if oracle::doubts(&self.world).next().is_some() {
+            return Ok(false);
+        }
         self.world.make_hostile(&host);
         for _ in 0..2 + dice.below(10) {
             self.pass(dice.below(8_000))?;

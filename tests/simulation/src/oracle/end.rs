@@ -56,6 +56,28 @@ fn compared(world: &World) -> Result<(), Finding> {
     Ok(())
 }
 
+/// The primaries that do not know whether their copy is the newest, among the members.
+pub(crate) fn doubts(world: &World) -> impl Iterator<Item = String> {
+    let writer = world.hosts.values().filter_map(|host| host.core.as_ref());
+    let writer = writer.filter(|core| core.is_catalog_primary());
+    let sites = writer.filter_map(|core| core.directory()).next();
+    let sites = sites.into_iter().flat_map(|read| read.sites.keys());
+    let cores = sites.filter_map(|site| {
+        let host = world.hosts.get(site.as_str())?;
+        Some((site, host.core.as_ref()?))
+    });
+    cores.flat_map(|(name, core)| {
+        core.zones().filter_map(move |view| {
+            let recovery = view.recovery.filter(|recovery| recovery.until.is_some())?;
+            let unheard: Vec<String> = recovery.unheard.iter().map(ToString::to_string).collect();
+            let (apex, unheard) = (&view.spec.apex, unheard.join(", "));
+            Some(format!(
+                "{name}, the primary of {apex}, is still in doubt: not heard of {unheard}"
+            ))
+        })
+    })
+}
+
 /// Of all writers that there were one is left: that of the latest epoch.
 fn one_writer(world: &World, record: &Record) -> Result<(), Finding> {
     let found: Vec<(&str, u32)> = moment::writers(world, record).collect();
