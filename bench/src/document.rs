@@ -27,8 +27,16 @@ in `bench/src/server.rs`. What each server sent is compared before anything is m
 pub(crate) fn put(part: &str, section: &Section, versions: &str) -> Result<()> {
     let path = Path::new(DOCUMENT);
     let old = fs::read_to_string(path).unwrap_or_default();
-    let text = format!("{section}\n{versions}\n");
+    let text = format!("{section}\n{versions} {}\n", load());
     fs::write(path, with(&old, part, &text)).with_context(|| format!("cannot write {DOCUMENT}"))
+}
+
+/// How busy the machine was: what wall time is worth.
+fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = text.split(' ').next().unwrap_or("unknown");
+    let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
+    format!("Load of the machine at the end: {load} on {cpus} CPUs.")
 }
 
 /// The document with a section put in.
@@ -73,13 +81,13 @@ mod tests {
     fn a_section_takes_the_place_of_the_one_before_and_leaves_the_others() {
         let names: Vec<&str> = Part::names().collect();
         let (first, last) = (names[0], names[names.len() - 1]);
-        let one = with("", last, "old");
-        let two = with(&one, first, "first");
-        let three = with(&two, last, "new");
+        let one = with("", last, "xyzzy");
+        let two = with(&one, first, "plugh");
+        let three = with(&two, last, "plover");
         assert!(three.starts_with(HEAD));
-        assert!(!three.contains("old"));
-        let order = [three.find("first\n"), three.find("new\n")];
+        assert!(!three.contains("xyzzy"));
+        let order = [three.find("plugh\n"), three.find("plover\n")];
         assert!(order[0].is_some() && order[0] < order[1], "{three}");
-        assert_eq!(with(&three, last, "new"), three);
+        assert_eq!(with(&three, last, "plover"), three);
     }
 }
