@@ -176,41 +176,55 @@ impl<'a> Owners<'a> {
             put_int(out, 0);
             return;
         }
-        // Octet for octet: an owner name that writes the apex in another case keeps it. The octets before the apex are
-        // whole labels when the name is at or below it.
-        let relative = owner
-            .as_slice()
-            .strip_suffix(self.apex.as_slice())
-            .filter(|_| owner.ends_with(self.apex));
-        let (octets, short) = match relative {
-            Some(relative) if labels_end_at(owner.as_slice(), relative.len()) => (relative, 1),
-            _ => (owner.as_slice(), 0),
-        };
-        put_int(out, ((octets.len() as u64) << 1 | short) + 1);
-        out.extend_from_slice(octets);
+        put_owner(out, self.apex, owner);
         self.last = Some(owner.clone());
     }
 
     pub(crate) fn read(&mut self, reader: &mut Reader<'_>) -> Result<Name, Damage> {
         let owner = match reader.int()? {
-            0 => self
-                .last
-                .clone()
-                .ok_or_else(|| Damage::new("a value begins without an owner name"))?,
-            head => {
-                let (len, short) = ((head - 1) >> 1, (head - 1) & 1);
-                let len = usize::try_from(len).map_err(|_| Damage::new("a name is too long"))?;
-                let mut octets = Vec::with_capacity(len.min(255) + self.apex.len());
-                octets.extend_from_slice(reader.take(len)?);
-                if short == 1 {
-                    octets.extend_from_slice(self.apex.as_slice());
-                }
-                name(octets)?
-            }
+            0 => self.last.clone().ok_or_else(without_owner)?,
+            head => owner_of(head, reader, self.apex)?,
         };
         self.last = Some(owner.clone());
         Ok(owner)
     }
+}
+
+/// Writes an owner name in short, which is not the one before. It is not cloned: that would cost each name of a zone a piece of memory
+/// for as long as it lives.
+pub(crate) fn put_owner(out: &mut Vec<u8>, apex: &Name, owner: &Name) {
+    // Octet for octet: an owner name that writes the apex in another case keeps it. The octets before the apex are
+    // whole labels when the name is at or below it.
+    let relative = owner.as_slice().strip_suffix(apex.as_slice());
+    let (octets, short) = match relative {
+        Some(relative) if labels_end_at(owner.as_slice(), relative.len()) => (relative, 1),
+        _ => (owner.as_slice(), 0),
+    };
+    put_int(out, ((octets.len() as u64) << 1 | short) + 1);
+    out.extend_from_slice(octets);
+}
+
+/// Reads what [`put_owner`] has written.
+pub(crate) fn read_owner(reader: &mut Reader<'_>, apex: &Name) -> Result<Name, Damage> {
+    match reader.int()? {
+        0 => Err(without_owner()),
+        head => owner_of(head, reader, apex),
+    }
+}
+
+fn owner_of(head: u64, reader: &mut Reader<'_>, apex: &Name) -> Result<Name, Damage> {
+    let (len, short) = ((head - 1) >> 1, (head - 1) & 1);
+    let len = usize::try_from(len).map_err(|_| Damage::new("a name is too long"))?;
+    let mut octets = Vec::with_capacity(len.min(255) + apex.len());
+    octets.extend_from_slice(reader.take(len)?);
+    if short == 1 {
+        octets.extend_from_slice(apex.as_slice());
+    }
+    name(octets)
+}
+
+fn without_owner() -> Damage {
+    Damage::new("a value begins without an owner name")
 }
 
 /// Whether a label of this name begins at this offset.

@@ -10,7 +10,9 @@ use zonemesh_zone::{
 };
 
 use crate::Origin;
-use crate::codec::{Damage, Owners, Reader, put_int, put_octets, put_records, read_records};
+use crate::codec::{
+    Damage, Reader, put_int, put_octets, put_owner, put_records, read_owner, read_records,
+};
 
 /// The head of a zone: where its contents are and what must come out of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -230,7 +232,7 @@ fn new_chunk() -> Vec<u8> {
 }
 
 fn encode_node(out: &mut Vec<u8>, apex: &Name, node: &Node) {
-    Owners::new(apex).put(out, node.owner());
+    put_owner(out, apex, node.owner());
     put_int(out, node.rrsets().len() as u64);
     for set in node.rrsets() {
         put_int(out, u64::from(set.rtype().to_int()));
@@ -245,7 +247,7 @@ pub(crate) fn decode_chunk(editor: &mut Editor, value: &[u8]) -> Result<(), Dama
     let mut reader = Reader::new(value);
     reader.version(VERSION)?;
     while !reader.is_empty() {
-        let owner = Owners::new(&apex).read(&mut reader)?;
+        let owner = read_owner(&mut reader, &apex)?;
         for _ in 0..reader.int()? {
             let rtype = Rtype::from_int(reader.u16()?);
             let ttl = Ttl::from_secs(reader.u32()?);
