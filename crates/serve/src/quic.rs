@@ -446,27 +446,32 @@ impl Conversation {
             client: self.client.clone(),
         };
         (self.server.handler)(request, Responder::stream(sender, permit));
-        let mut any = false;
+        // The last message goes out with the end of the stream: Knot DNS 3.4 takes no end that comes by itself.
+        let mut last = None;
         loop {
             let message = tokio::select! {
                 message = messages.recv() => message,
                 // The client wants no more of it.
-                _ = send.stopped() => None,
+                _ = send.stopped() => return,
             };
             let Some(message) = message else { break };
-            any = true;
             let mut framed = Vec::with_capacity(message.len() + 2);
             push_framed(&mut framed, &message);
-            drop(message);
-            if self.write(&mut send, framed).await.is_err() {
+            if let Some(before) = last.replace(framed)
+                && self.write(&mut send, before).await.is_err()
+            {
                 drop(reset(send, codes::REQUEST_CANCELLED));
                 return;
             }
             self.slot.touch();
         }
-        match any {
-            true => self.finish(send).await,
-            false => drop(reset(send, codes::UNSPECIFIED_ERROR)),
+        let Some(last) = last else {
+            drop(reset(send, codes::UNSPECIFIED_ERROR));
+            return;
+        };
+        match self.write(&mut send, last).await {
+            Ok(()) => self.finish(send).await,
+            Err(_) => drop(reset(send, codes::REQUEST_CANCELLED)),
         }
     }
 
