@@ -187,9 +187,11 @@ impl Core {
             apex: apex.clone(),
             serial: theirs,
         });
-        let Some(entry) = self.zones.get(apex) else {
+        let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
+        // The store goes by it from now on, whatever becomes of the version that follows, and of the peer.
+        entry.see(theirs);
         let Some(head) = entry.head.clone() else {
             return;
         };

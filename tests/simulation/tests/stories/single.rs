@@ -651,3 +651,24 @@ fn a_step_that_a_primary_has_only_announced_is_not_what_its_successor_goes_by() 
     let made = single.core.head(&name("alpha.example")).unwrap().serial();
     assert!(made.is_after(Serial(6)), "{made}");
 }
+
+#[test]
+fn what_the_store_was_told_of_a_peer_that_is_ahead_counts_also_when_the_version_above_it_was_not_stored()
+ {
+    let mut single = primary();
+    let shows = |single: &mut Single, serial: u32| {
+        single.handle(Input::Notify {
+            apex: name("alpha.example"),
+            serial: Some(Serial(serial)),
+            from: PeerId::Foreign("ns3".to_owned()),
+        })
+    };
+    let outputs = shows(&mut single, 100);
+    single.ended(commits(&outputs)[0], Err("the disk is full"));
+    // The peer is set back meanwhile.
+    shows(&mut single, 1);
+    let outputs = single.change(1, put("alpha.example", "www", 1));
+    let made = single.core.head(&name("alpha.example")).unwrap().serial();
+    assert!(made.is_after(Serial(100)), "{made}");
+    assert_eq!(commits(&outputs).len(), 1);
+}

@@ -456,6 +456,10 @@ impl Core {
         match with_serial(head, floor.add(STEP)) {
             Ok(zone) => {
                 let diffs = vec![head.diff(&zone)];
+                if let Some(entry) = self.zones.get_mut(apex) {
+                    // The store goes by it from now on, whatever becomes of this version.
+                    entry.see(floor);
+                }
                 self.happened(Happening::PeerAhead {
                     apex: apex.clone(),
                     peer: peer.clone(),
