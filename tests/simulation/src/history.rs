@@ -291,7 +291,8 @@ impl History {
             self.pass(10_000)?;
             self.load_files();
             let (approved, replayed) = (self.approve(), self.replay_all()?);
-            if !approved && !replayed && self.world.converged().is_ok() {
+            let mended = self.mend_catalog() || self.remove_orphans();
+            if !approved && !replayed && !mended && self.world.converged().is_ok() {
                 break;
             }
         }

@@ -11,7 +11,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use zonemesh_update::Update;
-use zonemesh_zone::directory::{Directory, Role, SiteName, removal_note_beside};
+use zonemesh_zone::directory::{
+    Directory, Removed, Role, SiteName, removal_note_beside, tombstone,
+};
 use zonemesh_zone::{Name, Record, Rrset, Rtype, Zone, txt};
 
 /// The table of the store in which it is kept, by [`Yielded::id`].
@@ -38,6 +40,9 @@ pub struct Yielded {
     pub theirs: u32,
     /// What was written, in canonical order of the owner names.
     pub changes: Vec<Yield>,
+    /// Of a directory, the tombstones that this site had of sites that the changes are about, in the form of zone files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tombstones: Vec<String>,
 }
 
 /// One RRset that was written, in the form of zone files.
@@ -109,6 +114,7 @@ impl Yielded {
                 after,
             })
         });
+        let changes: Vec<Yield> = changes.collect();
         Self {
             version: 1,
             zone: mine.apex().clone(),
@@ -117,7 +123,11 @@ impl Yielded {
             common: base.map(|base| base.serial().into_int()),
             mine: mine.serial().into_int(),
             theirs: theirs.serial().into_int(),
-            changes: changes.collect(),
+            tombstones: match kind {
+                Kind::Directory => known_tombstones(&changes, mine),
+                Kind::Catalog | Kind::Other => Vec::new(),
+            },
+            changes,
         }
     }
 
@@ -167,6 +177,7 @@ impl Yielded {
             Ok(match (now == after.as_ref(), fits) {
                 (true, _) => Fate::There,
                 (false, true) if self.lists_removed(change, zone)? => Fate::Conflicts,
+                (false, true) if self.is_of_removed_site(change, zone)? => Fate::Conflicts,
                 (false, true) => Fate::Fits,
                 (false, false) => Fate::Conflicts,
             })
@@ -193,6 +204,32 @@ impl Yielded {
             }
         }
         Ok(true)
+    }
+
+    /// Whether a change lets a site into the directory, or makes it a zone's primary, that was removed since: the directory has
+    /// a tombstone of it that was not known where the change was made, and nothing else.
+    fn is_of_removed_site(&self, change: &Yield, directory: &Zone) -> Result<bool, String> {
+        let apex = directory.apex();
+        if *apex != self.zone || change.after.is_empty() {
+            return Ok(false);
+        }
+        for site in sites_of(change, apex)? {
+            let place = tombstone_place(&site, apex);
+            let stone = place.and_then(|place| Some((directory.rrset(&place, Rtype::TXT)?, place)));
+            let Some((stone, place)) = stone else {
+                continue;
+            };
+            let again = site_place(&site, apex);
+            if again.is_some_and(|place| directory.rrset(&place, Rtype::TXT).is_some()) {
+                continue;
+            }
+            let mut known = records(&self.tombstones)?;
+            known.retain(|record| record.owner == place);
+            if rrset(Rtype::TXT, &known).as_ref() != Some(stone) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The update that makes what fits, and with `force` what conflicts too; none where there is nothing to do.
@@ -315,6 +352,62 @@ fn site_of(owner: &Name, directory: &Name) -> Option<SiteName> {
         return None;
     }
     SiteName::new(std::str::from_utf8(labels.next()?.as_slice()).ok()?).ok()
+}
+
+/// The tombstones in a directory of sites that changes of it are about.
+fn known_tombstones(changes: &[Yield], directory: &Zone) -> Vec<String> {
+    let apex = directory.apex();
+    let sites = changes
+        .iter()
+        .flat_map(|change| sites_of(change, apex).unwrap_or_default());
+    let stones = sites
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .filter_map(|site| {
+            let place = tombstone_place(&site, apex)?;
+            let set = directory.rrset(&place, Rtype::TXT)?;
+            Some(lines(&place, set, None))
+        });
+    stones.flatten().collect()
+}
+
+/// The sites that a record of a directory may be about: the one at or above it, and the one that it names a zone's primary.
+fn sites_of(change: &Yield, apex: &Name) -> Result<Vec<SiteName>, String> {
+    let below = change
+        .owner
+        .label_count()
+        .saturating_sub(apex.label_count());
+    let label = match below {
+        0 => None,
+        below => change.owner.iter().nth(below - 1),
+    };
+    let label = label.and_then(|label| std::str::from_utf8(label.as_slice()).ok());
+    let mut sites: Vec<SiteName> = label
+        .and_then(|label| SiteName::new(label).ok())
+        .into_iter()
+        .collect();
+    if change.rtype()? == Rtype::PTR {
+        for record in records(&change.after)? {
+            let target = Name::from_octets(record.rdata).ok();
+            sites.extend(target.and_then(|target| SiteName::of(&target, apex)));
+        }
+    }
+    Ok(sites)
+}
+
+/// Where a site's tombstone stands.
+fn tombstone_place(site: &SiteName, apex: &Name) -> Option<Name> {
+    let none = Removed {
+        pins: Vec::new(),
+        at: 0,
+    };
+    Some(tombstone(site, &none, apex).ok()?.owner)
+}
+
+/// Where a site's role stands.
+fn site_place(site: &SiteName, apex: &Name) -> Option<Name> {
+    let text = format!("_site.{}", site.under(apex).ok()?.fmt_with_dot());
+    text.parse().ok()
 }
 
 /// Whether an RRset says who the writer is.

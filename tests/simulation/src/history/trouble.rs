@@ -396,6 +396,78 @@ impl History {
             }
         }
     }
+
+    /// Zones that were to go and are listed by the catalog alone are taken out of it, as the command does at the catalog primary:
+    /// the site that was promoted never knew of whose they were. Whether there was any.
+    pub(super) fn remove_orphans(&mut self) -> bool {
+        let Some(writer) = self.writer() else {
+            return false;
+        };
+        let at = self.world.clock().wall;
+        let core = self.world.core(&writer);
+        let (Some(read), Some(listed)) = (core.directory(), core.catalog()) else {
+            return false;
+        };
+        // One that the directory has a note of must have gone by itself.
+        let is_orphan = |apex: &Name| {
+            let known = read.owners.contains_key(apex) || read.gone.contains_key(apex);
+            !known && listed.members.contains_key(apex)
+        };
+        let gone = self.record.zones.iter();
+        let gone = gone.filter(|(_, zone)| zone.wanted == Wanted::No);
+        let orphan = gone.map(|(apex, _)| name(apex)).find(is_orphan);
+        let note = orphan.and_then(|apex| names::removal_note(&apex, &directory(), at));
+        let (Some(note), Some(head)) = (note, core.head(&directory()).cloned()) else {
+            return false;
+        };
+        let mut editor = head.edit();
+        let text = format!("takes out what nobody is primary of: {}", note.owner);
+        let (Ok(()), Ok(edited)) = (editor.add(note).map(drop), editor.finish()) else {
+            return false;
+        };
+        self.note(&writer, &text);
+        self.write_directory(&writer, edited);
+        true
+    }
+
+    /// A catalog that cannot be read, because the site that was promoted had only the version with an operator's mistake, is made
+    /// as the directory says. Whether it was one.
+    pub(super) fn mend_catalog(&mut self) -> bool {
+        let Some(writer) = self.writer() else {
+            return false;
+        };
+        let core = self.world.core(&writer);
+        let head = core.head(&catalog()).filter(|head| is_damaged(head));
+        let (Some(read), Some(head)) = (core.directory(), head.cloned()) else {
+            return false;
+        };
+        let mut editor = head.edit();
+        let Ok(version) = Record::from_text("version 0 IN TXT \"2\"", &catalog()) else {
+            return false;
+        };
+        editor.remove_name(&version.owner);
+        if editor.add(version).is_err() {
+            return false;
+        }
+        let Ok(readable) = editor.finish() else {
+            return false;
+        };
+        let Ok(listed) = Catalog::read(&readable) else {
+            return false;
+        };
+        let mut editor = readable.edit();
+        for apex in read.owners.keys() {
+            if !listed.members.contains_key(apex) {
+                members::add_member(&mut editor, apex, None).expect("it fitted before");
+            }
+        }
+        let Ok(mended) = editor.finish() else {
+            return false;
+        };
+        self.note(&writer, "mends the catalog");
+        self.replace(&writer, mended);
+        true
+    }
 }
 
 /// Whether a directory has lost its sites, or a catalog cannot be read.

@@ -324,12 +324,19 @@ impl History {
         Ok(true)
     }
 
-    /// Whether an owner name of the directory is that of a zone that operators have removed.
+    /// Whether an owner name of the directory is that of a zone or a site that operators have removed.
     fn was_removed(&self, owner: &Name) -> bool {
         let text = owner.to_string();
-        let apex = text.split_once("._zones.").map(|(apex, _)| apex);
-        let zone = apex.and_then(|apex| self.record.zones.get(apex));
-        zone.is_some_and(|zone| zone.wanted == Wanted::No)
+        if let Some((apex, _)) = text.split_once("._zones.") {
+            let zone = self.record.zones.get(apex);
+            return zone.is_some_and(|zone| zone.wanted == Wanted::No);
+        }
+        let below = owner
+            .label_count()
+            .saturating_sub(directory().label_count());
+        let site = text.split('.').nth(below.saturating_sub(1));
+        let site = site.and_then(|site| self.record.sites.get(site));
+        below > 0 && site.is_some_and(|site| site.wanted == Wanted::No)
     }
 
     /// Whether two sites hold the directory of the same writer.

@@ -3,7 +3,7 @@
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
 use zonemesh_update::{Everything, Update, apply, request};
-use zonemesh_zone::directory::{Role, SiteName, set_role};
+use zonemesh_zone::directory::{Departure, KeyPin, Role, SiteName, set_role};
 use zonemesh_zone::{Name, Record, Rtype, Zone};
 
 fn site(text: &str) -> SiteName {
@@ -417,4 +417,68 @@ fn what_is_made_again_lists_no_zone_that_was_removed_since() {
     let again = again.map(|update| apply(&head, &update, &Everything).unwrap().zone);
     let read = zonemesh_zone::directory::Directory::read(again.as_ref().unwrap_or(&head));
     assert!(!read.owners.contains_key(&name("first.example")));
+}
+
+#[test]
+fn what_is_made_again_lets_in_no_site_that_was_removed_since_and_lists_none_of_its_zones() {
+    let mut world = mesh_of_slow_links(1331);
+    world.end_faults();
+    for host in ["site-b", "site-c"] {
+        world.cut_both("site-a", host);
+        world.cut_both("site-d", host);
+    }
+    world.run_for(20);
+    promote_second(&mut world);
+    // The writer that yields lets two in, and lists a zone of each.
+    let newcomers = ["site-y", "site-z"];
+    let mut member = world.host("site-d").site.clone();
+    for (host, octet) in newcomers.into_iter().zip(100_u8..) {
+        member.name = site(host);
+        member.addresses = vec![[192, 0, 2, octet].into()];
+        member.pins = vec![KeyPin([octet; 32])];
+        let apex = name(&format!("{host}.example"));
+        let publish = request::publish(&directory(), &member, None).unwrap();
+        let claim = request::claim_zone(&directory(), &apex, &member.name).unwrap();
+        for update in [publish, claim] {
+            let head = world.core("site-a").head(&directory()).unwrap().clone();
+            let edited = apply(&head, &update, &Everything).unwrap().zone;
+            let request = world.request("site-a", |request| Input::Directory {
+                request,
+                edited,
+                also: Vec::new(),
+            });
+            world.done("site-a", request).unwrap();
+        }
+    }
+    world.run_for(5);
+    world.heal_links();
+    world.run_for(60);
+    let kept = world.set_aside("site-a");
+    let kept = kept.iter().find(|kept| kept.zone == directory()).unwrap();
+    // Of the one an operator hears, and removes it where the mesh is written now.
+    remove_site(&mut world, "site-y", Departure::Remove);
+    world.settle(60);
+    let head = world.core("site-b").head(&directory()).unwrap().clone();
+    for (change, fate) in kept.changes.iter().zip(kept.fates(&head).unwrap()) {
+        let expected = match change.owner.to_string().contains("site-y") {
+            true => Fate::Conflicts,
+            false => Fate::Fits,
+        };
+        assert_eq!(fate, expected, "{} {}", change.owner, change.rtype);
+    }
+    let again = |force| {
+        let update = kept.replay(&head, force).unwrap().unwrap();
+        let zone = apply(&head, &update, &Everything).unwrap().zone;
+        let read = zonemesh_zone::directory::Directory::read(&zone);
+        let there = |host: &str| {
+            let zone = name(&format!("{host}.example"));
+            (
+                read.sites.contains_key(&site(host)),
+                read.owners.contains_key(&zone),
+            )
+        };
+        newcomers.map(there)
+    };
+    assert_eq!(again(false), [(false, false), (true, true)]);
+    assert_eq!(again(true), [(true, true); 2]);
 }

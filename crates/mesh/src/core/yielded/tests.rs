@@ -274,3 +274,53 @@ fn a_zone_that_was_removed_since_is_listed_again_only_when_an_operator_insists()
         }
     }
 }
+
+#[test]
+fn a_site_that_was_removed_since_is_let_in_again_only_when_an_operator_insists() {
+    let lists = [
+        "_site.site-b 300 IN TXT role=standard",
+        "site-b 300 IN A 192.0.2.1",
+    ];
+    let zone_of_it = "z.example._zones 300 IN PTR site-b.dns.internal.";
+    let stone = |at: u32| format!("site-b._removed 300 IN TXT at={at}");
+    let directory = |serial, lines: &[String]| {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        zone("dns.internal", serial, &lines)
+    };
+    // The tombstone that the loser had when it let the site in, that of the winner by now, and whether the site is back there.
+    for (known, now, back, fate) in [
+        (None, None, false, Fate::Fits),
+        (None, Some(7), false, Fate::Conflicts),
+        (Some(3), Some(3), false, Fate::Fits),
+        (Some(3), Some(7), false, Fate::Conflicts),
+        (None, Some(7), true, Fate::Fits),
+    ] {
+        let of = |at: Option<u32>| at.map(stone).into_iter().collect::<Vec<_>>();
+        let base = directory(5, &of(known));
+        let given = lists
+            .iter()
+            .chain([&zone_of_it])
+            .map(|line| (*line).to_owned());
+        let mine = directory(9, &given.chain(of(known)).collect::<Vec<_>>());
+        let there = lists.iter().filter(|_| back).map(|line| (*line).to_owned());
+        let theirs = directory(90, &there.chain(of(now)).collect::<Vec<_>>());
+        for base in [Some(&base), None] {
+            let kept = Yielded::between(base, &mine, &theirs, Kind::Directory);
+            let kept = Yielded::decode(&kept.encode().unwrap()).unwrap();
+            for (change, is) in kept.changes.iter().zip(kept.fates(&theirs).unwrap()) {
+                if change.after.is_empty() {
+                    continue;
+                }
+                let there = back && change.rtype != "PTR";
+                let expected = match there {
+                    true => Fate::There,
+                    false => fate,
+                };
+                assert_eq!(is, expected, "{known:?} {now:?} {back} {}", change.owner);
+            }
+            let made = |force| Directory::read(&made(&kept, &theirs, force)).owners.len();
+            assert_eq!(made(false), usize::from(fate == Fate::Fits));
+            assert_eq!(made(true), 1);
+        }
+    }
+}
