@@ -3,7 +3,6 @@
 use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
 
-use super::replicate::ADOPTION_STEP;
 use super::{Answer, Change, Core, Happening, NewVersion, Now, Output, PeerId, Reply, RequestId};
 
 impl Core {
@@ -136,11 +135,7 @@ impl Core {
         } else {
             self.next_serial(edited.apex(), floor)
         };
-        // Whoever was its primary before may have published more than was seen here.
-        let serial = match entry.adopted {
-            true => serial.add(ADOPTION_STEP),
-            false => serial,
-        };
+        let serial = serial.add(self.beyond(edited.apex()));
         let zone = with_serial(edited, serial)?;
         let base = entry.served.as_ref();
         let base = base.filter(|_| planted(Bug::DifferenceFromWrongVersion));

@@ -17,6 +17,7 @@ use zonemesh_zone::{Name, Zone};
 
 use self::lists::Lists;
 pub use self::promotion::Promotion;
+pub(super) use self::promotion::offset;
 use super::{Core, Happening, Now, PeerId, PeerList, SharedPeers, ZoneSpec};
 use crate::brake::Breaker;
 use crate::desired::{self, Scope, Source, ZoneRole, ZoneSetup};

@@ -23,7 +23,7 @@ use zonemesh_zone::{Diff, Digest, Name, Serial, SerialExt, Soa, Zone};
 
 use self::correct::Corrections;
 use self::doubt::Doubt;
-pub(super) use self::epochs::{ADOPTION_STEP, STEP};
+pub(super) use self::epochs::STEP;
 use self::epochs::{Offer, Standing};
 use self::round::Round;
 use self::wait::Waits;

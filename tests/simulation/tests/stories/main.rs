@@ -12,6 +12,7 @@ mod emptied;
 mod epochs;
 mod faults;
 mod founding;
+mod handed;
 mod hostile;
 mod links;
 mod machines;

@@ -264,7 +264,8 @@ impl Core {
     fn catalog_serial(&self, catalog: &Zone) -> Serial {
         let entry = self.zones.get(catalog.apex());
         let floor = entry.and_then(|entry| entry.floor());
-        floor.unwrap_or(catalog.serial()).next()
+        let beyond = self.beyond(catalog.apex());
+        floor.unwrap_or(catalog.serial()).next().add(beyond)
     }
 
     /// New versions of directory and catalog, where there is anything new.

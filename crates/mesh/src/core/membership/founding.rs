@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::catalog::{self, Catalog};
-use zonemesh_zone::directory::{self, Directory, Site};
+use zonemesh_zone::directory::{self, Directory, Site, SiteName};
 use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
 
 use crate::core::{
@@ -119,15 +119,17 @@ impl Core {
         high_water: Option<Serial>,
     ) {
         let apex = zone.apex().clone();
-        if self.zones.contains_key(&apex) {
-            let reason = format!("{apex} is served here already");
-            return self.reply(
-                Some(request),
-                Reply::Refused {
-                    rcode: Rcode::REFUSED,
-                    reason,
-                },
-            );
+        let owner = self.other_owner(&apex);
+        let refused = match (self.zones.contains_key(&apex), owner) {
+            (true, _) => Some(format!("{apex} is served here already")),
+            (false, Some(owner)) => Some(format!(
+                "{apex} is a zone of {owner} already, by the directory that is on its way to the disk"
+            )),
+            (false, None) => None,
+        };
+        if let Some(reason) = refused {
+            let rcode = Rcode::REFUSED;
+            return self.reply(Some(request), Reply::Refused { rcode, reason });
         }
         let spec = mesh_spec(&self.mesh, &apex, &made_primary());
         let mut entry = Entry::new(spec);
@@ -159,6 +161,15 @@ impl Core {
                 self.reply(Some(request), Reply::Refused { rcode, reason });
             }
         }
+    }
+
+    /// The other site that is a zone's primary by the newest directory that was decided, durable or not.
+    fn other_owner(&self, apex: &Name) -> Option<SiteName> {
+        let me = &self.mesh.as_ref()?.settings.me.name;
+        let directory = self.directory_ahead()?;
+        let owner = directory.owners.get(apex)?;
+        let other = owner != me && directory.sites.contains_key(owner);
+        other.then(|| owner.clone())
     }
 
     /// Takes that back.

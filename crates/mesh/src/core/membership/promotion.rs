@@ -227,7 +227,7 @@ impl Core {
 
 /// How far from those of others the serials of a site begin, by its name (64-bit FNV-1a, and its halves mixed): two sites
 /// that are promoted apart from each other begin from the same one.
-fn offset(site: &SiteName) -> u32 {
+pub(in crate::core) fn offset(site: &SiteName) -> u32 {
     let hash = site
         .as_str()
         .bytes()

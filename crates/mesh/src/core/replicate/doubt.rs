@@ -19,9 +19,11 @@ use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Name, Serial, SerialExt, Zone};
 
 use super::Entry;
+use super::epochs::ADOPTION_STEP;
 use super::held::HeldHistory;
 use super::round::Round;
 use crate::brake::Fingerprint;
+use crate::core::membership::offset;
 use crate::core::{Core, DOUBTS, HeldDoubt, Now, Parting, PeerId, RecoveryView, doubts_key};
 
 /// How long changes wait for the others to show what they have. A site that cannot be reached fails a NOTIFY within four seconds,
@@ -191,6 +193,22 @@ impl Doubt {
         *base = Some(zone);
     }
 
+    /// Another version took the place of this copy, with its history; what was made here and is not in that was set aside. Returns
+    /// whether the store remembers something of the history before.
+    pub(super) fn is_replaced(&mut self, zone: Zone) -> bool {
+        let serial = zone.serial();
+        let ours = self.first.take_if(|first| !first.is_after(serial));
+        // What is made on top of it already is remembered with that.
+        let stored = self.first.is_none() && (ours.is_some() || !self.partings.is_empty());
+        self.known = Some(serial);
+        self.base = Some(zone);
+        self.partings.clear();
+        self.again = None;
+        self.failures = 0;
+        self.held = None;
+        stored
+    }
+
     /// A serial is another writer's, and nothing of it is to be taken.
     pub(super) fn disregard(&mut self, serial: Serial) {
         match self.gap(serial) {
@@ -238,6 +256,15 @@ impl Entry {
     pub(super) fn unheard(&self) -> impl Iterator<Item = &PeerId> {
         self.others()
             .filter(|peer| !self.shown.contains_key(peer) || self.is_unknown(peer))
+    }
+
+    /// Whether somebody has shown a later serial of a history that is not held here.
+    fn is_behind(&self) -> bool {
+        let head = self.head.as_ref().map(Zone::serial);
+        self.doubt.as_ref().zip(head).is_some_and(|(doubt, head)| {
+            let mut shown = self.shown.values();
+            shown.any(|shown| shown.is_after(head) && !doubt.knows(*shown, head))
+        })
     }
 
     /// Who has something else, the newest first.
@@ -469,7 +496,7 @@ impl Core {
         self.schedule(apex);
     }
 
-    fn forget_doubt(&mut self, apex: &Name) {
+    pub(super) fn forget_doubt(&mut self, apex: &Name) {
         let none = (DOUBTS.to_owned(), doubts_key(apex), Vec::new());
         self.commit(Vec::new(), vec![none], None);
     }
@@ -502,6 +529,21 @@ impl Core {
         let open = self.zones.iter().filter(|(_, entry)| waits(entry));
         for apex in open.map(|(apex, _)| apex.clone()).collect::<Vec<_>>() {
             self.settle(&apex, now);
+        }
+    }
+
+    /// How far above all that was shown the next version of a zone has to be, besides.
+    pub(in crate::core) fn beyond(&self, apex: &Name) -> u32 {
+        let Some(entry) = self.zones.get(apex) else {
+            return 0;
+        };
+        let mesh = self.mesh.as_ref().filter(|mesh| mesh.governs(apex));
+        match (entry.is_behind(), entry.adopted) {
+            // What was shown and could not be had may go on at another writer, which keeps its distance from it too.
+            (true, _) => GAP + mesh.map_or(0, |mesh| offset(&mesh.settings.me.name)),
+            // Whoever was its primary before may have published more than was seen here.
+            (false, true) => ADOPTION_STEP,
+            (false, false) => 0,
         }
     }
 

@@ -34,7 +34,7 @@ pub(in crate::core) const STEP: u32 = 1 << 20;
 
 /// The same for any other zone that a site takes over from one that may have written on: fewer, because people read
 /// dates into their serials.
-pub(in crate::core) const ADOPTION_STEP: u32 = 1 << 12;
+pub(super) const ADOPTION_STEP: u32 = 1 << 12;
 
 /// How many epochs at once a version may be ahead: more than anybody has promoted sites while another was away. One that was
 /// broken into would else use up the numbers, and no promotion could come after it.

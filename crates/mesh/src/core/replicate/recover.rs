@@ -201,6 +201,12 @@ impl Core {
             return;
         };
         let Some(taking) = doubt.taking.take_if(|taking| taking.serial == serial) else {
+            // A later writer's version, which this site goes on from if that has handed over to it.
+            let others = entry.served.as_ref().filter(|_| !entry.written);
+            let others = others.filter(|zone| doubt.known != Some(zone.serial()));
+            if others.cloned().is_some_and(|zone| doubt.is_replaced(zone)) {
+                self.forget_doubt(apex);
+            }
             return;
         };
         doubt.failures = 0;

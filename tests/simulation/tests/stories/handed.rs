@@ -1,0 +1,144 @@
+//! What a writer that comes back, or is handed over to again, takes from the one between, and what it publishes meanwhile.
+
+use zonemesh_mesh::core::*;
+use zonemesh_simulation::*;
+use zonemesh_update::{Everything, Update, apply, request};
+use zonemesh_zone::directory::{Role, SiteName, set_role};
+
+fn site(text: &str) -> SiteName {
+    SiteName::new(text).unwrap()
+}
+
+/// A mesh of four sites, of which the second can be promoted.
+fn mesh(seed: u64) -> World {
+    let mut world = World::mesh(seed, 4);
+    world
+        .edit_directory(|editor, _| {
+            assert!(set_role(editor, &site("site-b"), Role::CatalogSecondary).unwrap());
+        })
+        .unwrap();
+    world.settle(60);
+    world
+}
+
+fn promote(world: &mut World, at: &str, to: &str) {
+    let to = site(to);
+    let request = world.request(at, |request| Input::Promote {
+        request,
+        to,
+        force: true,
+    });
+    world.done(at, request).unwrap();
+}
+
+/// Begins a change of the directory at a site that takes itself for the writer.
+fn write(world: &mut World, at: &str, update: &Update) -> RequestId {
+    let head = world.core(at).head(&directory()).unwrap().clone();
+    let edited = apply(&head, update, &Everything).unwrap().zone;
+    world.request(at, |request| Input::Directory {
+        request,
+        edited,
+        also: Vec::new(),
+    })
+}
+
+/// Adds a zone at a site, which is listed by the writer of its side.
+fn add_at(world: &mut World, at: &str, writer: &str, apex: &str) {
+    let content = zone(apex, 1, &[]);
+    let hosted = world.request(at, |request| Input::Host {
+        request,
+        zone: content,
+        high_water: None,
+    });
+    world.done(at, hosted).unwrap();
+    let claim = request::claim_zone(&directory(), &name(apex), &site(at)).unwrap();
+    let request = write(world, writer, &claim);
+    world.done(writer, request).unwrap();
+}
+
+#[test]
+fn two_writers_that_do_not_hear_each_other_make_no_versions_of_one_serial() {
+    let mut world = mesh(1401);
+    world.kill("site-a");
+    world.run_for(30);
+    promote(&mut world, "site-b", "site-b");
+    world.run_for(5);
+    let note = |of: &str| {
+        let line = format!("note.{of}.dns.internal. 300 IN TXT \"of {of}\"");
+        let record = zonemesh_zone::Record::from_text(&line, &directory()).unwrap();
+        Update::new(directory()).add(record)
+    };
+    // It has gone above what others may have that it does not know, and goes on one by one.
+    let first = write(&mut world, "site-b", &note("site-c"));
+    world.done("site-b", first).unwrap();
+    world.run_for(5);
+    // The old writer is told which serial there is by now, and can get that version from nobody.
+    for host in ["site-b", "site-c", "site-d"] {
+        world.cut_requests("site-a", host);
+    }
+    world.start("site-a");
+    let waits = write(&mut world, "site-a", &note("site-a"));
+    world.run_for(3);
+    let at_b = write(&mut world, "site-b", &note("site-b"));
+    world.done("site-b", at_b).unwrap();
+    world.done("site-a", waits).unwrap();
+    let serials = ["site-a", "site-b"].map(|host| world.serial(host, "dns.internal"));
+    assert_ne!(serials[0], serials[1]);
+    world.heal_links();
+    world.settle(120);
+    assert_eq!(world.catalog_primary(), "site-b");
+}
+
+#[test]
+fn a_site_that_is_handed_over_to_again_holds_nothing_of_what_it_took_from_the_writer_between() {
+    let mut world = mesh(1402);
+    for one in ["site-a", "site-c"] {
+        for other in ["site-b", "site-d"] {
+            world.cut_both(one, other);
+        }
+    }
+    for apex in ["first.example", "second.example", "third.example"] {
+        add_at(&mut world, "site-c", "site-a", apex);
+    }
+    world.run_for(20);
+    promote(&mut world, "site-b", "site-b");
+    promote(&mut world, "site-b", "site-a");
+    world.kill("site-a");
+    world.heal_links();
+    world.start("site-a");
+    world.settle(120);
+    assert_eq!(world.catalog_primary(), "site-a");
+    let held = world.saw(
+        "site-a",
+        |what| matches!(what, Happening::Held { message, .. } if message.contains("a newer history")),
+    );
+    assert!(!held, "{}", world.tail());
+    // Its own zones their primary lists again.
+    for apex in ["first.example", "second.example", "third.example"] {
+        assert!(world.zone("site-d", apex).is_some(), "{apex}");
+    }
+}
+
+#[test]
+fn a_zone_that_is_another_sites_by_a_directory_on_its_way_to_the_disk_is_not_added() {
+    let mut world = mesh(1404);
+    world.hang_disk("site-c");
+    world
+        .add_zone("site-a", zone("new.example", 1, &[]))
+        .unwrap();
+    world.run_for(5);
+    assert!(world.zone("site-c", "new.example").is_none());
+    // It would be taken for the other one as soon as the disk goes on, and be gone with that.
+    let content = zone("new.example", 1, &[]);
+    let hosted = world.request("site-c", |request| Input::Host {
+        request,
+        zone: content,
+        high_water: None,
+    });
+    world.run_for(1);
+    world.resume_disk("site-c");
+    let why = world.done("site-c", hosted).unwrap_err();
+    assert!(why.contains("site-a"), "{why}");
+    world.settle(60);
+    assert!(world.zone("site-c", "new.example").is_some());
+}
