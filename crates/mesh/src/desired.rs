@@ -192,8 +192,15 @@ pub enum Hold {
         at: i64,
     },
     /// This site is not in the directory.
-    #[error("this site, {0}, is not in the directory; join with a welcome packet")]
-    NotMember(SiteName),
+    #[error("this site, {site}, is not in the directory; join with a welcome packet")]
+    NotMember {
+        /// This site.
+        site: SiteName,
+        /// Sites of which a tombstone says that they were removed: whoever knows of it trusts them no longer.
+        departed: BTreeSet<SiteName>,
+        /// What that was read from.
+        made_from: MadeFrom,
+    },
 }
 
 /// Derives what a site should be doing: all of it, or what is within a scope. Directory and catalog themselves are always.
@@ -218,13 +225,21 @@ pub fn desired(
     if directory.sites.is_empty() {
         return Err(Hold::Empty);
     }
+    let made_from = MadeFrom {
+        directory: serial,
+        catalog: catalog.serial(),
+    };
     if !directory.sites.contains_key(me) {
         return Err(match directory.removed.get(me) {
             Some(removed) => Hold::Removed {
                 site: me.clone(),
                 at: removed.at,
             },
-            None => Hold::NotMember(me.clone()),
+            None => Hold::NotMember {
+                site: me.clone(),
+                departed: departed(directory),
+                made_from,
+            },
         });
     }
     let mut desired = Desired {
@@ -232,26 +247,25 @@ pub fn desired(
         zones: BTreeMap::new(),
         keep: BTreeMap::new(),
         keep_all: catalog.trouble().map(|why| format!("the catalog is {why}")),
-        departed: directory
-            .removed
-            .keys()
-            .filter(|site| directory.is_removed(site) && !planted(Bug::TombstoneIgnored))
-            .cloned()
-            .collect(),
+        departed: departed(directory),
         gone: gone(directory, scope),
         catalog_empty: catalog
             .value()
             .is_some_and(|catalog| catalog.members.is_empty()),
-        made_from: MadeFrom {
-            directory: serial,
-            catalog: catalog.serial(),
-        },
+        made_from,
     };
     infrastructure(me, directory, local, &mut desired);
     if let Some(catalog) = catalog.value() {
         members(me, directory, catalog, local, scope, &mut desired);
     }
     Ok(desired)
+}
+
+fn departed(directory: &Directory) -> BTreeSet<SiteName> {
+    let removed = directory.removed.keys();
+    let departed =
+        removed.filter(|site| directory.is_removed(site) && !planted(Bug::TombstoneIgnored));
+    departed.cloned().collect()
 }
 
 fn gone(directory: &Directory, scope: Option<&Scope>) -> BTreeSet<Name> {

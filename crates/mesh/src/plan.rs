@@ -136,16 +136,15 @@ pub fn plan(
         Ok(desired) => desired,
         Err(Hold::Empty) if planted(Bug::EmptyDirectoryRemoves) => {
             return Plan {
-                actions: observed.peers.keys().map(forget).collect(),
+                actions: observed
+                    .peers
+                    .keys()
+                    .map(|site| remove_peer(site, false))
+                    .collect(),
                 ..Plan::default()
             };
         }
-        Err(hold) => {
-            return Plan {
-                reasons: vec![format!("nothing is changed: {hold}")],
-                ..Plan::default()
-            };
-        }
+        Err(hold) => return held_back(hold, observed),
     };
     let mut plan = Plan {
         made_from: Some(desired.made_from),
@@ -174,11 +173,39 @@ pub fn plan(
     plan
 }
 
+/// What is done though it cannot be said what should be: who is known to have been removed is trusted no longer.
+fn held_back(hold: &Hold, observed: &Observed) -> Plan {
+    let mut plan = Plan {
+        reasons: vec![format!("nothing is changed: {hold}")],
+        ..Plan::default()
+    };
+    let Hold::NotMember {
+        departed,
+        made_from,
+        ..
+    } = hold
+    else {
+        return plan;
+    };
+    let is_old = too_old(*made_from, observed.applied).is_some();
+    let gone = departed
+        .iter()
+        .filter(|site| observed.peers.contains_key(*site));
+    let gone: Vec<Action> = gone.map(|site| remove_peer(site, true)).collect();
+    if is_old || gone.is_empty() || planted(Bug::DepartedKept) {
+        return plan;
+    }
+    plan.reasons = vec![format!("nothing else is changed: {hold}")];
+    plan.actions = gone;
+    plan.made_from = Some(*made_from);
+    plan
+}
+
 /// What forgets a peer.
-fn forget(site: &SiteName) -> Action {
+fn remove_peer(site: &SiteName, departed: bool) -> Action {
     Action::RemovePeer {
         site: site.clone(),
-        departed: false,
+        departed,
     }
 }
 
@@ -322,12 +349,7 @@ fn remove_peers(
     let names: Vec<String> = lost.iter().map(ToString::to_string).collect();
     let bulk = too_many(lost.len(), observed.peers.len());
     let lost_go = !bulk || approved("peers", names, observed.peers.len(), approvals, plan);
-    let remove = |departed| {
-        move |site: &SiteName| Action::RemovePeer {
-            site: site.clone(),
-            departed,
-        }
-    };
+    let remove = |departed| move |site: &SiteName| remove_peer(site, departed);
     if !planted(Bug::DepartedKept) {
         plan.actions.extend(departed.into_iter().map(remove(true)));
     }

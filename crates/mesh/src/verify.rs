@@ -92,11 +92,22 @@ pub fn check(plan: &Plan, facts: &Facts<'_>) -> Vec<Fault> {
     }
     let mut faults = Vec::new();
     let usable = facts.directory.value().filter(|directory| {
-        !matches!(directory.schema, Schema::Unknown(_)) && directory.sites.contains_key(facts.me)
+        !matches!(directory.schema, Schema::Unknown(_)) && !directory.sites.is_empty()
     });
-    let Some(directory) = usable else {
-        let texts = plan.actions.iter().map(ToString::to_string);
-        faults.extend(texts.map(Fault::Directory));
+    // One without this site says at most who is trusted no longer.
+    let may_be_done = |action: &&Action, directory: &Directory| match action {
+        _ if directory.sites.contains_key(facts.me) => true,
+        Action::RemovePeer { site, .. } => {
+            directory.is_removed(site) && !directory.removed.contains_key(facts.me)
+        }
+        _ => false,
+    };
+    let refused = plan
+        .actions
+        .iter()
+        .filter(|action| !usable.is_some_and(|directory| may_be_done(action, directory)));
+    faults.extend(refused.map(|action| Fault::Directory(action.to_string())));
+    let Some(directory) = usable.filter(|_| faults.is_empty()) else {
         return faults;
     };
     check_age(plan, facts, &mut faults);

@@ -482,3 +482,72 @@ fn what_is_made_again_lets_in_no_site_that_was_removed_since_and_lists_none_of_i
     assert_eq!(again(false), [(false, false), (true, true)]);
     assert_eq!(again(true), [(true, true); 2]);
 }
+
+#[test]
+fn a_site_that_the_writer_does_not_know_trusts_nobody_longer_who_was_removed() {
+    let mut world = mesh_of_slow_links(1340);
+    world.end_faults();
+    for host in ["site-b", "site-c"] {
+        world.cut_both("site-a", host);
+        world.cut_both("site-d", host);
+    }
+    world.run_for(20);
+    let request = world.request("site-b", |request| Input::Promote {
+        request,
+        to: site("site-b"),
+        force: true,
+    });
+    world.done("site-b", request).unwrap();
+    // Let in by the writer that yields: more than it forgets without being asked.
+    for host in ["site-e", "site-f"] {
+        world.add_host(host, Vec::new());
+        for other in ["site-b", "site-c"] {
+            world.cut_both(host, other);
+        }
+        world.start(host);
+        let mut member = world.host(host).site.clone();
+        member.role = Role::Standard;
+        let publish = request::publish(&directory(), &member, None).unwrap();
+        let head = world.core("site-a").head(&directory()).unwrap().clone();
+        let edited = apply(&head, &publish, &Everything).unwrap().zone;
+        let request = world.request("site-a", |request| Input::Directory {
+            request,
+            edited,
+            also: Vec::new(),
+        });
+        world.done("site-a", request).unwrap();
+        world.run_for(10);
+    }
+    let pin = world.host("site-c").site.pins[0];
+    let trusts = |world: &World, host: &str| world.hosts[host].members.with_key(&pin).is_some();
+    world.kill("site-c");
+    let head = world.core("site-b").head(&directory()).unwrap().clone();
+    let read = zonemesh_zone::directory::Directory::read(&head);
+    let mut editor = head.edit();
+    let (gone, at) = (site("site-c"), world.clock().wall);
+    zonemesh_zone::directory::remove_site(&mut editor, &read, &gone, &Departure::Remove, at)
+        .unwrap();
+    let edited = editor.finish().unwrap();
+    let request = world.request("site-b", |request| Input::Directory {
+        request,
+        edited,
+        also: Vec::new(),
+    });
+    world.done("site-b", request).unwrap();
+    assert!(trusts(&world, "site-e") && trusts(&world, "site-f"));
+    world.heal_links();
+    world.run_for(60);
+    for host in ["site-a", "site-d", "site-e", "site-f"] {
+        let read = world.core(host).directory().unwrap().clone();
+        assert_eq!(read.epoch.writer, Some(site("site-b")), "{host}");
+        assert!(!trusts(&world, host), "{host}");
+    }
+    // Nothing else follows from not being known.
+    assert!(world.core("site-e").zone(&name("kept.example")).is_some());
+    assert!(
+        world.hosts["site-e"]
+            .members
+            .with_key(&world.hosts["site-d"].site.pins[0])
+            .is_some()
+    );
+}
