@@ -92,6 +92,9 @@ pub struct Yielded {
     pub theirs: u32,
     /// What was written, RRset by RRset.
     pub changes: Vec<YieldedChange>,
+    /// Of the directory, the tombstones that this site had of sites that the changes are about: who was removed since is not let in again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tombstones: Vec<String>,
 }
 
 /// One RRset that was written.

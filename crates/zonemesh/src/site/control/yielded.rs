@@ -256,6 +256,7 @@ fn shown(id: &str, kept: &Yielded, head: Option<&Zone>) -> Result<api::Yielded, 
                 state: state(index),
             })
             .collect(),
+        tombstones: kept.tombstones.clone(),
     })
 }
 
@@ -278,5 +279,6 @@ fn read(kept: api::Yielded) -> Result<Yielded, ApiError> {
         mine: kept.mine,
         theirs: kept.theirs,
         changes: changes.collect::<Result<_, ApiError>>()?,
+        tombstones: kept.tombstones,
     })
 }
