@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Diff, Rtype, Zone};
 
+use crate::hash::fnv;
+
 /// Stands for a set of removals; shown to the operator and given back to approve it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -32,13 +34,6 @@ impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
-}
-
-/// 64-bit FNV-1a: finds accidents, not attacks.
-pub(crate) fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// What operators have approved.

@@ -5,6 +5,7 @@ pub mod core;
 pub mod desired;
 #[doc(hidden)]
 pub mod fuzz;
+mod hash;
 pub mod invite;
 pub mod packet;
 pub mod plan;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zonemesh_zone::Name;
 use zonemesh_zone::directory::{KeyPin, Role, SiteName};
 
-use crate::brake::fnv;
+use crate::hash::fnv;
 
 /// What a packet says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -24,14 +24,14 @@ use quinn::{
 };
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use self::query::{Fault, MOST};
 use crate::answer::{Outcome, answer};
 use crate::handler::{Client, Handler, Request, Responder, Transport};
 use crate::metrics::ConnectionEvent;
-use crate::stream::{Connections, Slot, note_panic, pin, push_framed, stopped};
+use crate::stream::{Connections, Running, Slot, note_panic, pin, push_framed, stopped};
 use crate::udp::unix_now;
 use crate::zoneset::Shared;
 
@@ -88,8 +88,7 @@ pub enum QuicError {
 /// A listener for QUIC, on tokio.
 pub struct QuicServer {
     addr: SocketAddr,
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    running: Running,
 }
 
 /// Answers on the connections that come to a socket, which [`crate::bind::quic`] has opened. Must be called on a tokio
@@ -129,7 +128,10 @@ pub fn serve(
         stopping,
     };
     let task = tokio::spawn(accept(endpoint, Arc::new(server)));
-    Ok(QuicServer { addr, stop, task })
+    Ok(QuicServer {
+        addr,
+        running: Running { stop, task },
+    })
 }
 
 fn transport() -> TransportConfig {
@@ -177,19 +179,8 @@ impl QuicServer {
     }
 
     /// Accepts no more connections, and waits up to `grace` for answers that are due; then closes all connections.
-    pub async fn stop(mut self, grace: Duration) {
-        // Nobody to tell is as good as all told.
-        self.stop.send_replace(true);
-        if timeout(grace, &mut self.task).await.is_err() {
-            self.task.abort();
-        }
-    }
-}
-
-impl Drop for QuicServer {
-    fn drop(&mut self) {
-        self.stop.send_replace(true);
-        self.task.abort();
+    pub async fn stop(self, grace: Duration) {
+        self.running.stop(grace).await;
     }
 }
 

@@ -43,8 +43,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A listener for connections, on tokio.
 pub struct StreamServer {
     addr: SocketAddr,
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    running: Running,
 }
 
 /// Answers on the connections of a listener, which [`crate::bind::tcp`] has opened; with TLS if its configuration is
@@ -72,7 +71,34 @@ pub fn serve(
         stopping,
     };
     let task = tokio::spawn(accept(listener, Arc::new(server)));
-    Ok(StreamServer { addr, stop, task })
+    Ok(StreamServer {
+        addr,
+        running: Running { stop, task },
+    })
+}
+
+/// The task that accepts connections; it ends with this.
+pub(crate) struct Running {
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Has it accept no more, and waits up to `grace` for answers that are due; then aborts it.
+    pub(crate) async fn stop(mut self, grace: Duration) {
+        // Nobody to tell is as good as all told.
+        self.stop.send_replace(true);
+        if timeout(grace, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        self.task.abort();
+    }
 }
 
 impl StreamServer {
@@ -82,19 +108,8 @@ impl StreamServer {
     }
 
     /// Accepts no more connections, and waits up to `grace` for answers that are due; then closes all connections.
-    pub async fn stop(mut self, grace: Duration) {
-        // Nobody to tell is as good as all told.
-        self.stop.send_replace(true);
-        if timeout(grace, &mut self.task).await.is_err() {
-            self.task.abort();
-        }
-    }
-}
-
-impl Drop for StreamServer {
-    fn drop(&mut self) {
-        self.stop.send_replace(true);
-        self.task.abort();
+    pub async fn stop(self, grace: Duration) {
+        self.running.stop(grace).await;
     }
 }
 

@@ -17,6 +17,7 @@ use zonemesh_zone::{Name, Serial, Zone};
 
 use super::peers::Peer;
 use super::{Core, Now, Output, PeerId};
+use crate::hash::scattered;
 
 /// Up to so many other sites all are probed each time.
 const ALL: usize = 16;
@@ -51,10 +52,7 @@ pub(super) struct Watch {
 /// Where a site is on the ring: by what its name is hashed to, so that those that are made alike, and fail together, are not next
 /// to each other. All sites must come to the same, of any version.
 pub(super) fn place(name: &str) -> u64 {
-    let fnv = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
-    let mixed = (fnv ^ fnv >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = scattered(name);
     mixed ^ mixed >> 29
 }
 

@@ -68,26 +68,24 @@ pub(super) struct Wrong;
 
 /// The zone of a name below `_zones` and the site that is said to be its primary, if there is such an RRset.
 pub(super) fn owner(zone: &Zone, owner: &Name) -> Result<Option<(Name, SiteName)>, Wrong> {
-    let Some(set) = zone.rrset(owner, Rtype::PTR) else {
-        return Ok(None);
-    };
-    let mut reader = Reader::new(zone.apex());
-    reader.rrset(owner, set);
-    match reader.findings.is_empty() {
-        true => Ok(reader.owners.pop_first()),
-        false => Err(Wrong),
-    }
+    let mut reader = read_alone(zone, owner, Rtype::PTR)?;
+    Ok(reader.owners.pop_first())
 }
 
 /// The zone of a name below `_gone` and when it was removed, if there is such an RRset.
 pub(super) fn note(zone: &Zone, owner: &Name) -> Result<Option<(Name, i64)>, Wrong> {
-    let Some(set) = zone.rrset(owner, Rtype::TXT) else {
-        return Ok(None);
-    };
+    let mut reader = read_alone(zone, owner, Rtype::TXT)?;
+    Ok(reader.gone.pop_first())
+}
+
+/// What one RRset says, if it is there.
+fn read_alone<'z>(zone: &'z Zone, owner: &'z Name, rtype: Rtype) -> Result<Reader<'z>, Wrong> {
     let mut reader = Reader::new(zone.apex());
-    reader.rrset(owner, set);
+    if let Some(set) = zone.rrset(owner, rtype) {
+        reader.rrset(owner, set);
+    }
     match reader.findings.is_empty() {
-        true => Ok(reader.gone.pop_first()),
+        true => Ok(reader),
         false => Err(Wrong),
     }
 }

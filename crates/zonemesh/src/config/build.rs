@@ -320,21 +320,28 @@ impl<'c, 'a> Builder<'c, 'a> {
         }
     }
 
+    /// Two settings of which neither says anything without the other.
+    fn both(
+        &self,
+        table: &Table<'c, 'a>,
+        one: &'static str,
+        other: &'static str,
+    ) -> Option<(At<String>, At<String>)> {
+        match (table.string(one), table.string(other)) {
+            (Some(one), Some(other)) => Some((one, other)),
+            (Some(alone), None) | (None, Some(alone)) => {
+                let message =
+                    format!("`{one}` and `{other}` belong together; give both or neither");
+                self.context.fault(&alone.span, message);
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
     /// The certificate that the TLS and QUIC listeners show, read once to see that it can be.
     fn certificate(&self, table: &Table<'c, 'a>) -> Option<CertificateFiles> {
-        let chain = table.string("tls-certificate");
-        let key = table.string("tls-key");
-        let (chain, key) = match (chain, key) {
-            (Some(chain), Some(key)) => (chain, key),
-            (Some(alone), None) | (None, Some(alone)) => {
-                self.context.fault(
-                    &alone.span,
-                    "`tls-certificate` and `tls-key` belong together; give both or neither",
-                );
-                return None;
-            }
-            (None, None) => return None,
-        };
+        let (chain, key) = self.both(table, "tls-certificate", "tls-key")?;
         let files = CertificateFiles {
             chain: self.path(&chain.value),
             key: self.path(&key.value),

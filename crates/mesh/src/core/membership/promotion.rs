@@ -12,6 +12,7 @@ use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
 use crate::core::change::with_serial;
 use crate::core::replicate::STEP;
 use crate::core::{Answer, Core, NewVersion, PeerId, Reply, RequestId};
+use crate::hash::scattered;
 
 /// What a promotion would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,17 +226,10 @@ impl Core {
     }
 }
 
-/// How far from those of others the serials of a site begin, by its name (64-bit FNV-1a, and its halves mixed): two sites
-/// that are promoted apart from each other begin from the same one.
+/// How far from those of others the serials of a site begin, by its name: two sites that are promoted apart from each other
+/// begin from the same one.
 pub(in crate::core) fn offset(site: &SiteName) -> u32 {
-    let hash = site
-        .as_str()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    let mixed = (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-    mixed as u32 % STEP
+    (scattered(site.as_str()) >> 40) as u32 % STEP
 }
 
 #[cfg(test)]

@@ -283,17 +283,7 @@ impl<'c, 'a> Builder<'c, 'a> {
 
     /// The name by which a peer is known, read once to see that it can be.
     fn named(&self, table: &Table<'c, 'a>) -> Option<PeerName> {
-        let (name, authorities) = match (table.string("tls-name"), table.string("tls-ca")) {
-            (Some(name), Some(authorities)) => (name, authorities),
-            (Some(alone), None) | (None, Some(alone)) => {
-                self.context.fault(
-                    &alone.span,
-                    "`tls-name` and `tls-ca` belong together; give both or neither",
-                );
-                return None;
-            }
-            (None, None) => return None,
-        };
+        let (name, authorities) = self.both(table, "tls-name", "tls-ca")?;
         let named = PeerName {
             name: name.value,
             authorities: self.path(&authorities.value),

@@ -88,15 +88,14 @@ impl Control {
     /// Whether the file of the configuration can be loaded, and says what runs; and whether zone files were read as they are.
     pub(super) async fn configuration_checks(&self, checks: &mut Vec<api::Check>) {
         let loud = self.live.loud.load_full();
-        if let Some(loud) = loud.as_ref() {
-            checks.push(table::CONFIGURATION_BROKEN.of(None, loud));
-        }
-        match Drift::of(&self.live).await {
+        match loud.as_ref() {
             // Said already, from the start on.
-            _ if loud.is_some() => {}
-            Drift::None => {}
-            Drift::Broken(why) => checks.push(table::CONFIGURATION_BROKEN.of(None, why)),
-            Drift::Differs(why) => checks.push(table::CONFIGURATION_NOT_LOADED.of(None, why)),
+            Some(loud) => checks.push(table::CONFIGURATION_BROKEN.of(None, loud)),
+            None => match Drift::of(&self.live).await {
+                Drift::None => {}
+                Drift::Broken(why) => checks.push(table::CONFIGURATION_BROKEN.of(None, why)),
+                Drift::Differs(why) => checks.push(table::CONFIGURATION_NOT_LOADED.of(None, why)),
+            },
         }
         for (zone, why) in self
             .live
