@@ -1,6 +1,7 @@
 //! `docs/BENCHMARKS.md`: a section for each part, replaced when the part was run.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -26,7 +27,11 @@ in `bench/src/server.rs`. What each server sent is compared before anything is m
 /// Puts a section into the document, in the place of what is there of this part.
 pub(crate) fn put(part: &str, section: &Section, versions: &str) -> Result<()> {
     let path = Path::new(DOCUMENT);
-    let old = fs::read_to_string(path).unwrap_or_default();
+    // The sections of the other parts are in it.
+    let old = match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        read => read.with_context(|| format!("cannot read {DOCUMENT}"))?,
+    };
     let text = format!("{section}\n{versions} {}\n", load());
     fs::write(path, with(&old, part, &text)).with_context(|| format!("cannot write {DOCUMENT}"))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -88,10 +89,8 @@ impl Processes {
     pub(crate) fn memory(&self) -> Result<Memory> {
         let mut memory = Memory::default();
         for process in self.all()? {
-            let rollup =
-                fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap_or_default();
-            memory.now += kilobytes(&rollup, "Pss:");
-            let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+            memory.now += kilobytes(&told_of(process, "smaps_rollup")?, "Pss:");
+            let status = told_of(process, "status")?;
             memory.peak = memory.peak.max(kilobytes(&status, "VmHWM:"));
         }
         Ok(memory)
@@ -153,6 +152,22 @@ impl Stat {
             user: number(11)? + number(13)?,
             system: number(12)? + number(14)?,
         })
+    }
+}
+
+/// What Linux says of a process that has ended and is still to be waited for.
+const ESRCH: i32 = 3;
+
+/// A file of a process below /proc; empty when it has ended since it was found.
+fn told_of(process: u32, file: &str) -> Result<String> {
+    let path = format!("/proc/{process}/{file}");
+    match fs::read_to_string(&path) {
+        Err(error)
+            if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH) =>
+        {
+            Ok(String::new())
+        }
+        read => read.with_context(|| format!("cannot read {path}")),
     }
 }
 

@@ -14,7 +14,7 @@ use zonemesh_testkit::query::{self, qtype};
 use zonemesh_testkit::{Knot, Named, Nsd, Peers, Place, Site, wait};
 
 use crate::process::{Cpu, Memory, Processes};
-use crate::zones::{self, CATALOG};
+use crate::zones::{self, CATALOG, SERIAL, ZONE};
 
 /// How long a server may take for what it is asked to do.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -101,6 +101,24 @@ impl Server {
     /// Starts it, and does not wait for its zone.
     pub(crate) fn start(kind: Kind, peers: &Peers, role: &Role<'_>) -> Result<Self> {
         Self::start_at(kind, peers, kind.place()?, role)
+    }
+
+    /// Starts a primary of [`ZONE`] and waits until it answers for it; see [`Role::Primary`].
+    pub(crate) fn primary(
+        kind: Kind,
+        peers: &Peers,
+        file: &Path,
+        changes: Option<&[SocketAddr]>,
+    ) -> Result<Self> {
+        let zone = ZONE;
+        let role = Role::Primary {
+            zone,
+            file,
+            changes,
+        };
+        let mut server = Self::start(kind, peers, &role)?;
+        server.wait_serial(zone, SERIAL)?;
+        Ok(server)
     }
 
     /// Starts it in a place.

@@ -11,7 +11,7 @@ use crate::table::{Samples, Section, Table, against_best, number, thousands};
 use crate::zones::{SERIAL, ZONE};
 
 #[derive(Default)]
-struct Result1 {
+struct Measured {
     served: Samples,
     user: Samples,
     rest: Samples,
@@ -22,19 +22,13 @@ struct Result1 {
 
 pub(super) fn run(setup: &Setup) -> Result<Section> {
     let file = setup.zone(setup.records)?;
-    let role = Role::Primary {
-        zone: ZONE,
-        file: &file,
-        changes: None,
-    };
     // The same for all: what it costs the primary is not counted.
-    let mut primary = Server::start(Kind::Knot, &setup.peers, &role)?;
-    primary.wait_serial(ZONE, SERIAL)?;
+    let primary = Server::primary(Kind::Knot, &setup.peers, &file, None)?;
     let role = Role::Secondary {
         zone: ZONE,
         primary: primary.dns(),
     };
-    let mut results: Vec<Result1> = Kind::ALL.iter().map(|_| Result1::default()).collect();
+    let mut results: Vec<Measured> = Kind::ALL.iter().map(|_| Measured::default()).collect();
     for round in 0..setup.rounds {
         for (kind, result) in Kind::ALL.into_iter().zip(&mut results) {
             let started = Instant::now();
@@ -79,7 +73,7 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
             number(result.peak.median() / MIB),
         ]);
     }
-    let of = |pick: fn(&Result1) -> &Samples| -> Vec<(&str, &Samples)> {
+    let of = |pick: fn(&Measured) -> &Samples| -> Vec<(&str, &Samples)> {
         let names = Kind::ALL.iter().map(|kind| kind.name());
         names.zip(results.iter().map(pick)).collect()
     };

@@ -4,15 +4,15 @@ use anyhow::{Result, ensure};
 
 use super::Setup;
 use crate::client;
-use crate::server::{Kind, Role, Server};
+use crate::server::{Kind, Server};
 use crate::table::{Samples, Section, Table, against_best, thousands};
-use crate::zones::{SERIAL, ZONE};
+use crate::zones::ZONE;
 
 /// Transfers a round: a single one is only some fifteen ticks of the clock that counts CPU time.
 const TRANSFERS: usize = 5;
 
 #[derive(Default)]
-struct Result1 {
+struct Measured {
     cpu: Samples,
     user: Samples,
     system: Samples,
@@ -23,17 +23,8 @@ struct Result1 {
 
 pub(super) fn run(setup: &Setup) -> Result<Section> {
     let file = setup.zone(setup.records)?;
-    let role = Role::Primary {
-        zone: ZONE,
-        file: &file,
-        changes: None,
-    };
-    let mut servers = Vec::new();
-    for kind in Kind::ALL {
-        let mut server = Server::start(kind, &setup.peers, &role)?;
-        server.wait_serial(ZONE, SERIAL)?;
-        servers.push(server);
-    }
+    let start = |kind| Server::primary(kind, &setup.peers, &file, None);
+    let servers: Vec<Server> = Kind::ALL.into_iter().map(start).collect::<Result<_>>()?;
     let at: Vec<_> = servers
         .iter()
         .map(|server| (server.name(), server.dns()))
@@ -43,7 +34,7 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
         server.wait_rest()?;
     }
 
-    let mut results: Vec<Result1> = servers.iter().map(|_| Result1::default()).collect();
+    let mut results: Vec<Measured> = servers.iter().map(|_| Measured::default()).collect();
     let times = setup.times(TRANSFERS);
     for _ in 0..setup.rounds {
         for (server, result) in servers.iter().zip(&mut results) {
@@ -92,7 +83,7 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
             thousands(result.octets),
         ]);
     }
-    let of = |pick: fn(&Result1) -> &Samples| -> Vec<(&str, &Samples)> {
+    let of = |pick: fn(&Measured) -> &Samples| -> Vec<(&str, &Samples)> {
         let names = servers.iter().map(Server::name);
         names.zip(results.iter().map(pick)).collect()
     };

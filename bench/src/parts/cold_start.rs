@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(600);
 
 #[derive(Default)]
-struct Result1 {
+struct Measured {
     wall: Samples,
     cpu: Samples,
     rest: Samples,
@@ -60,7 +60,7 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
         let role = Role::Consumer {
             primary: primary.dns(),
         };
-        let mut results: [Result1; 2] = Default::default();
+        let mut results: [Measured; 2] = Default::default();
         for _ in 0..rounds {
             for (kind, result) in kinds.into_iter().zip(&mut results) {
                 let started = Instant::now();
@@ -90,12 +90,12 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
                 result.memory.spread(1024.0 * 1024.0),
             ]);
         }
-        let of = |pick: fn(&Result1) -> &Samples| -> Vec<(&str, &Samples)> {
+        let of = |pick: fn(&Measured) -> &Samples| -> Vec<(&str, &Samples)> {
             let names = kinds.iter().map(|kind| kind.name());
             names.zip(results.iter().map(pick)).collect()
         };
         for (what, pick) in [
-            ("wall", (|result| &result.wall) as fn(&Result1) -> &Samples),
+            ("wall", (|result| &result.wall) as fn(&Measured) -> &Samples),
             ("CPU until served", |result| &result.cpu),
             ("memory", |result| &result.memory),
         ] {

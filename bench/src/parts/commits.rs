@@ -10,10 +10,10 @@ use zonemesh_testkit::wait;
 
 use super::Setup;
 use crate::client;
-use crate::server::{Kind, Role, Server};
+use crate::server::{Kind, Server};
 use crate::table::{Samples, Section, Table, number, thousands};
 use crate::update::Updater;
-use crate::zones::{SERIAL, ZONE};
+use crate::zones::ZONE;
 
 /// Updates a round: by each client its share.
 const UPDATES: usize = 640;
@@ -29,13 +29,7 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
     for kind in kinds {
         let file = folder.path().join(kind.name());
         crate::zones::write(&file, ZONE, RECORDS)?;
-        let role = Role::Primary {
-            zone: ZONE,
-            file: &file,
-            changes: Some(&[]),
-        };
-        let mut server = Server::start(kind, &setup.peers, &role)?;
-        server.wait_serial(ZONE, SERIAL)?;
+        let server = Server::primary(kind, &setup.peers, &file, Some(&[]))?;
         servers.push(server);
     }
     let updates = if setup.smoke { 64 } else { UPDATES };

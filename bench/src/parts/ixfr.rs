@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Setup;
 use crate::client::{self, Connection, Ends};
-use crate::server::{Kind, Role, Server};
+use crate::server::{Kind, Server};
 use crate::table::{Samples, Section, Table, thousands};
 use crate::update::Updater;
 use crate::zones::{SERIAL, ZONE};
@@ -43,13 +43,7 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
                 .path()
                 .join(format!("{}-{records}-{changes}", kind.name()));
             crate::zones::write(&file, ZONE, records)?;
-            let role = Role::Primary {
-                zone: ZONE,
-                file: &file,
-                changes: Some(&[]),
-            };
-            let mut server = Server::start(kind, &setup.peers, &role)?;
-            server.wait_serial(ZONE, SERIAL)?;
+            let server = Server::primary(kind, &setup.peers, &file, Some(&[]))?;
             let mut updater = Updater::open(server.dns(), ZONE)?;
             for first in (0..changes).step_by(TOGETHER) {
                 updater

@@ -100,13 +100,7 @@ impl Mesh {
         crate::zones::write(&file, ZONE, RECORDS)?;
         let places = [kind.place()?, kind.place()?];
         let at = [places[0].dns(), places[1].dns()];
-        let role = Role::Primary {
-            zone: ZONE,
-            file: &file,
-            changes: Some(&at),
-        };
-        let mut primary = Server::start(kind, &setup.peers, &role)?;
-        primary.wait_serial(ZONE, SERIAL)?;
+        let primary = Server::primary(kind, &setup.peers, &file, Some(&at))?;
         let role = Role::Secondary {
             zone: ZONE,
             primary: primary.dns(),

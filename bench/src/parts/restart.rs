@@ -11,7 +11,7 @@ use crate::table::{Samples, Section, Table, against_best, thousands};
 use crate::zones::{SERIAL, ZONE};
 
 #[derive(Default)]
-struct Result1 {
+struct Measured {
     cpu: Samples,
     user: Samples,
     wall: Samples,
@@ -19,13 +19,7 @@ struct Result1 {
 
 pub(super) fn run(setup: &Setup) -> Result<Section> {
     let file = setup.zone(setup.records)?;
-    let role = Role::Primary {
-        zone: ZONE,
-        file: &file,
-        changes: None,
-    };
-    let mut primary = Server::start(Kind::Knot, &setup.peers, &role)?;
-    primary.wait_serial(ZONE, SERIAL)?;
+    let primary = Server::primary(Kind::Knot, &setup.peers, &file, None)?;
     let role = Role::Secondary {
         zone: ZONE,
         primary: primary.dns(),
@@ -38,7 +32,7 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
         server.stop()?;
         servers.push(server);
     }
-    let mut results: Vec<Result1> = servers.iter().map(|_| Result1::default()).collect();
+    let mut results: Vec<Measured> = servers.iter().map(|_| Measured::default()).collect();
     for round in 0..setup.rounds {
         for (server, result) in servers.iter_mut().zip(&mut results) {
             let started = Instant::now();
@@ -73,7 +67,7 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
             result.wall.spread(1.0),
         ]);
     }
-    let of = |pick: fn(&Result1) -> &Samples| -> Vec<(&str, &Samples)> {
+    let of = |pick: fn(&Measured) -> &Samples| -> Vec<(&str, &Samples)> {
         let names = servers.iter().map(Server::name);
         names.zip(results.iter().map(pick)).collect()
     };
