@@ -18,6 +18,8 @@ pub mod key;
 pub mod record;
 pub mod rrset;
 pub mod serial;
+#[cfg(test)]
+mod testing;
 pub mod tree;
 pub mod txt;
 pub mod version;

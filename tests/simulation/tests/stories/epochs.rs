@@ -3,7 +3,7 @@
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
 use zonemesh_update::{Everything, Update, apply, request};
-use zonemesh_zone::directory::{Departure, KeyPin, Role, SiteName, set_role};
+use zonemesh_zone::directory::{Departure, KeyPin, Role, SiteName, owner_record, set_role};
 use zonemesh_zone::{Name, Record, Rtype, Zone};
 
 fn site(text: &str) -> SiteName {
@@ -176,20 +176,19 @@ fn lists(world: &mut World, host: &str, apex: &str) -> (bool, bool) {
     )
 }
 
+/// A zone leaves the directory, and another of site-d comes.
+fn gone_and_new() -> Update {
+    let owner = owner_record(&name("new.example"), &site("site-d"), &directory()).unwrap();
+    let update = request::release_zone(&directory(), &name("gone.example")).unwrap();
+    update.add(owner)
+}
+
 #[test]
 fn a_promoted_site_with_an_older_catalog_brings_it_to_what_its_directory_says() {
     let mut told = 0;
     for seed in 1210..1240 {
         let mut world = mesh_of_slow_links(seed);
-        let update = request::release_zone(&directory(), &name("gone.example")).unwrap();
-        let update = update.add(
-            zonemesh_zone::directory::owner_record(
-                &name("new.example"),
-                &site("site-d"),
-                &directory(),
-            )
-            .unwrap(),
-        );
+        let update = gone_and_new();
         if !lost_in_between(&mut world, &directory(), &update) {
             continue;
         }
@@ -226,15 +225,7 @@ fn a_promoted_site_with_a_newer_catalog_loses_no_zone_and_undoes_what_its_direct
             high_water: None,
         });
         world.done("site-d", hosted).unwrap();
-        let update = request::release_zone(&directory(), &name("gone.example")).unwrap();
-        let update = update.add(
-            zonemesh_zone::directory::owner_record(
-                &name("new.example"),
-                &site("site-d"),
-                &directory(),
-            )
-            .unwrap(),
-        );
+        let update = gone_and_new();
         if !lost_in_between(&mut world, &catalog(), &update) {
             continue;
         }

@@ -5,6 +5,7 @@ use super::*;
 use crate::catalog::{self, follow_directory};
 use crate::directory::{owner_changes, set_owner};
 use crate::record::parse_name;
+use crate::testing::toggled;
 use crate::{Record, SerialExt};
 
 fn name(text: &str) -> Name {
@@ -34,24 +35,6 @@ const LINES: [&str; 16] = [
     "e.zones 0 IN A 192.0.2.1",
 ];
 
-fn toggled(zone: &Zone, have: &mut Vec<usize>, lines: &[usize]) -> Zone {
-    let mut editor = zone.edit();
-    for line in lines {
-        let record = Record::from_text(LINES[*line], &apex()).unwrap();
-        match have.iter().position(|other| other == line) {
-            Some(at) => {
-                have.swap_remove(at);
-                editor.remove(&record.owner, record.rtype, &record.rdata);
-            }
-            None => {
-                have.push(*line);
-                editor.add(record).unwrap();
-            }
-        }
-    }
-    editor.finish().unwrap()
-}
-
 proptest! {
     #[test]
     fn a_catalog_that_is_followed_is_what_reading_the_newer_version_gives(
@@ -60,7 +43,7 @@ proptest! {
         let mut zone = catalog::new_zone(&apex(), Serial(1)).unwrap();
         let mut have = Vec::new();
         for step in steps {
-            let newer = toggled(&zone, &mut have, &step);
+            let newer = toggled(&zone, &LINES, &mut have, &step);
             let whole = Catalog::read(&newer);
             if let Ok(mut read) = Catalog::read(&zone) {
                 let before = read.clone();

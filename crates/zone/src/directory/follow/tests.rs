@@ -6,6 +6,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 use crate::record::parse_name;
+use crate::testing::toggled;
 use crate::{Editor, Record};
 
 fn apex() -> Name {
@@ -71,25 +72,6 @@ fn built(lines: &[usize]) -> Zone {
     editor.finish().unwrap()
 }
 
-/// The zone without the lines that it has and with those that it has not.
-fn toggled(zone: &Zone, have: &mut Vec<usize>, lines: &[usize]) -> Zone {
-    let mut editor = zone.edit();
-    for line in lines {
-        let record = Record::from_text(LINES[*line], &apex()).unwrap();
-        match have.iter().position(|other| other == line) {
-            Some(at) => {
-                have.swap_remove(at);
-                editor.remove(&record.owner, record.rtype, &record.rdata);
-            }
-            None => {
-                have.push(*line);
-                editor.add(record).unwrap();
-            }
-        }
-    }
-    editor.finish().unwrap()
-}
-
 fn names(texts: &[&str]) -> Vec<Name> {
     texts.iter().map(|text| parse_name(text).unwrap()).collect()
 }
@@ -120,7 +102,7 @@ fn a_directory_that_is_followed_is_what_reading_the_newer_version_gives() {
         let mut listed = names(&members[0]);
         let mut directory = Directory::read_with_legacy(&zone, &listed);
         for (step, members) in steps.iter().zip(&members) {
-            let newer = toggled(&zone, &mut have, step);
+            let newer = toggled(&zone, &LINES, &mut have, step);
             let members = names(members);
             let differ: Vec<Name> = {
                 let gone = listed.iter().filter(|zone| !members.contains(zone));
@@ -181,7 +163,7 @@ fn what_happens_every_day_is_followed_without_reading_the_whole() {
         let (zone, mut have) = sound();
         let mut directory = Directory::read(&zone);
         assert!(directory.findings.is_empty(), "{:?}", directory.findings);
-        let newer = toggled(&zone, &mut have, lines);
+        let newer = toggled(&zone, &LINES, &mut have, lines);
         assert!(directory.follow(&zone, &newer, []).is_some(), "{what}");
         assert_eq!(directory, Directory::read(&newer), "{what}");
     }
