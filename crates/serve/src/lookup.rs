@@ -1,6 +1,7 @@
 //! Finding a name in a zone (RFC 1034 §4.3.2 step 3, RFC 4592, RFC 6672 §3.2) in one descent, or two where a wildcard
 //! has to be looked for.
 
+use zonemesh_zone::tree::Leaf;
 use zonemesh_zone::{Node, Rtype, Zone};
 
 /// What a zone has for a name.
@@ -49,10 +50,10 @@ pub fn find<'z>(zone: &'z Zone, name: &[u8], key: &[u8], qtype: Rtype) -> Option
     let mut descent = zone.descend(key);
     let mut end = None;
     for node in descent.by_ref() {
-        let len = node.owner().len();
+        let len = node.owner_octets().len();
         let exact = len == name.len();
         if len == apex_len {
-            apex = Some(node.as_ref());
+            apex = Some(node);
         } else if node.rrset(Rtype::NS).is_some() {
             end = Some(match exact && qtype == Rtype::DS {
                 true => Place::AtCut(node),
@@ -107,21 +108,19 @@ fn wildcard<'z>(zone: &'z Zone, key: &[u8], encloser: usize) -> Place<'z> {
     }
     // The last node on the way is the wildcard's own unless it is an empty non-terminal.
     let node = last
-        .map(|node| node.as_ref())
-        .filter(|node| node.owner().as_slice().starts_with(b"\x01*"))
-        .filter(|node| zonemesh_zone::Key::of(node.owner()).as_slice() == source);
+        .filter(|node| node.owner_octets().starts_with(b"\x01*"))
+        .filter(|node| node.key().as_slice() == source);
     Place::Wildcard { node, encloser }
 }
 
 /// Whether a node is there only to deny others.
 fn only_denies(node: &Node) -> bool {
-    let sets = node.rrsets();
-    sets.first()
-        .is_some_and(|set| matches!(set.rtype(), Rtype::RRSIG | Rtype::NSEC3))
-        && sets
-            .iter()
-            .all(|set| matches!(set.rtype(), Rtype::RRSIG | Rtype::NSEC3))
-        && sets.iter().any(|set| set.rtype() == Rtype::NSEC3)
+    let mut types = node.rrsets().map(|set| set.rtype());
+    let mut hashed = false;
+    types.all(|rtype| {
+        hashed |= rtype == Rtype::NSEC3;
+        matches!(rtype, Rtype::RRSIG | Rtype::NSEC3)
+    }) && hashed
 }
 
 fn zone_key_len(zone: &Zone) -> usize {

@@ -1,6 +1,6 @@
 //! The answer in the making: which RRsets go into which section (RFC 1034 §4.3.2, RFC 2308, RFC 6672, RFC 8482).
 
-use zonemesh_zone::{Key, Node, Rrset, Rtype, Zone};
+use zonemesh_zone::{Key, Node, RrsetRef, Rtype, Zone};
 
 use crate::answer::View;
 use crate::edns::extended;
@@ -61,7 +61,7 @@ pub(crate) struct Reply<'v, 'q, 'b> {
     /// Nodes whose NSEC is in the authority section.
     denials: [Option<&'v Node>; 4],
     /// The RRset whose targets' addresses go into the additional section, with the node that it is from.
-    wanted: Option<(&'v Node, &'v Rrset)>,
+    wanted: Option<(&'v Node, RrsetRef<'v>)>,
     /// Where in the message the owner of that RRset stands.
     wanted_owner: usize,
 }
@@ -366,7 +366,7 @@ impl<'v> Reply<'v, '_, '_> {
         // The chain has come by already; but what a wildcard makes is under another name.
         if set.rtype() == Rtype::DNAME
             && self.has_redirected(node)
-            && owner.eq_ignore_ascii_case(node.owner().as_slice())
+            && owner.eq_ignore_ascii_case(node.owner_octets())
         {
             return Ok(true);
         }
@@ -427,7 +427,7 @@ impl<'v> Reply<'v, '_, '_> {
         let mark = self.writer.mark();
         // Once is enough, however often the chain comes by.
         if !self.has_redirected(node) {
-            match self.put(node.owner().as_slice(), node, set, set.ttl().as_secs()) {
+            match self.put(node.owner_octets(), node, set, set.ttl().as_secs()) {
                 Ok(count) => self.answers += count,
                 Err(Full) => return self.full(mark),
             }
@@ -435,7 +435,7 @@ impl<'v> Reply<'v, '_, '_> {
                 *slot = Some(node);
             }
         }
-        let prefix = name.len() - node.owner().len();
+        let prefix = name.len() - node.owner_octets().len();
         let len = prefix + target.len();
         if len > 255 {
             self.rcode = rcodes::YXDOMAIN;
@@ -502,15 +502,14 @@ impl<'v> Reply<'v, '_, '_> {
 
 /// RFC 8482 §4.1: one RRset is answer enough to a question for all. It is the first in order of types that is not
 /// there for DNSSEC alone.
-fn one_of_any(node: &Node) -> Option<&Rrset> {
-    let for_dnssec = |set: &&Rrset| {
+fn one_of_any(node: &Node) -> Option<RrsetRef<'_>> {
+    let for_dnssec = |set: &RrsetRef<'_>| {
         matches!(
             set.rtype().to_int(),
             types::RRSIG | types::NSEC | types::NSEC3
         )
     };
-    let sets = node.rrsets();
-    sets.iter()
-        .find(|set| !for_dnssec(set))
-        .or_else(|| sets.first())
+    let mut sets = node.rrsets();
+    let first = sets.clone().next();
+    sets.find(|set| !for_dnssec(set)).or(first)
 }

@@ -70,16 +70,34 @@ impl Served {
     }
 }
 
-impl Leaf for Served {
+/// A zone among the others.
+#[derive(Clone)]
+struct Entry(Arc<Served>);
+
+impl Leaf for Entry {
     fn key(&self) -> Key {
-        Key::of(&self.apex)
+        Key::of(&self.0.apex)
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Entry {
+    fn new(served: Served) -> Self {
+        Self(Arc::new(served))
+    }
+
+    fn served(&self) -> &Served {
+        &self.0
     }
 }
 
 /// All zones that are served. Immutable; a clone is one reference count, a change costs what it changes.
 #[derive(Clone, Default)]
 pub struct ZoneSet {
-    tree: Tree<Served>,
+    tree: Tree<Entry>,
 }
 
 impl ZoneSet {
@@ -92,7 +110,7 @@ impl ZoneSet {
     #[must_use]
     pub fn with(&self, served: Served) -> Self {
         let mut tree = self.tree.clone();
-        tree.insert(Arc::new(served));
+        tree.insert(Entry::new(served));
         Self { tree }
     }
 
@@ -106,26 +124,26 @@ impl ZoneSet {
 
     /// The zone of this name.
     pub fn get(&self, apex: &Name) -> Option<&Served> {
-        self.tree.get(Key::of(apex).as_slice()).map(Arc::as_ref)
+        self.tree.get(Key::of(apex).as_slice()).map(Entry::served)
     }
 
     /// The closest zone that encloses the name of a key.
     pub fn closest(&self, key: &[u8]) -> Option<&Served> {
-        self.tree.closest_ancestor(key).map(Arc::as_ref)
+        self.tree.closest_ancestor(key).map(Entry::served)
     }
 
     /// The closest zone that encloses the name of a key and does not start at it: the parent's side of a zone cut.
     pub fn closest_above(&self, key: &[u8], name_len: usize) -> Option<&Served> {
         self.tree
             .descend(key)
-            .map(Arc::as_ref)
+            .map(Entry::served)
             .filter(|served| served.apex.len() < name_len)
             .last()
     }
 
     /// All zones, in canonical order.
     pub fn iter(&self) -> impl Iterator<Item = &Served> {
-        self.tree.iter().map(Arc::as_ref)
+        self.tree.iter().map(Entry::served)
     }
 
     /// How many zones there are.
@@ -142,7 +160,7 @@ impl ZoneSet {
 impl FromIterator<Served> for ZoneSet {
     fn from_iter<I: IntoIterator<Item = Served>>(zones: I) -> Self {
         Self {
-            tree: zones.into_iter().map(Arc::new).collect(),
+            tree: zones.into_iter().map(Entry::new).collect(),
         }
     }
 }

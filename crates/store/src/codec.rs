@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use zonemesh_zone::{Name, Record, Rtype, Serial, Ttl};
+use zonemesh_zone::{Name, NameRef, Record, Rtype, Serial, Ttl};
 
 /// What is wrong with a stored value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,7 +153,11 @@ impl<'a> Reader<'a> {
 }
 
 fn name(octets: Vec<u8>) -> Result<Name, Damage> {
-    Name::from_octets(Bytes::from(octets)).map_err(|_| Damage::new("a name is malformed"))
+    Name::from_octets(Bytes::from(octets)).map_err(|_| malformed())
+}
+
+fn malformed() -> Damage {
+    Damage::new("a name is malformed")
 }
 
 /// Writes owner names in short: without the apex, and not again when it is the one before.
@@ -176,14 +180,18 @@ impl<'a> Owners<'a> {
             put_int(out, 0);
             return;
         }
-        put_owner(out, self.apex, owner);
+        put_owner(out, self.apex, owner.for_slice());
         self.last = Some(owner.clone());
     }
 
     pub(crate) fn read(&mut self, reader: &mut Reader<'_>) -> Result<Name, Damage> {
         let owner = match reader.int()? {
             0 => self.last.clone().ok_or_else(without_owner)?,
-            head => owner_of(head, reader, self.apex)?,
+            head => {
+                let mut octets = Vec::new();
+                owner_of(head, reader, self.apex, &mut octets)?;
+                name(octets)?
+            }
         };
         self.last = Some(owner.clone());
         Ok(owner)
@@ -192,7 +200,7 @@ impl<'a> Owners<'a> {
 
 /// Writes an owner name in short, which is not the one before. It is not cloned: that would cost each name of a zone a piece of memory
 /// for as long as it lives.
-pub(crate) fn put_owner(out: &mut Vec<u8>, apex: &Name, owner: &Name) {
+pub(crate) fn put_owner(out: &mut Vec<u8>, apex: &Name, owner: &NameRef) {
     // Octet for octet: an owner name that writes the apex in another case keeps it. The octets before the apex are
     // whole labels when the name is at or below it.
     let relative = owner.as_slice().strip_suffix(apex.as_slice());
@@ -204,23 +212,33 @@ pub(crate) fn put_owner(out: &mut Vec<u8>, apex: &Name, owner: &Name) {
     out.extend_from_slice(octets);
 }
 
-/// Reads what [`put_owner`] has written.
-pub(crate) fn read_owner(reader: &mut Reader<'_>, apex: &Name) -> Result<Name, Damage> {
+/// Reads what [`put_owner`] has written into a buffer, in the place of what is there.
+pub(crate) fn read_owner<'b>(
+    reader: &mut Reader<'_>,
+    apex: &Name,
+    buffer: &'b mut Vec<u8>,
+) -> Result<&'b NameRef, Damage> {
+    buffer.clear();
     match reader.int()? {
-        0 => Err(without_owner()),
-        head => owner_of(head, reader, apex),
+        0 => return Err(without_owner()),
+        head => owner_of(head, reader, apex, buffer)?,
     }
+    NameRef::from_slice(buffer).map_err(|_| malformed())
 }
 
-fn owner_of(head: u64, reader: &mut Reader<'_>, apex: &Name) -> Result<Name, Damage> {
+fn owner_of(
+    head: u64,
+    reader: &mut Reader<'_>,
+    apex: &Name,
+    octets: &mut Vec<u8>,
+) -> Result<(), Damage> {
     let (len, short) = ((head - 1) >> 1, (head - 1) & 1);
     let len = usize::try_from(len).map_err(|_| Damage::new("a name is too long"))?;
-    let mut octets = Vec::with_capacity(len.min(255) + apex.len());
     octets.extend_from_slice(reader.take(len)?);
     if short == 1 {
         octets.extend_from_slice(apex.as_slice());
     }
-    name(octets)
+    Ok(())
 }
 
 fn without_owner() -> Damage {

@@ -5,9 +5,7 @@
 
 use jiff::Timestamp;
 
-use zonemesh_zone::{
-    Diff, Editor, Name, Rrset, Rtype, Serial, Ttl, Zone, ZoneError, version::Node,
-};
+use zonemesh_zone::{Diff, Editor, Name, Node, Rtype, Serial, Ttl, Zone, ZoneError};
 
 use crate::Origin;
 use crate::codec::{
@@ -233,7 +231,7 @@ fn new_chunk() -> Vec<u8> {
 
 fn encode_node(out: &mut Vec<u8>, apex: &Name, node: &Node) {
     put_owner(out, apex, node.owner());
-    put_int(out, node.rrsets().len() as u64);
+    put_int(out, node.rrsets().count() as u64);
     for set in node.rrsets() {
         put_int(out, u64::from(set.rtype().to_int()));
         put_int(out, u64::from(set.ttl().as_secs()));
@@ -244,17 +242,19 @@ fn encode_node(out: &mut Vec<u8>, apex: &Name, node: &Node) {
 /// Adds what a chunk holds to a version in the making.
 pub(crate) fn decode_chunk(editor: &mut Editor, value: &[u8]) -> Result<(), Damage> {
     let apex = editor.apex().clone();
+    let mut buffer = Vec::new();
     let mut reader = Reader::new(value);
     reader.version(VERSION)?;
     while !reader.is_empty() {
-        let owner = read_owner(&mut reader, &apex)?;
+        let owner = read_owner(&mut reader, &apex, &mut buffer)?;
         for _ in 0..reader.int()? {
             let rtype = Rtype::from_int(reader.u16()?);
             let ttl = Ttl::from_secs(reader.u32()?);
             let octets = reader.octets()?;
             check_rdata(octets)?;
-            let set = Rrset::of_wire(rtype, ttl, octets);
-            editor.put(&owner, set).map_err(not_a_zone)?;
+            editor
+                .put_octets(owner, rtype, ttl, octets)
+                .map_err(not_a_zone)?;
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Names inside of RDATA are not compressed: it saves little in a transfer, and a receiver need not undo it.
 
-use zonemesh_zone::{Class, Name, Rtype};
+use zonemesh_zone::{Class, Name, Rtype, domain};
 
 /// The fixed head of a message.
 pub(crate) const HEADER_LEN: usize = 12;
@@ -109,7 +109,7 @@ impl Writer {
     pub(crate) fn record(
         &mut self,
         section: Section,
-        owner: &Name,
+        owner: &domain::base::Name<impl AsRef<[u8]> + ?Sized>,
         rtype: u16,
         ttl: u32,
         rdata: &[u8],

@@ -3,6 +3,7 @@
 //! Messages are made one at a time as they are asked for, from a zone version that cannot change meanwhile; memory in
 //! use is that of one message. It neither signs ([`crate::tsig::Signer`] does, for which room is left) nor sends.
 
+use zonemesh_zone::version::NameRef;
 use zonemesh_zone::{Diff, Name, Record, Rtype, Serial, SerialExt, Zone};
 
 use crate::message::{AA, QR, Section, TC, Writer};
@@ -185,7 +186,7 @@ type Records<'a> = Box<dyn Iterator<Item = Item<'a>> + Send + 'a>;
 /// A record, borrowed.
 #[derive(Clone, Copy)]
 struct Item<'a> {
-    owner: &'a Name,
+    owner: &'a NameRef,
     rtype: u16,
     ttl: u32,
     rdata: &'a [u8],
@@ -194,7 +195,7 @@ struct Item<'a> {
 impl<'a> Item<'a> {
     fn of(record: &'a Record) -> Self {
         Self {
-            owner: &record.owner,
+            owner: record.owner.for_slice(),
             rtype: record.rtype.to_int(),
             ttl: record.ttl.as_secs(),
             rdata: &record.rdata,

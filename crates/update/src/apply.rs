@@ -179,7 +179,7 @@ fn check_prerequisites(zone: &Zone, prerequisites: &[Prerequisite]) -> Result<()
         let wanted = Rrset::new(rtype, zone.soa_record().ttl, rdata);
         let same = zone
             .rrset(owner, rtype)
-            .is_some_and(|set| set.as_wire() == wanted.as_wire());
+            .is_some_and(|set| set.as_wire() == wanted.as_ref().as_wire());
         if !same {
             let message = format!("{} {rtype} has other records", owner.fmt_with_dot());
             return refuse(Rcode::NXRRSET, message);
@@ -214,7 +214,6 @@ fn add(editor: &mut Editor, record: &Record) -> Result<bool, ZoneError> {
         Rtype::CNAME => {
             let others = editor.node(&record.owner).is_some_and(|node| {
                 node.rrsets()
-                    .iter()
                     .any(|set| set.rtype() != Rtype::CNAME && !beside_cname(set.rtype()))
             });
             if !others {
@@ -255,7 +254,7 @@ fn delete_name(editor: &mut Editor, owner: &Name) {
     let types: Vec<Rtype> = editor
         .node(owner)
         .into_iter()
-        .flat_map(|node| node.rrsets().iter().map(Rrset::rtype))
+        .flat_map(|node| node.rrsets().map(|set| set.rtype()))
         .collect();
     for rtype in types {
         delete_rrset(editor, owner, rtype);

@@ -181,9 +181,9 @@ impl<'a> DirectoryPolicy<'a> {
                 Err("a site makes only itself the primary of a zone".into())
             }
             Change::DeleteName(owner)
-                if zone.node(owner).is_some_and(|node| {
-                    node.rrsets().iter().any(|set| set.rtype() != Rtype::PTR)
-                }) =>
+                if zone
+                    .node(owner)
+                    .is_some_and(|node| node.rrsets().any(|set| set.rtype() != Rtype::PTR)) =>
             {
                 Err("there is more than a PTR record".into())
             }

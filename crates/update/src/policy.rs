@@ -287,7 +287,7 @@ impl Authority for Policy<'_> {
                 let mut types: Vec<Rtype> = zone
                     .node(owner)
                     .into_iter()
-                    .flat_map(|node| node.rrsets().iter().map(|set| set.rtype()))
+                    .flat_map(|node| node.rrsets().map(|set| set.rtype()))
                     // RFC 2136 §3.4.2.3: these stay anyway.
                     .filter(|rtype| {
                         owner != zone.apex() || !matches!(*rtype, Rtype::SOA | Rtype::NS)

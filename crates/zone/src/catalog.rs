@@ -14,7 +14,8 @@ use bytes::Bytes;
 
 pub use self::follow::{Difference, follow_owners};
 use crate::directory::{self, Directory, Epoch};
-use crate::{Editor, Name, Record, Rrset, Rtype, Serial, Soa, Ttl, Zone, ZoneError, txt};
+use crate::version::owned;
+use crate::{Editor, Name, Record, Rrset, RrsetRef, Rtype, Serial, Soa, Ttl, Zone, ZoneError, txt};
 
 /// The catalog as it can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,8 +160,8 @@ fn read_member(
         }
     };
     let mut coo = None;
-    if let Some((owner, set)) = properties.coo {
-        match ptr(set) {
+    if let Some((owner, set)) = &properties.coo {
+        match ptr(*set) {
             Ok(target) => coo = Some(target),
             Err(count) if count > 1 => faults.push(CatalogFault::Property {
                 owner: owner.clone(),
@@ -169,9 +170,9 @@ fn read_member(
             Err(_) => faults.push(malformed(owner)),
         }
     }
-    let groups = match properties.group {
+    let groups = match &properties.group {
         None => Vec::new(),
-        Some((owner, set)) => read_groups(owner, set, faults),
+        Some((owner, set)) => read_groups(owner, *set, faults),
     };
     Some((zone, Member { node, groups, coo }))
 }
@@ -206,7 +207,7 @@ fn read_version(zone: &Zone, faults: &mut Vec<CatalogFault>) {
     });
 }
 
-fn read_groups(owner: &Name, set: &Rrset, faults: &mut Vec<CatalogFault>) -> Vec<String> {
+fn read_groups(owner: &Name, set: RrsetRef<'_>, faults: &mut Vec<CatalogFault>) -> Vec<String> {
     let mut groups = BTreeSet::new();
     for rdata in set.iter() {
         match txt::parse_text(rdata) {
@@ -223,7 +224,7 @@ fn read_groups(owner: &Name, set: &Rrset, faults: &mut Vec<CatalogFault>) -> Vec
 }
 
 /// The only target of a PTR RRset; how many there are when it is not one.
-fn ptr(set: &Rrset) -> Result<Name, usize> {
+fn ptr(set: RrsetRef<'_>) -> Result<Name, usize> {
     match (set.first(), set.len()) {
         (Some(rdata), 1) => Name::from_octets(Bytes::copy_from_slice(rdata)).map_err(|_| 1),
         (_, count) => Err(count),
@@ -233,9 +234,9 @@ fn ptr(set: &Rrset) -> Result<Name, usize> {
 /// What stands at and below a member node.
 #[derive(Default)]
 struct Properties<'z> {
-    zone: Option<&'z Rrset>,
-    group: Option<(&'z Name, &'z Rrset)>,
-    coo: Option<(&'z Name, &'z Rrset)>,
+    zone: Option<RrsetRef<'z>>,
+    group: Option<(Name, RrsetRef<'z>)>,
+    coo: Option<(Name, RrsetRef<'z>)>,
 }
 
 fn member_nodes(zone: &Zone) -> BTreeMap<Name, Properties<'_>> {
@@ -249,9 +250,9 @@ fn member_nodes(zone: &Zone) -> BTreeMap<Name, Properties<'_>> {
 fn nodes_at<'z>(zone: &'z Zone, at: &Name, zones: &Name) -> BTreeMap<Name, Properties<'z>> {
     let mut nodes: BTreeMap<Name, Properties<'_>> = BTreeMap::new();
     for at in zone.nodes_below(at) {
-        let owner = at.owner();
+        let owner = owned(at.owner());
         let depth = owner.label_count() - zones.label_count();
-        let Some(node) = node_above(owner, zones) else {
+        let Some(node) = node_above(&owner, zones) else {
             continue;
         };
         let entry = nodes.entry(node).or_default();
@@ -374,8 +375,8 @@ pub fn reset_member(editor: &mut Editor, zone: &Name) -> Result<bool, EditError>
     let Some(node) = node_of(editor, zone) else {
         return Ok(false);
     };
-    let group =
-        below(&[b"group"], &node).and_then(|owner| editor.rrset(&owner, Rtype::TXT).cloned());
+    let group = below(&[b"group"], &node)
+        .and_then(|owner| Some(editor.rrset(&owner, Rtype::TXT)?.to_owned()));
     remove_member(editor, zone);
     let new = insert(editor, zone, Some(&node))?;
     if let (Some(set), Some(owner)) = (group, below(&[b"group"], &new)) {

@@ -8,6 +8,7 @@ use domain::base::name::ToName;
 
 use crate::file::report::Report;
 use crate::finding::{Finding, Kind, Severity};
+use crate::version::{NameRef, owned};
 use crate::{Key, Name, Node, Rtype, Soa, Zone};
 
 /// Checks a zone. Of each kind only the first few findings are listed; a last one says how many more there are.
@@ -34,9 +35,9 @@ struct Checker<'z> {
     zone: &'z Zone,
     report: Report,
     /// The last zone cut that was met. In canonical order all that is below it follows at once.
-    cut: Option<&'z Name>,
+    cut: Option<&'z NameRef>,
     /// The last DNAME that was met.
-    dname: Option<&'z Name>,
+    dname: Option<&'z NameRef>,
 }
 
 /// What a name that a record points to has.
@@ -55,14 +56,14 @@ enum Target {
 
 /// # What is reported
 impl<'z> Checker<'z> {
-    fn error(&mut self, kind: Kind, owner: &Name, rtype: Rtype, message: impl Into<String>) {
+    fn error(&mut self, kind: Kind, owner: &NameRef, rtype: Rtype, message: impl Into<String>) {
         self.report
-            .add(Finding::new(Severity::Error, kind, message).about(owner, rtype));
+            .add(Finding::new(Severity::Error, kind, message).about(&owned(owner), rtype));
     }
 
-    fn warn(&mut self, kind: Kind, owner: &Name, rtype: Rtype, message: impl Into<String>) {
+    fn warn(&mut self, kind: Kind, owner: &NameRef, rtype: Rtype, message: impl Into<String>) {
         self.report
-            .add(Finding::new(Severity::Warning, kind, message).about(owner, rtype));
+            .add(Finding::new(Severity::Warning, kind, message).about(&owned(owner), rtype));
     }
 
     fn apex(&mut self) {
@@ -78,7 +79,7 @@ impl<'z> Checker<'z> {
             );
         }
         for message in soa_times(self.zone.soa()) {
-            self.warn(Kind::SoaTimes, apex, Rtype::SOA, message);
+            self.warn(Kind::SoaTimes, apex.for_slice(), Rtype::SOA, message);
         }
     }
 
@@ -131,7 +132,6 @@ impl<'z> Checker<'z> {
         if node.rrset(Rtype::CNAME).is_some() {
             let other = node
                 .rrsets()
-                .iter()
                 .map(|set| set.rtype())
                 .find(|rtype| !may_stand_with_cname(*rtype));
             if let Some(other) = other {
@@ -151,11 +151,10 @@ impl<'z> Checker<'z> {
         }
     }
 
-    fn below_dname(&mut self, node: &Node, dname: &Name) {
+    fn below_dname(&mut self, node: &Node, dname: &NameRef) {
         // With a DNAME at the apex, NSEC3 records have nowhere else to stand.
         let first = node
             .rrsets()
-            .iter()
             .map(|set| set.rtype())
             .find(|rtype| !matches!(*rtype, Rtype::NSEC3 | Rtype::RRSIG));
         if let Some(rtype) = first {
@@ -166,8 +165,8 @@ impl<'z> Checker<'z> {
         }
     }
 
-    fn below_cut(&mut self, node: &Node, cut: &Name) {
-        for rtype in node.rrsets().iter().map(|set| set.rtype()) {
+    fn below_cut(&mut self, node: &Node, cut: &NameRef) {
+        for rtype in node.rrsets().map(|set| set.rtype()) {
             // Glue, and what signers of old versions left over, is what one expects here.
             if !matches!(
                 rtype,
@@ -182,7 +181,7 @@ impl<'z> Checker<'z> {
     }
 
     fn at_cut(&mut self, node: &Node) {
-        for rtype in node.rrsets().iter().map(|set| set.rtype()) {
+        for rtype in node.rrsets().map(|set| set.rtype()) {
             if !matches!(
                 rtype,
                 Rtype::NS
@@ -289,7 +288,7 @@ impl<'z> Checker<'z> {
                 ),
             };
             self.report
-                .add(Finding::new(severity, kind, message).about(owner, Rtype::NS));
+                .add(Finding::new(severity, kind, message).about(&owned(owner), Rtype::NS));
         }
     }
 
@@ -343,7 +342,7 @@ impl<'z> Checker<'z> {
         for node in zone.descend(key.as_slice()) {
             delegated |= node.rrset(Rtype::NS).is_some() && node.owner() != zone.apex();
             if node.owner() == target {
-                exact = Some(&**node);
+                exact = Some(node);
             } else if !delegated && node.rrset(Rtype::DNAME).is_some() {
                 return Target::Alias;
             }
@@ -393,7 +392,7 @@ fn name_at(rdata: &[u8], offset: usize) -> Option<Name> {
     Name::from_octets(bytes::Bytes::copy_from_slice(wire)).ok()
 }
 
-fn is_host_name(name: &Name) -> bool {
+fn is_host_name(name: &NameRef) -> bool {
     name.iter()
         .filter(|label| !label.is_root())
         .enumerate()

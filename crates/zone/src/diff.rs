@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::version::records_of;
-use crate::{Name, Record, Rrset, Rtype, Serial, Soa, Ttl, Zone, ZoneError};
+use crate::node::Rrsets;
+use crate::version::{NameRef, owned, records_of};
+use crate::{Name, Record, Rrset, RrsetRef, Rtype, Serial, Soa, Ttl, Zone, ZoneError};
 
 /// What leads from one version of a zone to another, in the form of an IXFR difference sequence (RFC 1995 §4).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,15 +99,15 @@ impl Zone {
         self.tree().compare(newer.tree(), &mut |old, new| {
             let (owner, old, new) = match (old, new) {
                 (Some(old), Some(new)) => (old.owner(), old.rrsets(), new.rrsets()),
-                (Some(old), None) => (old.owner(), old.rrsets(), &[][..]),
-                (None, Some(new)) => (new.owner(), &[][..], new.rrsets()),
+                (Some(old), None) => (old.owner(), old.rrsets(), Rrsets::default()),
+                (None, Some(new)) => (new.owner(), Rrsets::default(), new.rrsets()),
                 (None, None) => return,
             };
-            for old in old.iter().filter(|set| set.rtype() != Rtype::SOA) {
-                difference(owner, old, new, &mut removed);
+            for old in old.clone().filter(|set| set.rtype() != Rtype::SOA) {
+                difference(owner, old, new.clone(), &mut removed);
             }
-            for new in new.iter().filter(|set| set.rtype() != Rtype::SOA) {
-                difference(owner, new, old, &mut added);
+            for new in new.filter(|set| set.rtype() != Rtype::SOA) {
+                difference(owner, new, old.clone(), &mut added);
             }
         });
         Diff { removed, added }
@@ -114,21 +115,24 @@ impl Zone {
 
     /// The RRsets that differ between this version and a newer one, the SOA aside, in canonical order of their owner names.
     /// The cost is that of the difference when the newer one was made from this one.
-    pub fn changed_rrsets<'z>(&'z self, newer: &'z Zone) -> Vec<(&'z Name, Rtype)> {
+    pub fn changed_rrsets(&self, newer: &Zone) -> Vec<(Name, Rtype)> {
         let mut changed = Vec::new();
         self.tree().compare(newer.tree(), &mut |old, new| {
-            let Some(owner) = new.or(old).map(|node| node.owner()) else {
+            let Some(owner) = new.or(old).map(|node| owned(node.owner())) else {
                 return;
             };
-            let old = old.map_or(&[][..], |node| node.rrsets());
-            let new = new.map_or(&[][..], |node| node.rrsets());
-            let is_gone = |set: &&Rrset| !new.iter().any(|other| other.rtype() == set.rtype());
-            let gone = old.iter().filter(is_gone);
-            let other = new.iter().filter(|set| !old.contains(set));
-            let all = gone.chain(other).map(Rrset::rtype);
+            let old = old.map_or(Rrsets::default(), |node| node.rrsets());
+            let new = new.map_or(Rrsets::default(), |node| node.rrsets());
+            let is_gone =
+                |set: &RrsetRef<'_>| !new.clone().any(|other| other.rtype() == set.rtype());
+            let gone = old.clone().filter(is_gone);
+            let other = new
+                .clone()
+                .filter(|set| !old.clone().any(|old| old == *set));
+            let all = gone.chain(other).map(|set| set.rtype());
             changed.extend(
                 all.filter(|rtype| *rtype != Rtype::SOA)
-                    .map(|rtype| (owner, rtype)),
+                    .map(|rtype| (owner.clone(), rtype)),
             );
         });
         changed
@@ -197,11 +201,11 @@ fn by_rrset(diff: &Diff) -> HashMap<(&Name, Rtype), RrsetChange<'_>> {
 }
 
 fn changed(
-    old: Option<&Rrset>,
+    old: Option<RrsetRef<'_>>,
     rtype: Rtype,
     change: &RrsetChange<'_>,
 ) -> Result<Rrset, ApplyError> {
-    let mut records: BTreeSet<&[u8]> = old.into_iter().flat_map(Rrset::iter).collect();
+    let mut records: BTreeSet<&[u8]> = old.into_iter().flat_map(|set| set.iter()).collect();
     for record in &change.removed {
         if !records.remove(record.rdata.as_ref()) {
             return Err(ApplyError::NotThere(Box::new((*record).clone())));
@@ -212,7 +216,7 @@ fn changed(
             return Err(ApplyError::AlreadyThere(Box::new((*record).clone())));
         }
     }
-    let kept = old.map_or(Ttl::ZERO, Rrset::ttl);
+    let kept = old.map_or(Ttl::ZERO, |set| set.ttl());
     Ok(Rrset::new(
         rtype,
         change.added.last().map_or(kept, |record| record.ttl),
@@ -222,8 +226,8 @@ fn changed(
 
 /// Appends the records of `set` that are not in its counterpart among `others`. With another TTL all of them are
 /// different records.
-fn difference(owner: &Name, set: &Rrset, others: &[Rrset], into: &mut Vec<Record>) {
-    match others.iter().find(|other| other.rtype() == set.rtype()) {
+fn difference(owner: &NameRef, set: RrsetRef<'_>, mut others: Rrsets<'_>, into: &mut Vec<Record>) {
+    match others.find(|other| other.rtype() == set.rtype()) {
         Some(other) if other == set => {}
         Some(other) if other.ttl() == set.ttl() => {
             into.extend(records_of(owner, set).filter(|record| !other.contains(&record.rdata)));

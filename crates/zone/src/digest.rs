@@ -12,7 +12,7 @@ use std::fmt;
 
 use twox_hash::{XxHash3_64, XxHash3_128};
 
-use crate::Rrset;
+use crate::RrsetRef;
 
 /// The digest of a set of RRsets. See the module's documentation.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -23,7 +23,7 @@ impl Digest {
     pub const LEN: usize = 16;
 
     /// The digest of one RRset at an owner name, which is given by its [`Key`](crate::Key).
-    pub fn of_rrset(owner: &[u8], set: &Rrset) -> Self {
+    pub fn of_rrset(owner: &[u8], set: RrsetRef<'_>) -> Self {
         let kind = u64::from(set.rtype().to_int()) << 32 | u64::from(set.ttl().as_secs());
         let seed = XxHash3_64::oneshot_with_seed(kind, owner);
         Self(XxHash3_128::oneshot_with_seed(seed, set.as_wire()))

@@ -15,6 +15,7 @@ pub mod finding;
 pub mod fuzz;
 pub mod inventory;
 pub mod key;
+pub mod node;
 pub mod record;
 pub mod rrset;
 pub mod serial;
@@ -33,11 +34,12 @@ pub use self::diff::{ApplyError, Diff};
 pub use self::digest::Digest;
 pub use self::finding::{Finding, Severity};
 pub use self::key::Key;
+pub use self::node::Node;
 pub use self::record::{Record, RecordError, Soa};
-pub use self::rrset::Rrset;
+pub use self::rrset::{Rrset, RrsetRef};
 pub use self::serial::{Serial, SerialExt};
 pub use self::tree::Tree;
-pub use self::version::{Editor, Node, Zone, ZoneError};
+pub use self::version::{Editor, NameRef, Zone, ZoneError};
 
 /// An absolute domain name in wire format; case is kept, comparison ignores it (RFC 1035 §2.3.3).
 ///

@@ -1,19 +1,112 @@
 //! RRsets: all records of one owner name and type, with one TTL (RFC 2181 §5).
 
 use std::fmt;
-use std::sync::Arc;
 
 use crate::{Rtype, Ttl};
 
-/// The data of the records of one owner name and type, which share a TTL. Cheap to clone.
+/// The data of the records of one owner name and type, which share a TTL, where it stands in a zone.
 ///
 /// RDATA is kept in uncompressed wire format, byte for byte as it came, without duplicates, in ascending order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RrsetRef<'a> {
+    rtype: u16,
+    ttl: u32,
+    /// Each RDATA after its length in two octets, big endian: as it stands in a message.
+    data: &'a [u8],
+}
+
+impl<'a> RrsetRef<'a> {
+    /// Of parts that an RRset was taken apart into: `data` is in order, without duplicates.
+    pub(crate) fn of_parts(rtype: Rtype, ttl: Ttl, data: &'a [u8]) -> Self {
+        Self {
+            rtype: rtype.to_int(),
+            ttl: ttl.as_secs(),
+            data,
+        }
+    }
+
+    /// The type of the records.
+    pub fn rtype(&self) -> Rtype {
+        Rtype::from_int(self.rtype)
+    }
+
+    /// The TTL of the records.
+    pub fn ttl(&self) -> Ttl {
+        Ttl::from_secs(self.ttl)
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    /// How many records there are. Walks over them.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// The RDATA of each record, in ascending order of its octets.
+    pub fn iter(&self) -> RdataIter<'a> {
+        RdataIter { rest: self.data }
+    }
+
+    /// The RDATA of the only or first record.
+    pub fn first(&self) -> Option<&'a [u8]> {
+        self.iter().next()
+    }
+
+    /// Whether one of the records has this RDATA.
+    pub fn contains(&self, rdata: &[u8]) -> bool {
+        self.iter().any(|have| have == rdata)
+    }
+
+    /// All RDATA as it stands in a message: each after its length in two octets.
+    pub fn as_wire(&self) -> &'a [u8] {
+        self.data
+    }
+
+    /// This RRset with one record more.
+    pub fn with(&self, rdata: &[u8]) -> Rrset {
+        Rrset::new(self.rtype(), self.ttl(), self.iter().chain([rdata]))
+    }
+
+    /// This RRset with one record less; empty when it was the last.
+    pub fn without(&self, rdata: &[u8]) -> Rrset {
+        let others = self.iter().filter(|have| *have != rdata);
+        Rrset::new(self.rtype(), self.ttl(), others)
+    }
+
+    /// This RRset with another TTL.
+    pub fn with_ttl(&self, ttl: Ttl) -> Rrset {
+        Rrset {
+            ttl: ttl.as_secs(),
+            ..self.to_owned()
+        }
+    }
+
+    /// The same with data of its own.
+    pub fn to_owned(&self) -> Rrset {
+        Rrset {
+            rtype: self.rtype,
+            ttl: self.ttl,
+            data: self.data.into(),
+        }
+    }
+}
+
+impl fmt::Debug for RrsetRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rrset({} {} ×{})", self.ttl, self.rtype(), self.len())
+    }
+}
+
+/// An RRset that is nobody's yet, or was taken out of a zone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rrset {
     rtype: u16,
     ttl: u32,
-    /// Each RDATA after its length in two octets, big endian: as it stands in a message.
-    data: Arc<[u8]>,
+    /// As that of an [`RrsetRef`].
+    data: Box<[u8]>,
 }
 
 impl Rrset {
@@ -46,28 +139,23 @@ impl Rrset {
         }
     }
 
-    /// The same of RDATA as it stands in a message: each after its length in two octets. Anything behind the last whole one is
-    /// ignored.
-    pub fn of_wire(rtype: Rtype, ttl: Ttl, wire: &[u8]) -> Self {
-        let mut rest = RdataIter { rest: wire };
-        if rest.next().is_some() && rest.rest.is_empty() {
-            return Self {
-                rtype: rtype.to_int(),
-                ttl: ttl.as_secs(),
-                data: wire.into(),
-            };
+    /// It as it would stand in a zone.
+    pub fn as_ref(&self) -> RrsetRef<'_> {
+        RrsetRef {
+            rtype: self.rtype,
+            ttl: self.ttl,
+            data: &self.data,
         }
-        Self::new(rtype, ttl, RdataIter { rest: wire })
     }
 
     /// The type of the records.
     pub fn rtype(&self) -> Rtype {
-        Rtype::from_int(self.rtype)
+        self.as_ref().rtype()
     }
 
     /// The TTL of the records.
     pub fn ttl(&self) -> Ttl {
-        Ttl::from_secs(self.ttl)
+        self.as_ref().ttl()
     }
 
     /// Whether there is no record.
@@ -77,56 +165,41 @@ impl Rrset {
 
     /// How many records there are. Walks over them.
     pub fn len(&self) -> usize {
-        self.iter().count()
+        self.as_ref().len()
     }
 
     /// The RDATA of each record, in ascending order of its octets.
     pub fn iter(&self) -> RdataIter<'_> {
-        RdataIter { rest: &self.data }
-    }
-
-    /// The RDATA of the only or first record.
-    pub fn first(&self) -> Option<&[u8]> {
-        self.iter().next()
-    }
-
-    /// Whether one of the records has this RDATA.
-    pub fn contains(&self, rdata: &[u8]) -> bool {
-        self.iter().any(|have| have == rdata)
-    }
-
-    /// All RDATA as it stands in a message: each after its length in two octets.
-    pub fn as_wire(&self) -> &[u8] {
-        &self.data
-    }
-
-    /// This RRset with one record more.
-    pub fn with(&self, rdata: &[u8]) -> Self {
-        Self::new(self.rtype(), self.ttl(), self.iter().chain([rdata]))
-    }
-
-    /// This RRset with one record less; empty when it was the last.
-    pub fn without(&self, rdata: &[u8]) -> Self {
-        Self::new(
-            self.rtype(),
-            self.ttl(),
-            self.iter().filter(|have| *have != rdata),
-        )
-    }
-
-    /// This RRset with another TTL; the data is shared.
-    pub fn with_ttl(&self, ttl: Ttl) -> Self {
-        Self {
-            ttl: ttl.as_secs(),
-            ..self.clone()
-        }
+        self.as_ref().iter()
     }
 }
 
 impl fmt::Debug for Rrset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Rrset({} {} ×{})", self.ttl, self.rtype(), self.len())
+        self.as_ref().fmt(f)
     }
+}
+
+impl PartialEq<RrsetRef<'_>> for Rrset {
+    fn eq(&self, other: &RrsetRef<'_>) -> bool {
+        self.as_ref() == *other
+    }
+}
+
+/// Calls `with` with the RRset of RDATA as it stands in a message, each after its length in two octets; in any order, and
+/// there may be duplicates. Anything behind the last whole one is ignored.
+pub(crate) fn of_wire<R>(
+    rtype: Rtype,
+    ttl: Ttl,
+    wire: &[u8],
+    with: impl FnOnce(RrsetRef<'_>) -> R,
+) -> R {
+    let mut all = RdataIter { rest: wire };
+    // Nearly all have one record.
+    if all.next().is_some() && all.rest.is_empty() {
+        return with(RrsetRef::of_parts(rtype, ttl, wire));
+    }
+    with(Rrset::new(rtype, ttl, RdataIter { rest: wire }).as_ref())
 }
 
 /// The RDATA of an RRset, one after the other.
@@ -161,7 +234,8 @@ mod tests {
             set.iter().collect::<Vec<_>>(),
             [&[1u8, 0, 0, 1][..], &[2, 0, 0, 1]]
         );
-        assert!(set.without(&[1, 0, 0, 1]).without(&[2, 0, 0, 1]).is_empty());
-        assert_eq!(set.without(&[1, 0, 0, 1]).with(&[1, 0, 0, 1]), set);
+        let less = set.as_ref().without(&[1, 0, 0, 1]);
+        assert!(less.as_ref().without(&[2, 0, 0, 1]).is_empty());
+        assert_eq!(less.as_ref().with(&[1, 0, 0, 1]), set);
     }
 }

@@ -17,23 +17,29 @@ mod ascending;
 pub use self::ahead::{Ahead, Touch};
 pub use self::ascending::Ascending;
 
-/// What the tree holds: something that knows its key. The key of a leaf must never change.
-pub trait Leaf {
+/// What the tree holds: something that knows its key, and of which a clone is cheap. The key of a leaf must never change.
+pub trait Leaf: Clone {
     /// The key under which it is found.
     fn key(&self) -> Key;
+
+    /// Whether both are the same in memory, and so certainly equal.
+    fn same(&self, other: &Self) -> bool;
 }
 
 /// A persistent map from keys to leaves, in canonical order.
+#[derive(Clone)]
 pub struct Tree<T> {
     root: Option<Slot<T>>,
     len: usize,
 }
 
+#[derive(Clone)]
 enum Slot<T> {
-    Leaf(Arc<T>),
+    Leaf(T),
     Branch(Arc<Branch<T>>),
 }
 
+#[derive(Clone)]
 struct Branch<T> {
     /// The half octet of the key at which the slots differ; all before it are the same in all leaves below.
     index: u16,
@@ -72,7 +78,7 @@ impl<T: Leaf> Tree<T> {
 /// # Looking up
 impl<T: Leaf> Tree<T> {
     /// The leaf with this key.
-    pub fn get(&self, key: &[u8]) -> Option<&Arc<T>> {
+    pub fn get(&self, key: &[u8]) -> Option<&T> {
         let leaf = self.nearest(key)?;
         (leaf.key().as_slice() == key).then_some(leaf)
     }
@@ -88,7 +94,7 @@ impl<T: Leaf> Tree<T> {
     }
 
     /// The leaf whose name is this key's name or its closest ancestor that has one.
-    pub fn closest_ancestor(&self, key: &[u8]) -> Option<&Arc<T>> {
+    pub fn closest_ancestor(&self, key: &[u8]) -> Option<&T> {
         self.descend(key).last()
     }
 
@@ -98,7 +104,7 @@ impl<T: Leaf> Tree<T> {
     }
 
     /// The leaf with the greatest key that is smaller than this one: its predecessor in canonical order.
-    pub fn predecessor(&self, key: &[u8]) -> Option<&Arc<T>> {
+    pub fn predecessor(&self, key: &[u8]) -> Option<&T> {
         let near = self.nearest(key)?;
         let near_key = near.key();
         let differ = differing_nibble(near_key.as_slice(), key);
@@ -160,7 +166,7 @@ impl<T: Leaf> Tree<T> {
     }
 
     /// The leaf that shares the longest prefix with the key.
-    fn nearest(&self, key: &[u8]) -> Option<&Arc<T>> {
+    fn nearest(&self, key: &[u8]) -> Option<&T> {
         let mut slot = self.root.as_ref()?;
         while let Slot::Branch(branch) = slot {
             match branch.child(key) {
@@ -175,7 +181,7 @@ impl<T: Leaf> Tree<T> {
 /// # Changing
 impl<T: Leaf> Tree<T> {
     /// Puts in a leaf; returns the one that had its key.
-    pub fn insert(&mut self, leaf: Arc<T>) -> Option<Arc<T>> {
+    pub fn insert(&mut self, leaf: T) -> Option<T> {
         let key = leaf.key();
         let key = key.as_slice();
         let differ = match self.nearest(key) {
@@ -227,7 +233,7 @@ impl<T: Leaf> Tree<T> {
     }
 
     /// Takes out the leaf with this key.
-    pub fn remove(&mut self, key: &[u8]) -> Option<Arc<T>> {
+    pub fn remove(&mut self, key: &[u8]) -> Option<T> {
         let leaf = self.get(key)?.clone();
         self.len -= 1;
         let mut slot = self.root.as_mut()?;
@@ -263,7 +269,7 @@ impl<T: Leaf> Tree<T> {
     pub fn compare<'t>(
         &'t self,
         newer: &'t Self,
-        each: &mut impl FnMut(Option<&'t Arc<T>>, Option<&'t Arc<T>>),
+        each: &mut impl FnMut(Option<&'t T>, Option<&'t T>),
     ) {
         compare(self.root.as_ref(), newer.root.as_ref(), each);
     }
@@ -272,7 +278,7 @@ impl<T: Leaf> Tree<T> {
 fn compare<'t, T: Leaf>(
     old: Option<&'t Slot<T>>,
     new: Option<&'t Slot<T>>,
-    each: &mut impl FnMut(Option<&'t Arc<T>>, Option<&'t Arc<T>>),
+    each: &mut impl FnMut(Option<&'t T>, Option<&'t T>),
 ) {
     let (old, new) = match (old, new) {
         (None, None) => return,
@@ -321,7 +327,7 @@ impl<T: Leaf> Slot<T> {
     }
 }
 
-impl<T> Slot<T> {
+impl<T: Leaf> Slot<T> {
     /// The half octet at which what is below differs; `usize::MAX` for a leaf.
     fn index(&self) -> usize {
         match self {
@@ -351,13 +357,13 @@ impl<T> Slot<T> {
 
     fn same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Slot::Leaf(a), Slot::Leaf(b)) => Arc::ptr_eq(a, b),
+            (Slot::Leaf(a), Slot::Leaf(b)) => a.same(b),
             (Slot::Branch(a), Slot::Branch(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }
 
-    fn first_leaf(&self) -> &Arc<T> {
+    fn first_leaf(&self) -> &T {
         let mut slot = self;
         loop {
             match slot {
@@ -367,7 +373,7 @@ impl<T> Slot<T> {
         }
     }
 
-    fn last_leaf(&self) -> &Arc<T> {
+    fn last_leaf(&self) -> &T {
         let mut slot = self;
         loop {
             match slot {
@@ -378,7 +384,7 @@ impl<T> Slot<T> {
     }
 }
 
-impl<T> Branch<T> {
+impl<T: Leaf> Branch<T> {
     /// How many slots come before that of a value.
     fn rank(&self, value: u32) -> usize {
         (self.present & ((1 << value) - 1)).count_ones() as usize
@@ -436,7 +442,7 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 pub struct Descent<'t, 'k, T> {
     key: &'k [u8],
     next: Option<&'t Slot<T>>,
-    last: Option<&'t Arc<T>>,
+    last: Option<&'t T>,
     done: bool,
 }
 
@@ -452,9 +458,9 @@ impl<'t, T: Leaf> Descent<'t, '_, T> {
 }
 
 impl<'t, T: Leaf> Iterator for Descent<'t, '_, T> {
-    type Item = &'t Arc<T>;
+    type Item = &'t T;
 
-    fn next(&mut self) -> Option<&'t Arc<T>> {
+    fn next(&mut self) -> Option<&'t T> {
         while let Some(slot) = self.next {
             match slot {
                 Slot::Leaf(leaf) => {
@@ -493,42 +499,14 @@ pub struct Iter<'t, T> {
 }
 
 impl<'t, T> Iterator for Iter<'t, T> {
-    type Item = &'t Arc<T>;
+    type Item = &'t T;
 
-    fn next(&mut self) -> Option<&'t Arc<T>> {
+    fn next(&mut self) -> Option<&'t T> {
         loop {
             match self.stack.pop()? {
                 Slot::Leaf(leaf) => return Some(leaf),
                 Slot::Branch(branch) => self.stack.extend(branch.slots.iter().rev()),
             }
-        }
-    }
-}
-
-impl<T> Clone for Tree<T> {
-    fn clone(&self) -> Self {
-        Self {
-            root: self.root.clone(),
-            len: self.len,
-        }
-    }
-}
-
-impl<T> Clone for Slot<T> {
-    fn clone(&self) -> Self {
-        match self {
-            Slot::Leaf(leaf) => Slot::Leaf(leaf.clone()),
-            Slot::Branch(branch) => Slot::Branch(branch.clone()),
-        }
-    }
-}
-
-impl<T> Clone for Branch<T> {
-    fn clone(&self) -> Self {
-        Self {
-            index: self.index,
-            present: self.present,
-            slots: self.slots.clone(),
         }
     }
 }
@@ -539,8 +517,8 @@ impl<T: Leaf> Default for Tree<T> {
     }
 }
 
-impl<T: Leaf> FromIterator<Arc<T>> for Tree<T> {
-    fn from_iter<I: IntoIterator<Item = Arc<T>>>(leaves: I) -> Self {
+impl<T: Leaf> FromIterator<T> for Tree<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(leaves: I) -> Self {
         let mut tree = Self::new();
         for leaf in leaves {
             tree.insert(leaf);

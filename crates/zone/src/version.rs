@@ -9,7 +9,9 @@ use domain::base::ToName;
 use zonemesh_planted::{Bug, planted};
 
 use self::bulk::Bulk;
-use crate::tree::{Descent, Leaf, Touch, Tree};
+use crate::node::{Making, Node};
+use crate::rrset::{self, RrsetRef};
+use crate::tree::{Descent, Tree};
 use crate::{Digest, Key, Name, Record, Rrset, Rtype, Serial, Soa, Ttl};
 
 mod bulk;
@@ -27,57 +29,6 @@ struct Inner {
     records: usize,
     digest: Digest,
     nodes: Tree<Node>,
-}
-
-/// An owner name and its RRsets; never without any.
-#[derive(Clone, Debug)]
-pub struct Node {
-    owner: Name,
-    /// In ascending order of their types.
-    rrsets: Box<[Rrset]>,
-}
-
-impl Leaf for Node {
-    fn key(&self) -> Key {
-        Key::of(&self.owner)
-    }
-}
-
-/// The node itself; then the owner name and the RRsets; then their data.
-impl Touch for Node {
-    const STEPS: usize = 3;
-
-    fn touch(&self, step: usize) -> usize {
-        match step {
-            0 => self.owner.len() + self.rrsets.len(),
-            1 => {
-                let rtype = self.rrsets.first().map(|set| set.rtype().to_int());
-                usize::from(self.owner.as_slice()[0]) + usize::from(rtype.unwrap_or(0))
-            }
-            _ => {
-                let data = self.rrsets.first().map(|set| set.as_wire());
-                data.and_then(|data| data.first())
-                    .map_or(0, |octet| usize::from(*octet))
-            }
-        }
-    }
-}
-
-impl Node {
-    /// The owner name, in the case in which it was first added.
-    pub fn owner(&self) -> &Name {
-        &self.owner
-    }
-
-    /// All RRsets, in ascending order of their types.
-    pub fn rrsets(&self) -> &[Rrset] {
-        &self.rrsets
-    }
-
-    /// The RRset of a type.
-    pub fn rrset(&self, rtype: Rtype) -> Option<&Rrset> {
-        self.rrsets.iter().find(|set| set.rtype() == rtype)
-    }
 }
 
 /// # Looking into it
@@ -109,34 +60,28 @@ impl Zone {
 
     /// The node of a name, if it owns records.
     pub fn node(&self, name: &Name) -> Option<&Node> {
-        self.inner
-            .nodes
-            .get(Key::of(name).as_slice())
-            .map(Arc::as_ref)
+        self.inner.nodes.get(Key::of(name).as_slice())
     }
 
     /// An RRset.
-    pub fn rrset(&self, name: &Name, rtype: Rtype) -> Option<&Rrset> {
+    pub fn rrset(&self, name: &Name, rtype: Rtype) -> Option<RrsetRef<'_>> {
         self.node(name)?.rrset(rtype)
     }
 
     /// All nodes in canonical order.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.inner.nodes.iter_ahead().map(Arc::as_ref)
+        self.inner.nodes.iter_ahead()
     }
 
     /// The nodes of a name and of all names below it, in canonical order.
     pub fn nodes_below(&self, name: &Name) -> impl Iterator<Item = &Node> {
-        self.inner
-            .nodes
-            .below(Key::of(name).as_slice())
-            .map(Arc::as_ref)
+        self.inner.nodes.below(Key::of(name).as_slice())
     }
 
     /// All RRsets in canonical order of their owner names.
-    pub fn rrsets(&self) -> impl Iterator<Item = (&Name, &Rrset)> {
+    pub fn rrsets(&self) -> impl Iterator<Item = (&NameRef, RrsetRef<'_>)> {
         self.nodes()
-            .flat_map(|node| node.rrsets.iter().map(|set| (&node.owner, set)))
+            .flat_map(|node| node.rrsets().map(move |set| (node.owner(), set)))
     }
 
     /// All records in canonical order of their owner names; the SOA stands where its name and type put it.
@@ -174,7 +119,7 @@ impl Zone {
     pub fn same_contents(&self, other: &Self) -> bool {
         let mut same = self.apex() == other.apex();
         self.tree().compare(other.tree(), &mut |old, new| {
-            same &= matches!((old, new), (Some(old), Some(new)) if old.rrsets == new.rrsets);
+            same &= matches!((old, new), (Some(old), Some(new)) if old.rrsets().eq(new.rrsets()));
         });
         same
     }
@@ -187,6 +132,7 @@ impl Zone {
             records: self.inner.records,
             digest: self.inner.digest,
             run: Run::default(),
+            making: Making::default(),
             bulk: None,
         }
     }
@@ -205,8 +151,12 @@ impl fmt::Debug for Zone {
 }
 
 /// The records of an RRset.
-pub fn records_of(owner: &Name, set: &Rrset) -> impl Iterator<Item = Record> {
-    set.iter().map(|rdata| {
+pub fn records_of<'a>(
+    owner: &NameRef,
+    set: RrsetRef<'a>,
+) -> impl Iterator<Item = Record> + use<'a> {
+    let owner = owned(owner);
+    set.iter().map(move |rdata| {
         Record::new(
             owner.clone(),
             set.rtype(),
@@ -260,6 +210,8 @@ pub struct Editor {
     digest: Digest,
     /// Records of one RRset that are nowhere else yet.
     run: Run,
+    /// The node that is put in next.
+    making: Making,
     /// What a version of nothing has so far, as long as names come in canonical order; the tree is empty then.
     bulk: Option<Box<Bulk>>,
 }
@@ -297,6 +249,7 @@ impl Editor {
             records: 0,
             digest: Digest::default(),
             run: Run::default(),
+            making: Making::default(),
             bulk: Some(Box::default()),
         }
     }
@@ -307,7 +260,7 @@ impl Editor {
     }
 
     /// The RRset of a name and type as it stands now.
-    pub fn rrset(&mut self, owner: &Name, rtype: Rtype) -> Option<&Rrset> {
+    pub fn rrset(&mut self, owner: &Name, rtype: Rtype) -> Option<RrsetRef<'_>> {
         self.flush();
         self.nodes.get(Key::of(owner).as_slice())?.rrset(rtype)
     }
@@ -315,7 +268,7 @@ impl Editor {
     /// The node of a name as it stands now.
     pub fn node(&mut self, owner: &Name) -> Option<&Node> {
         self.flush();
-        self.nodes.get(Key::of(owner).as_slice()).map(Arc::as_ref)
+        self.nodes.get(Key::of(owner).as_slice())
     }
 
     /// The names at and below a name that own records as it stands now, in canonical order.
@@ -323,7 +276,7 @@ impl Editor {
         self.flush();
         self.nodes
             .below(Key::of(name).as_slice())
-            .map(|node| node.owner.clone())
+            .map(|node| owned(node.owner()))
             .collect()
     }
 
@@ -386,7 +339,7 @@ impl Editor {
             return false;
         }
         let set = set.without(rdata);
-        self.set(owner, rtype, Some(set));
+        self.set(owner.for_slice(), rtype, Some(set.as_ref()));
         true
     }
 
@@ -396,15 +349,34 @@ impl Editor {
     ///
     /// When the RRset cannot be in this zone.
     pub fn put(&mut self, owner: &Name, set: Rrset) -> Result<(), ZoneError> {
+        self.put_set(owner.for_slice(), set.as_ref())
+    }
+
+    /// The same of an RRset that is nobody's yet: each RDATA in uncompressed wire format, after its length in two octets. Anything
+    /// behind the last whole one is ignored.
+    ///
+    /// # Errors
+    ///
+    /// When the RRset cannot be in this zone.
+    pub fn put_octets(
+        &mut self,
+        owner: &NameRef,
+        rtype: Rtype,
+        ttl: Ttl,
+        wire: &[u8],
+    ) -> Result<(), ZoneError> {
+        rrset::of_wire(rtype, ttl, wire, |set| self.put_set(owner, set))
+    }
+
+    fn put_set(&mut self, owner: &NameRef, set: RrsetRef<'_>) -> Result<(), ZoneError> {
         self.flush_run();
-        self.admit(owner.for_slice(), set.rtype())?;
-        let set = match &mut self.bulk {
-            Some(bulk) if !set.is_empty() => match bulk.put(owner.for_slice(), set, false) {
-                Ok(()) => return Ok(()),
-                Err(set) => set,
-            },
-            _ => set,
-        };
+        self.admit(owner, set.rtype())?;
+        if let Some(bulk) = &mut self.bulk
+            && !set.is_empty()
+            && bulk.put(owner, set, false)
+        {
+            return Ok(());
+        }
         self.settle();
         self.set(owner, set.rtype(), Some(set));
         Ok(())
@@ -413,7 +385,7 @@ impl Editor {
     /// Removes an RRset; returns whether it was there.
     pub fn remove_rrset(&mut self, owner: &Name, rtype: Rtype) -> bool {
         self.flush();
-        self.set(owner, rtype, None)
+        self.set(owner.for_slice(), rtype, None)
     }
 
     /// Removes all RRsets of a name; returns whether there were any.
@@ -422,8 +394,8 @@ impl Editor {
         let key = Key::of(owner);
         match self.nodes.remove(key.as_slice()) {
             Some(node) => {
-                self.records -= node.rrsets.iter().map(Rrset::len).sum::<usize>();
-                for set in &node.rrsets {
+                for set in node.rrsets() {
+                    self.records -= set.len();
                     self.digest = self.digest.minus(Digest::of_rrset(key.as_slice(), set));
                 }
                 true
@@ -455,9 +427,9 @@ impl Editor {
         };
         let soa = change(soa);
         self.set(
-            &apex,
+            apex.for_slice(),
             Rtype::SOA,
-            Some(Rrset::new(Rtype::SOA, ttl, [soa.to_rdata()])),
+            Some(Rrset::new(Rtype::SOA, ttl, [soa.to_rdata()]).as_ref()),
         );
         true
     }
@@ -530,8 +502,7 @@ impl Editor {
     fn flush_run(&mut self) {
         let mut run = std::mem::take(&mut self.run);
         if let Ok(owner) = NameRef::from_slice(&run.owner) {
-            let set = Rrset::of_wire(run.rtype, run.ttl, &run.rdata);
-            self.merge(owner, set);
+            rrset::of_wire(run.rtype, run.ttl, &run.rdata, |set| self.merge(owner, set));
         }
         run.owner.clear();
         run.rdata.clear();
@@ -539,21 +510,19 @@ impl Editor {
     }
 
     /// Adds the records of an RRset to those of its name and type.
-    fn merge(&mut self, owner: &NameRef, set: Rrset) {
-        let mut set = match &mut self.bulk {
-            Some(bulk) => match bulk.put(owner, set, true) {
-                Ok(()) => return,
-                Err(set) => set,
-            },
-            None => set,
-        };
+    fn merge(&mut self, owner: &NameRef, set: RrsetRef<'_>) {
+        if let Some(bulk) = &mut self.bulk
+            && bulk.put(owner, set, true)
+        {
+            return;
+        }
         self.settle();
         let key = Key::from_wire(owner.as_slice());
         let node = self.nodes.get(key.as_slice());
-        if let Some(old) = node.and_then(|node| node.rrset(set.rtype())) {
-            set = joined(old, &set);
-        }
-        self.set(&owned(owner), set.rtype(), Some(set));
+        let old = node.and_then(|node| node.rrset(set.rtype()));
+        let joined = old.map(|old| joined(old, set));
+        let set = joined.as_ref().map_or(set, Rrset::as_ref);
+        self.set(owner, set.rtype(), Some(set));
     }
 
     /// Makes the tree of what came in canonical order, if that is how it was until now.
@@ -565,53 +534,42 @@ impl Editor {
     }
 
     /// Puts in or takes out an RRset; returns whether there was one.
-    fn set(&mut self, owner: &Name, rtype: Rtype, set: Option<Rrset>) -> bool {
+    fn set(&mut self, owner: &NameRef, rtype: Rtype, set: Option<RrsetRef<'_>>) -> bool {
         let set = set.filter(|set| !set.is_empty());
-        let key = Key::of(owner);
+        let key = Key::from_wire(owner.as_slice());
         let node = self.nodes.get(key.as_slice());
         let old = node.and_then(|node| node.rrset(rtype));
         let had = old.is_some();
-        if old == set.as_ref() {
+        if old == set {
             return had;
         }
-        let digest = |set: &Rrset| Digest::of_rrset(key.as_slice(), set);
+        let digest = |set: RrsetRef<'_>| Digest::of_rrset(key.as_slice(), set);
         let removed = old.map(digest).filter(|_| !planted(Bug::DigestNotKeptUp));
-        let added = set.as_ref().map(digest).unwrap_or_default();
+        let added = set.map(digest).unwrap_or_default();
         self.digest = self.digest.minus(removed.unwrap_or_default()).plus(added);
-        let before = old.map_or(0, Rrset::len);
-        let after = set.as_ref().map_or(0, Rrset::len);
-        let owner = node.map_or(owner, |node| &node.owner).clone();
-        let mut rrsets: Vec<Rrset> =
-            Vec::with_capacity(node.map_or(0, |node| node.rrsets.len()) + 1);
-        rrsets.extend(
-            node.into_iter()
-                .flat_map(|node| node.rrsets.iter())
-                .filter(|have| have.rtype() != rtype)
-                .cloned(),
-        );
-        if let Some(set) = set {
-            let at = rrsets.partition_point(|have| have.rtype() < rtype);
-            rrsets.insert(at, set);
+        let len = |set: Option<RrsetRef<'_>>| set.map_or(0, |set| set.len());
+        self.records = self.records + len(set) - len(old);
+        match node {
+            Some(node) => self.making.start_from(node),
+            None => self.making.start(owner),
         }
-        self.records = self.records + after - before;
-        if rrsets.is_empty() {
-            self.nodes.remove(key.as_slice());
-        } else {
-            self.nodes.insert(Arc::new(Node {
-                owner,
-                rrsets: rrsets.into(),
-            }));
-        }
+        self.making
+            .put(set.unwrap_or(RrsetRef::of_parts(rtype, Ttl::ZERO, &[])));
+        match self.making.made() {
+            Some(node) => self.nodes.insert(node),
+            None => self.nodes.remove(key.as_slice()),
+        };
         had
     }
 }
 
 /// Both RRsets in one, with the TTL of the second.
-fn joined(old: &Rrset, new: &Rrset) -> Rrset {
+fn joined(old: RrsetRef<'_>, new: RrsetRef<'_>) -> Rrset {
     Rrset::new(new.rtype(), new.ttl(), old.iter().chain(new.iter()))
 }
 
-fn owned(name: &NameRef) -> Name {
+/// A name with octets of its own.
+pub fn owned(name: &NameRef) -> Name {
     name.to_bytes()
 }
 

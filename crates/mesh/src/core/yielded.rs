@@ -14,7 +14,7 @@ use zonemesh_update::Update;
 use zonemesh_zone::directory::{
     Directory, Removed, Role, SiteName, removal_note_beside, tombstone,
 };
-use zonemesh_zone::{Name, Record, Rrset, Rtype, Zone, txt};
+use zonemesh_zone::{Name, Record, Rrset, RrsetRef, Rtype, Zone, txt};
 
 /// The table of the store in which it is kept, by [`Yielded::id`].
 pub const YIELDED: &str = "yielded";
@@ -171,10 +171,10 @@ impl Yielded {
             let after = rrset(rtype, &records(&change.after)?);
             // Without the last common version an RRset that is there may be what the other one wrote.
             let fits = match self.common {
-                Some(_) => now == before.as_ref(),
+                Some(_) => now == before.as_ref().map(Rrset::as_ref),
                 None => now.is_none(),
             };
-            Ok(match (now == after.as_ref(), fits) {
+            Ok(match (now == after.as_ref().map(Rrset::as_ref), fits) {
                 (true, _) => Fate::There,
                 (false, true) if self.lists_removed(change, zone)? => Fate::Conflicts,
                 (false, true) if self.is_of_removed_site(change, zone)? => Fate::Conflicts,
@@ -200,7 +200,8 @@ impl Yielded {
         };
         for other in &self.changes {
             if other.owner == note && other.rtype()? == Rtype::TXT {
-                return Ok(rrset(Rtype::TXT, &records(&other.before)?).as_ref() != Some(now));
+                let before = rrset(Rtype::TXT, &records(&other.before)?);
+                return Ok(before.is_none_or(|before| before != now));
             }
         }
         Ok(true)
@@ -225,7 +226,7 @@ impl Yielded {
             }
             let mut known = records(&self.tombstones)?;
             known.retain(|record| record.owner == place);
-            if rrset(Rtype::TXT, &known).as_ref() != Some(stone) {
+            if rrset(Rtype::TXT, &known).is_none_or(|known| known != stone) {
                 return Ok(true);
             }
         }
@@ -325,7 +326,7 @@ impl Roles {
 }
 
 /// The records of an RRset as they are set aside.
-fn lines(owner: &Name, set: &Rrset, roles: Option<&Roles>) -> Vec<String> {
+fn lines(owner: &Name, set: RrsetRef<'_>, roles: Option<&Roles>) -> Vec<String> {
     let instead = roles.and_then(|roles| roles.instead(owner));
     let mut lines: Vec<String> = set
         .iter()
@@ -411,7 +412,7 @@ fn site_place(site: &SiteName, apex: &Name) -> Option<Name> {
 }
 
 /// Whether an RRset says who the writer is.
-fn names_writer(set: Option<&Rrset>) -> bool {
+fn names_writer(set: Option<RrsetRef<'_>>) -> bool {
     let says = |rdata| {
         let strings = txt::parse(rdata).unwrap_or_default();
         strings.contains(&&b"role=catalog-primary"[..])

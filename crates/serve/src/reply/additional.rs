@@ -3,7 +3,8 @@
 //! Only glue for names below the zone cut itself is worth a truncation (RFC 9471 §3.1); everything else is left out
 //! when there is no room.
 
-use zonemesh_zone::{Key, Node, Rrset, Rtype, Zone};
+use zonemesh_zone::tree::Leaf;
+use zonemesh_zone::{Key, Node, RrsetRef, Rtype, Zone};
 
 use super::Reply;
 use crate::lookup::{self, Place};
@@ -19,9 +20,9 @@ impl<'v> Reply<'v, '_, '_> {
         &mut self,
         zone: &'v Zone,
         cut: &'v Node,
-        servers: &'v Rrset,
+        servers: RrsetRef<'v>,
     ) -> Result<(), Full> {
-        let cut_key = Key::of(cut.owner());
+        let cut_key = cut.key();
         let mut others = false;
         for target in servers.iter().filter(is_name) {
             let key = Key::from_wire(target);
@@ -46,7 +47,7 @@ impl<'v> Reply<'v, '_, '_> {
             }
             let node = match target.len() >= zone.apex().len() {
                 // Sibling glue, or authoritative data of this zone.
-                true => zone.tree().get(key.as_slice()).map(|node| node.as_ref()),
+                true => zone.tree().get(key.as_slice()),
                 false => None,
             };
             let node = node.or_else(|| self.host(target, key.as_slice()));
@@ -72,7 +73,7 @@ impl<'v> Reply<'v, '_, '_> {
     fn add_targets(
         &mut self,
         node: &'v Node,
-        set: &'v Rrset,
+        set: RrsetRef<'v>,
         seen: &mut Seen<'v>,
         follow_alias: bool,
     ) -> Result<(), Full> {
@@ -140,10 +141,7 @@ impl<'v> Reply<'v, '_, '_> {
 
     /// The node of a name in one of our zones, authoritative or not.
     fn glue(&self, key: &[u8]) -> Option<&'v Node> {
-        self.open_zone(key)?
-            .tree()
-            .get(key)
-            .map(|node| node.as_ref())
+        self.open_zone(key)?.tree().get(key)
     }
 
     fn open_zone(&self, key: &[u8]) -> Option<&'v Zone> {
@@ -163,7 +161,7 @@ impl<'v> Reply<'v, '_, '_> {
         Ok(())
     }
 
-    fn add_set(&mut self, owner: &[u8], node: &Node, set: &Rrset) -> Result<(), Full> {
+    fn add_set(&mut self, owner: &[u8], node: &Node, set: RrsetRef<'_>) -> Result<(), Full> {
         let mark = self.writer.mark();
         match self.put(owner, node, set, set.ttl().as_secs()) {
             Ok(count) => self.additional += count,

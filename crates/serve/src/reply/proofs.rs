@@ -2,7 +2,8 @@
 //!
 //! NSEC3 proofs are not made here: a zone signed with NSEC3 gets its negative answers without them.
 
-use zonemesh_zone::{Key, Node, Rtype, Zone};
+use zonemesh_zone::tree::Leaf;
+use zonemesh_zone::{Node, Rtype, Zone};
 
 use super::Reply;
 use crate::lookup::Found;
@@ -66,11 +67,10 @@ fn cover<'z>(zone: &'z Zone, key: &[u8]) -> Option<&'z Node> {
     }
     // Glue and what else lies below a zone cut or a DNAME has no NSEC: the one above it covers.
     let apex_len = zone.apex().len();
-    let key = Key::of(before.owner());
+    let key = before.key();
     zone.descend(key.as_slice())
-        .map(|node| node.as_ref())
         .find(|node| {
-            node.owner().len() != apex_len
+            node.owner_octets().len() != apex_len
                 && (node.rrset(Rtype::NS).is_some() || node.rrset(Rtype::DNAME).is_some())
         })
         .filter(|node| node.rrset(Rtype::NSEC).is_some())

@@ -1,6 +1,6 @@
 //! Putting RRsets into the sections of the answer, and giving up when there is no room.
 
-use zonemesh_zone::{Node, Rrset, Rtype};
+use zonemesh_zone::{Node, RrsetRef, Rtype};
 
 use super::Reply;
 use crate::message::types;
@@ -12,7 +12,7 @@ impl Reply<'_, '_, '_> {
         &mut self,
         owner: &[u8],
         node: &Node,
-        set: &Rrset,
+        set: RrsetRef<'_>,
         ttl: u32,
     ) -> Result<u16, Full> {
         let rtype = set.rtype().to_int();
@@ -30,18 +30,27 @@ impl Reply<'_, '_, '_> {
         Ok(count + self.writer.records(owner, types::RRSIG, ttl, covers)?)
     }
 
-    pub(super) fn put_authority(&mut self, node: &Node, set: &Rrset, ttl: u32) -> Result<(), Full> {
+    pub(super) fn put_authority(
+        &mut self,
+        node: &Node,
+        set: RrsetRef<'_>,
+        ttl: u32,
+    ) -> Result<(), Full> {
         let mark = self.writer.mark();
-        match self.put(node.owner().as_slice(), node, set, ttl) {
+        match self.put(node.owner_octets(), node, set, ttl) {
             Ok(count) => self.authority += count,
             Err(Full) => return self.full(mark),
         }
         Ok(())
     }
 
-    pub(super) fn put_unsigned_authority(&mut self, node: &Node, set: &Rrset) -> Result<(), Full> {
+    pub(super) fn put_unsigned_authority(
+        &mut self,
+        node: &Node,
+        set: RrsetRef<'_>,
+    ) -> Result<(), Full> {
         let mark = self.writer.mark();
-        let (owner, rtype) = (node.owner().as_slice(), set.rtype().to_int());
+        let (owner, rtype) = (node.owner_octets(), set.rtype().to_int());
         match self
             .writer
             .records(owner, rtype, set.ttl().as_secs(), set.iter())

@@ -122,8 +122,7 @@ fn soa_and_last_ns_of_the_apex_cannot_be_deleted() {
         .node(&apex)
         .unwrap()
         .rrsets()
-        .iter()
-        .map(Rrset::rtype)
+        .map(|set| set.rtype())
         .collect();
     assert_eq!(left, [Rtype::NS, Rtype::SOA]);
     // One of two may go; then the other one is the last.

@@ -28,11 +28,11 @@ impl Difference {
         let version = below(&[b"version"], after.apex())?;
         let mut nodes = BTreeSet::new();
         for (owner, rtype) in before.changed_rrsets(after) {
-            if *owner == version && rtype == Rtype::TXT {
+            if owner == version && rtype == Rtype::TXT {
                 return None;
             }
             if owner.ends_with(&zones) {
-                nodes.extend(node_above(owner, &zones));
+                nodes.extend(node_above(&owner, &zones));
             }
         }
         let mut difference = Self::default();

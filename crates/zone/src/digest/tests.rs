@@ -33,8 +33,12 @@ fn start() -> Editor {
 
 /// The digest of what is there, from nothing.
 fn anew(zone: &Zone) -> Digest {
-    let of = |(owner, set)| Digest::of_rrset(Key::of(owner).as_slice(), set);
-    zone.rrsets().map(of).fold(Digest::default(), Digest::plus)
+    let mut digest = Digest::default();
+    for (owner, set) in zone.rrsets() {
+        let key = Key::from_wire(owner.as_slice());
+        digest = digest.plus(Digest::of_rrset(key.as_slice(), set));
+    }
+    digest
 }
 
 /// One thing that can be done to a zone.

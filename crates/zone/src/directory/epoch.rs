@@ -14,7 +14,7 @@ use std::cmp::{Ordering, Reverse};
 use std::fmt;
 
 use super::SiteName;
-use crate::{Name, Rrset, Rtype, Serial, SerialExt, Zone, txt};
+use crate::{Name, RrsetRef, Rtype, Serial, SerialExt, Zone, txt};
 
 /// Which writer a version comes from. Compare with [`rank`](Self::rank); equality looks at the past too.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,8 +169,8 @@ impl Epoch {
         owner: Name,
         schema: Option<&str>,
     ) -> Result<(), Rewritten> {
-        let set = |zone: &Zone| zone.rrset(&owner, Rtype::TXT).cloned();
-        let (was, is) = (set(before), set(edited));
+        let was = before.rrset(&owner, Rtype::TXT);
+        let is = edited.rrset(&owner, Rtype::TXT);
         let same = match (&was, &is) {
             (Some(was), Some(is)) => was.as_wire() == is.as_wire(),
             (None, None) => true,
@@ -193,8 +193,8 @@ impl Epoch {
         }
         Err(Rewritten {
             zone: before.apex().clone(),
-            expected: shown(was.as_ref()),
-            found: shown(is.as_ref()),
+            expected: shown(was),
+            found: shown(is),
             owner,
         })
     }
@@ -273,7 +273,7 @@ impl Epoch {
 }
 
 /// The data of a TXT RRset as it is written in a zone file.
-fn shown(set: Option<&Rrset>) -> String {
+fn shown(set: Option<RrsetRef<'_>>) -> String {
     let Some(set) = set else {
         return "no such record".to_owned();
     };

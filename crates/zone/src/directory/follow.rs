@@ -39,12 +39,12 @@ impl Directory {
         let mut nodes = Vec::new();
         let mut noted = BTreeSet::new();
         for (owner, rtype) in before.changed_rrsets(after) {
-            match parse::concern(owner, rtype, &self.apex) {
+            match parse::concern(&owner, rtype, &self.apex) {
                 Concern::Nothing => {}
                 Concern::Owner => nodes.push(owner),
                 Concern::Note => {
-                    let old = parse::note(before, owner).ok()?;
-                    let new = parse::note(after, owner).ok()?;
+                    let old = parse::note(before, &owner).ok()?;
+                    let new = parse::note(after, &owner).ok()?;
                     noted.extend(old.or(new).map(|(zone, _)| zone));
                 }
                 Concern::Site(site) if sites.contains_key(&site) => {}
@@ -65,8 +65,8 @@ impl Directory {
         };
         let mut owners: BTreeMap<Name, Option<SiteName>> = BTreeMap::new();
         for node in nodes {
-            let old = parse::owner(before, node).ok()?;
-            let new = parse::owner(after, node).ok()?;
+            let old = parse::owner(before, &node).ok()?;
+            let new = parse::owner(after, &node).ok()?;
             let Some((zone, _)) = old.as_ref().or(new.as_ref()) else {
                 continue;
             };
@@ -186,10 +186,10 @@ pub type OwnerChanges = BTreeMap<Name, Option<SiteName>>;
 pub fn owner_changes(before: &Zone, after: &Zone) -> Option<OwnerChanges> {
     let mut owners = OwnerChanges::new();
     for (owner, rtype) in before.changed_rrsets(after) {
-        match parse::concern(owner, rtype, after.apex()) {
+        match parse::concern(&owner, rtype, after.apex()) {
             Concern::Nothing | Concern::Site(_) => {}
             Concern::Note => {
-                let noted = parse::note(after, owner).ok()?.map(|(zone, _)| zone);
+                let noted = parse::note(after, &owner).ok()?.map(|(zone, _)| zone);
                 let Some(zone) = noted else { continue };
                 if in_older_form(&zone, after) {
                     return None;
@@ -201,8 +201,8 @@ pub fn owner_changes(before: &Zone, after: &Zone) -> Option<OwnerChanges> {
                 }
             }
             Concern::Owner => {
-                let old = parse::owner(before, owner).ok()?;
-                let new = parse::owner(after, owner).ok()?;
+                let old = parse::owner(before, &owner).ok()?;
+                let new = parse::owner(after, &owner).ok()?;
                 let Some((zone, _)) = old.or(new.clone()) else {
                     continue;
                 };

@@ -7,12 +7,13 @@ use super::compose::{SVCB_ALPN, SVCB_PORT, below, first_label, legacy_target};
 use super::epoch::SCHEMA;
 use super::gone;
 use super::{Directory, Epoch, Finding, KeyPin, Removed, Role, Schema, Site, SiteName};
-use crate::{Bytes, Name, Rrset, Rtype, Zone, txt};
+use crate::version::owned;
+use crate::{Bytes, Name, RrsetRef, Rtype, Zone, txt};
 
 pub(super) fn read(zone: &Zone, known_zones: &[Name]) -> Directory {
     let mut reader = Reader::new(zone.apex());
     for (owner, set) in zone.rrsets() {
-        reader.rrset(owner, set);
+        reader.rrset(&owned(owner), set);
     }
     reader.legacy(zone, known_zones);
     reader.finish()
@@ -206,8 +207,9 @@ impl<'z> Reader<'z> {
     /// What stands at a name and below it.
     fn below(&mut self, zone: &Zone, name: &Name) {
         for node in zone.nodes_below(name) {
+            let owner = owned(node.owner());
             for set in node.rrsets() {
-                self.rrset(node.owner(), set);
+                self.rrset(&owner, set);
             }
         }
     }
@@ -220,7 +222,7 @@ impl<'z> Reader<'z> {
         });
     }
 
-    fn rrset(&mut self, owner: &Name, set: &Rrset) {
+    fn rrset(&mut self, owner: &Name, set: RrsetRef<'_>) {
         let prefix = owner.as_slice().len() - self.apex.as_slice().len();
         let labels = labels_below(owner, self.apex);
         let labels: Vec<&[u8]> = labels.iter().map(Vec::as_slice).collect();
@@ -254,7 +256,7 @@ impl<'z> Reader<'z> {
         }
     }
 
-    fn schema(&mut self, owner: &Name, set: &Rrset) {
+    fn schema(&mut self, owner: &Name, set: RrsetRef<'_>) {
         self.schema = match (set.first().and_then(txt::parse_text), set.len()) {
             (Some(strings), 1) if strings.first() == Some(&SCHEMA) => {
                 // What else is there and not known here is from a newer version that this one can live with.
@@ -275,7 +277,7 @@ impl<'z> Reader<'z> {
         );
     }
 
-    fn owner(&mut self, owner: &Name, prefix: usize, set: &Rrset) {
+    fn owner(&mut self, owner: &Name, prefix: usize, set: RrsetRef<'_>) {
         let labels = prefix - b"\x06_zones".len();
         let zone = [&owner.as_slice()[..labels], &[0]].concat();
         let Ok(zone) = Name::from_octets(Bytes::from(zone)) else {
@@ -307,7 +309,7 @@ impl<'z> Reader<'z> {
         }
     }
 
-    fn tombstone(&mut self, owner: &Name, label: &[u8], set: &Rrset) {
+    fn tombstone(&mut self, owner: &Name, label: &[u8], set: RrsetRef<'_>) {
         let Some(site) = self.site(owner, label) else {
             return;
         };
@@ -338,7 +340,7 @@ impl<'z> Reader<'z> {
         self.removed.insert(site, removed);
     }
 
-    fn gone(&mut self, owner: &Name, set: &Rrset) {
+    fn gone(&mut self, owner: &Name, set: RrsetRef<'_>) {
         let strings = set.first().and_then(txt::parse_text).unwrap_or_default();
         let at = strings.iter().find_map(|text| text.strip_prefix("at="));
         match (
@@ -355,7 +357,7 @@ impl<'z> Reader<'z> {
         }
     }
 
-    fn address(&mut self, owner: &Name, label: &[u8], set: &Rrset) {
+    fn address(&mut self, owner: &Name, label: &[u8], set: RrsetRef<'_>) {
         // A directory may hold other hosts too, with names that no site could have.
         let Ok(site) = SiteName::new(&String::from_utf8_lossy(label)) else {
             return;
@@ -372,7 +374,7 @@ impl<'z> Reader<'z> {
         }
     }
 
-    fn service(&mut self, owner: &Name, label: &[u8], set: &Rrset) {
+    fn service(&mut self, owner: &Name, label: &[u8], set: RrsetRef<'_>) {
         let Some(site) = self.site(owner, label) else {
             return;
         };
@@ -417,7 +419,14 @@ impl<'z> Reader<'z> {
         }
     }
 
-    fn key(&mut self, owner: &Name, label: &[u8], transport: Transport, port: &[u8], set: &Rrset) {
+    fn key(
+        &mut self,
+        owner: &Name,
+        label: &[u8],
+        transport: Transport,
+        port: &[u8],
+        set: RrsetRef<'_>,
+    ) {
         let Some(site) = self.site(owner, label) else {
             return;
         };
@@ -447,7 +456,7 @@ impl<'z> Reader<'z> {
         }
     }
 
-    fn about(&mut self, owner: &Name, label: &[u8], set: &Rrset) {
+    fn about(&mut self, owner: &Name, label: &[u8], set: RrsetRef<'_>) {
         let Some(site) = self.site(owner, label) else {
             return;
         };

@@ -1,22 +1,17 @@
 //! Walking over all leaves of a tree without waiting for the memory at each.
 //!
-//! Nodes lie in memory where there was room when they were made, so that a walk over a large zone misses the caches several times a
-//! name, one miss after the other: each pointer is read only when the one before it has come. Here the pointers of many leaves are
-//! followed side by side, one step at a time, so that the processor waits for many of them at once; what is then handed out is in
-//! the caches. It reads what would be read a moment later in any case, and nothing else.
+//! Leaves lie in memory where there was room when they were made, so that a walk over a large zone misses the caches at each name, one
+//! miss after the other. Here the pointers of many leaves are followed side by side, so that the processor waits for many of them
+//! at once; what is then handed out is in the caches. It reads what would be read a moment later in any case, and nothing else.
 
 use std::hint::black_box;
-use std::sync::Arc;
 
 use super::Slot;
 
-/// A leaf that others are reached from by pointers.
+/// A leaf that what it holds is reached from by a pointer.
 pub trait Touch {
-    /// How many steps there are.
-    const STEPS: usize;
-
-    /// Reads an octet or so of what is reached in this many steps, through what the steps before have reached.
-    fn touch(&self, step: usize) -> usize;
+    /// Reads an octet or so of what it holds.
+    fn touch(&self) -> usize;
 }
 
 /// Leaves in canonical order, handed out when what they hold is at hand.
@@ -24,7 +19,7 @@ pub trait Touch {
 /// The first of them come one by one, and then more and more at a time, so that taking only a few costs no more than these.
 pub struct Ahead<'t, T> {
     stack: Vec<&'t Slot<T>>,
-    window: Vec<&'t Arc<T>>,
+    window: Vec<&'t T>,
     next: usize,
     size: usize,
 }
@@ -43,7 +38,7 @@ impl<'t, T> Ahead<'t, T> {
         }
     }
 
-    fn next_leaf(&mut self) -> Option<&'t Arc<T>> {
+    fn next_leaf(&mut self) -> Option<&'t T> {
         loop {
             match self.stack.pop()? {
                 Slot::Leaf(leaf) => return Some(leaf),
@@ -57,9 +52,9 @@ impl<'t, T> Ahead<'t, T> {
 }
 
 impl<'t, T: Touch> Iterator for Ahead<'t, T> {
-    type Item = &'t Arc<T>;
+    type Item = &'t T;
 
-    fn next(&mut self) -> Option<&'t Arc<T>> {
+    fn next(&mut self) -> Option<&'t T> {
         if self.next == self.window.len() {
             self.window.clear();
             while self.window.len() < self.size
@@ -69,10 +64,8 @@ impl<'t, T: Touch> Iterator for Ahead<'t, T> {
             }
             self.next = 0;
             self.size = (self.size * 2).min(WINDOW);
-            for step in 0..T::STEPS {
-                let seen = self.window.iter().map(|leaf| leaf.touch(step));
-                black_box(seen.fold(0, usize::wrapping_add));
-            }
+            let seen = self.window.iter().map(|leaf| leaf.touch());
+            black_box(seen.fold(0, usize::wrapping_add));
         }
         let leaf = self.window.get(self.next)?;
         self.next += 1;

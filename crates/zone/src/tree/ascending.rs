@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{Branch, Leaf, Slot, Tree, differing_nibble, nibble};
-use crate::Key;
 
 /// A tree in the making, of leaves in ascending order of their keys.
 ///
@@ -11,7 +10,7 @@ use crate::Key;
 /// branches that differ further down have got all they will get.
 pub struct Ascending<T> {
     open: Vec<Open<T>>,
-    last: Option<Arc<T>>,
+    last: Option<T>,
     /// The key of the last leaf.
     key: Vec<u8>,
     len: usize,
@@ -44,8 +43,7 @@ impl<T: Leaf> Ascending<T> {
     /// # Errors
     ///
     /// The leaf.
-    pub fn push(&mut self, key: &Key, leaf: Arc<T>) -> Result<(), Arc<T>> {
-        let key = key.as_slice();
+    pub fn push(&mut self, key: &[u8], leaf: T) -> Result<(), T> {
         if let Some(last) = self.last.take() {
             let differ = match differing_nibble(&self.key, key) {
                 Some(differ) if self.key.as_slice() < key => differ,

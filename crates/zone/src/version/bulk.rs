@@ -2,26 +2,22 @@
 //!
 //! Nothing is looked up, and each name is put in once, with all its RRsets.
 
-use std::sync::Arc;
-
-use super::{NameRef, Node, joined, owned};
+use super::{NameRef, joined};
+use crate::node::{Making, Node};
+use crate::rrset::RrsetRef;
 use crate::tree::{Ascending, Tree};
-use crate::{Digest, Key, Name, Rrset};
+use crate::{Digest, Key, Rrset};
 
 /// What there is so far.
 #[derive(Default)]
 pub(super) struct Bulk {
     nodes: Ascending<Node>,
-    /// The name that came last; it may get more RRsets.
-    last: Option<Open>,
+    /// The name that came last; it may get more RRsets. Its owner name is empty before the first.
+    last: Making,
+    /// The key of that name.
+    key: Vec<u8>,
     records: usize,
     digest: Digest,
-}
-
-struct Open {
-    key: Key,
-    owner: Name,
-    rrsets: Vec<Rrset>,
 }
 
 /// What it came to.
@@ -32,48 +28,44 @@ pub(super) struct Made {
 }
 
 impl Bulk {
-    /// Puts in an RRset, in the place of the one of its name and type, or joined with that. One of a name that is not in order is
-    /// given back, with nothing done.
-    pub(super) fn put(&mut self, owner: &NameRef, set: Rrset, join: bool) -> Result<(), Rrset> {
+    /// Puts in an RRset, in the place of the one of its name and type, or joined with that. Returns false, with nothing done, when its
+    /// name is not in order.
+    pub(super) fn put(&mut self, owner: &NameRef, set: RrsetRef<'_>, join: bool) -> bool {
         if set.is_empty() {
-            return if join { Ok(()) } else { Err(set) };
+            return join;
         }
-        if let Some(last) = &mut self.last
-            && last.owner.as_slice().eq_ignore_ascii_case(owner.as_slice())
-        {
-            last.put(set, join);
-            return Ok(());
+        let last = self.last.owner_octets();
+        if last.eq_ignore_ascii_case(owner.as_slice()) {
+            let old = self
+                .last
+                .rrsets()
+                .find(|old| join && old.rtype() == set.rtype());
+            let joined = old.map(|old| joined(old, set));
+            self.last.put(joined.as_ref().map_or(set, Rrset::as_ref));
+            return true;
         }
         let key = Key::from_wire(owner.as_slice());
-        if let Some(last) = &self.last
-            && last.key.as_slice() >= key.as_slice()
-        {
-            return Err(set);
+        if !last.is_empty() && self.key.as_slice() >= key.as_slice() {
+            return false;
         }
         self.close();
-        self.last = Some(Open {
-            key,
-            owner: owned(owner),
-            rrsets: vec![set],
-        });
-        Ok(())
+        self.key.clear();
+        self.key.extend_from_slice(key.as_slice());
+        self.last.start(owner);
+        self.last.put(set);
+        true
     }
 
     /// Nothing more comes for the last name.
     fn close(&mut self) {
-        let Some(Open { key, owner, rrsets }) = self.last.take() else {
-            return;
-        };
-        for set in &rrsets {
+        for set in self.last.rrsets() {
             self.records += set.len();
-            self.digest = self.digest.plus(Digest::of_rrset(key.as_slice(), set));
+            self.digest = self.digest.plus(Digest::of_rrset(&self.key, set));
         }
-        let node = Node {
-            owner,
-            rrsets: rrsets.into(),
-        };
-        let put = self.nodes.push(&key, Arc::new(node));
-        debug_assert!(put.is_ok(), "a name was let in out of order");
+        if let Some(node) = self.last.made() {
+            let put = self.nodes.push(&self.key, node);
+            debug_assert!(put.is_ok(), "a name was let in out of order");
+        }
     }
 
     pub(super) fn finish(mut self) -> Made {
@@ -82,19 +74,6 @@ impl Bulk {
             nodes: self.nodes.finish(),
             records: self.records,
             digest: self.digest,
-        }
-    }
-}
-
-impl Open {
-    fn put(&mut self, set: Rrset, join: bool) {
-        let at = self
-            .rrsets
-            .partition_point(|have| have.rtype() < set.rtype());
-        match self.rrsets.get_mut(at) {
-            Some(have) if have.rtype() == set.rtype() && join => *have = joined(have, &set),
-            Some(have) if have.rtype() == set.rtype() => *have = set,
-            _ => self.rrsets.insert(at, set),
         }
     }
 }

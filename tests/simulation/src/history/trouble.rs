@@ -483,7 +483,9 @@ fn put_back(zone: &Zone, before: &Zone) -> Option<Zone> {
     let mut editor = zone.edit();
     for (owner, set) in before.rrsets() {
         if set.rtype() != Rtype::SOA {
-            editor.put(owner, set.clone()).ok()?;
+            editor
+                .put(&zonemesh_zone::version::owned(owner), set.to_owned())
+                .ok()?;
         }
     }
     editor.finish().ok()

@@ -54,7 +54,7 @@ fn an_edit_that_changes_who_writes_the_mesh_is_refused_whichever_way_it_comes() 
         for text in [None, Some("\"zonemesh=1\""), promoted] {
             let head = world.core("site-b").head(&apex).unwrap().clone();
             let zone = edited(&head, &owner, text);
-            let set = zone.rrset(&owner, Rtype::TXT).cloned();
+            let set = zone.rrset(&owner, Rtype::TXT).map(|set| set.to_owned());
             let mut ways: Vec<Box<dyn Fn(RequestId) -> Input>> = Vec::new();
             let changes = [
                 // A file, an import, a version of before: all of them put other contents in place.

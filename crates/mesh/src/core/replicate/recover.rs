@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use zonemesh_zone::directory::Directory;
+use zonemesh_zone::version::owned;
 use zonemesh_zone::{Name, Rtype, Serial, SerialExt, Zone, ZoneError};
 
 use super::doubt::Taking;
@@ -273,7 +274,7 @@ fn own_changes(base: Option<&Zone>, head: &Zone) -> BTreeSet<(Name, Rtype)> {
     let Some(base) = base else {
         let all = head.rrsets().filter(|(_, set)| set.rtype() != Rtype::SOA);
         return all
-            .map(|(owner, set)| (owner.clone(), set.rtype()))
+            .map(|(owner, set)| (owned(owner), set.rtype()))
             .collect();
     };
     let diff = base.diff(head);
@@ -312,7 +313,7 @@ fn on_top(
         match from.rrset(owner, *rtype) {
             Some(set) => {
                 make_room(&mut editor, owner, *rtype);
-                editor.put(owner, set.clone())?;
+                editor.put(owner, set.to_owned())?;
             }
             None => {
                 editor.remove_rrset(owner, *rtype);

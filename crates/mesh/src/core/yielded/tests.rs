@@ -213,10 +213,10 @@ proptest! {
         let forced = made(&kept, &theirs, true);
         for host in 0u8..6 {
             let owner = parse_name(&format!("h{host}.example")).unwrap();
-            let of = |zone: &Zone| zone.rrset(&owner, Rtype::A).cloned();
+            let of = |zone| Zone::rrset(zone, &owner, Rtype::A);
             let (b, m, t) = (of(&base), of(&mine), of(&theirs));
-            prop_assert_eq!(of(&forced), if m == b { t.clone() } else { m.clone() });
-            prop_assert_eq!(of(&merged), if t == b { m.clone() } else { t.clone() });
+            prop_assert_eq!(of(&forced), if m == b { t } else { m });
+            prop_assert_eq!(of(&merged), if t == b { m } else { t });
             let listed = kept.changes.iter().any(|change| change.owner == owner);
             prop_assert_eq!(listed, m != b && m != t);
         }

@@ -48,7 +48,7 @@ impl Control {
                 .node(&owner)
                 .into_iter()
                 .flat_map(|node| node.rrsets())
-                .flat_map(|set| zonemesh_zone::version::records_of(&owner, set))
+                .flat_map(|set| zonemesh_zone::version::records_of(owner.for_slice(), set))
                 .filter(of_type)
                 .map(|record| record_text(&record))
                 .collect(),
@@ -74,7 +74,7 @@ fn edit_records(head: &Zone, apex: &Name, changes: &[api::RecordChange]) -> Resu
                 data,
             } => {
                 let (owner, of) = (owner_name(name, apex)?, rtype(of)?);
-                let old = editor.rrset(&owner, of).map(Rrset::ttl);
+                let old = editor.rrset(&owner, of).map(|set| set.ttl());
                 let ttl =
                     ttl.unwrap_or_else(|| old.map_or(head.soa().minimum, |ttl| ttl.as_secs()));
                 let mut rdata = Vec::new();
