@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Core, Happening, Now, PeerId};
+use super::{Core, Happening, Held, Now, PeerId};
 
 /// How far clocks may be apart before signatures between them fail, in milliseconds: the fudge of TSIG (RFC 8945 §10).
 pub const FUDGE_MS: i64 = 300_000;
@@ -105,6 +105,8 @@ pub(super) struct Clocks {
     judged: Duration,
     /// When the host's clock was last set, and by how many seconds.
     set: Option<(Duration, i64)>,
+    /// The latest time of day that the store had noted before the start.
+    noted: Option<i64>,
 }
 
 /// How far a peer's clock was ahead, and when it said so.
@@ -118,6 +120,18 @@ impl Clocks {
     /// The clocks that are wrong.
     pub(super) fn faults(&self) -> &[ClockFault] {
         &self.faults
+    }
+
+    /// Whether it is earlier by the clock than when the store last noted a time: the clock was set back while the site was down,
+    /// or was ahead before.
+    pub(super) fn is_set_back(&self, now: Now) -> bool {
+        self.set_back_by(now).is_some()
+    }
+
+    /// By how many seconds at the least.
+    fn set_back_by(&self, now: Now) -> Option<i64> {
+        let by = self.noted?.saturating_sub(now.wall);
+        (by >= JUMP_SECS).then_some(by)
     }
 }
 
@@ -222,6 +236,15 @@ impl Core {
         self.happened(Happening::ClockSet { by_secs: by });
         self.keep_ages(by, now);
         self.judge_clocks(now);
+    }
+
+    /// Compares the clock with the latest time that the store has noted, at the start.
+    pub(super) fn compare_with_noted(&mut self, held: &[Held], now: Now) {
+        self.clocks.noted = held.iter().filter_map(|held| held.last_refresh).max();
+        if let Some(by) = self.clocks.set_back_by(now) {
+            self.clocks.set = Some((now.mono, -by));
+            self.happened(Happening::ClockSetBack { by_secs: by });
+        }
     }
 
     /// The clocks that are wrong, as far as is known.

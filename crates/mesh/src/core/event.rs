@@ -685,6 +685,12 @@ pub enum Happening {
         /// By how many seconds, forward or, when negative, back.
         by_secs: i64,
     },
+    /// By the clock it is earlier than when the store last noted a time: the clock was set back while the site was down, or was ahead
+    /// before.
+    ClockSetBack {
+        /// By how many seconds at the least.
+        by_secs: i64,
+    },
     /// A change could not be made durable.
     CommitFailed {
         /// The zones.

@@ -89,6 +89,9 @@ struct Refresh {
     last_source: Option<PeerId>,
     last_success: Option<i64>,
     expires_at: Option<i64>,
+    /// The same as the store had it, where the clock has been set back since: how old this copy is nobody here knows. It is served on,
+    /// and no other site is granted any time for it.
+    noted: Option<i64>,
     /// When the sources were last begun to be asked.
     began: Duration,
     /// Until when the source that answered last may serve the zone, if it said so. It counts from when it was asked: what
@@ -269,6 +272,7 @@ impl Entry {
 impl Core {
     /// Takes over what the store holds, then what the configuration and the mesh want.
     pub(super) fn start(&mut self, held: Vec<Held>, now: Now) {
+        self.compare_with_noted(&held, now);
         for spec in self.settings.zones.clone() {
             self.add_zone(spec);
         }
@@ -310,6 +314,7 @@ impl Core {
         // What expires was confirmed by another; see `serve_held`.
         entry.written = held.expires_at.is_none();
         // The clock may have been set back since that was noted: no copy may be served for longer than its SOA allows.
+        entry.refresh.noted = held.expires_at.filter(|_| self.clocks.is_set_back(now));
         let latest = now.wall.saturating_add(held.zone.soa().expire.into());
         entry.head = Some(held.zone.clone());
         entry.served = Some(held.zone);
@@ -330,6 +335,7 @@ impl Core {
         if entry.spec.primary && entry.head.is_some() {
             entry.refresh.at = None;
             entry.refresh.expired = false;
+            entry.refresh.noted = None;
             if entry.refresh.expires_at.take().is_some() {
                 // On disk too: what is held without an end was written by its primary.
                 self.out.push(Output::Keep {
@@ -385,6 +391,7 @@ impl Core {
             let expire = entry.served.is_some().then(|| now.wall + entry.times().2);
             entry.refresh = Refresh {
                 expires_at: entry.refresh.expires_at.or(expire),
+                noted: entry.refresh.noted,
                 ..Refresh::default()
             };
             self.serve_held(&apex, now);
@@ -458,7 +465,10 @@ impl Core {
             spec: entry.spec.clone(),
             zone: entry.served.clone().filter(|_| !entry.refresh.expired),
             diffs,
-            expires_at: entry.refresh.expires_at,
+            expires_at: match entry.refresh.noted {
+                Some(_) => Some(0),
+                None => entry.refresh.expires_at,
+            },
         });
     }
 }

@@ -232,6 +232,55 @@ fn a_clock_that_was_set_back_while_a_site_was_down_lets_no_copy_be_served_for_lo
     world.settle(60);
 }
 
+/// Three sites, the primary of a zone lost, and a secondary of it that was down while its clock was set back.
+fn set_back_while_down(seed: u64, others: &[&str]) -> World {
+    let mut world = World::mesh(seed, 3);
+    let zone = timed_zone("alpha.example", 1, (30, 10, 300), &[]);
+    world.add_zone("site-b", zone).unwrap();
+    world.settle(60);
+    for host in ["site-b", "site-c"].iter().chain(others) {
+        world.kill(host);
+    }
+    world.run_for(150);
+    world.set_clock_skew("site-c", -761_310);
+    world.start("site-c");
+    world
+}
+
+#[test]
+fn a_site_whose_clock_was_set_back_while_it_was_down_grants_others_no_time_for_what_it_holds() {
+    let mut world = set_back_while_down(912, &["site-a"]);
+    let back = |what: &Happening| matches!(what, Happening::ClockSetBack { by_secs } if *by_secs > 761_000);
+    assert!(world.saw("site-c", back), "\n{}", world.tail());
+    // It learns from the other how old its copy is, and its own word counts again, also after one more start.
+    world.run_for(10);
+    world.start("site-a");
+    world.run_for(50);
+    world.restart("site-c");
+    world.run_for(300 + 45 - 210);
+    for host in ["site-a", "site-c"] {
+        assert_eq!(world.serial(host, "alpha.example"), None, "{host}");
+    }
+    world.start("site-b");
+    world.settle(60);
+}
+
+#[test]
+fn what_a_disk_says_of_ages_counts_again_when_the_clock_is_right() {
+    let mut world = set_back_while_down(913, &["site-a"]);
+    world.run_for(60);
+    world.restart("site-c");
+    world.run_for(300 + 45 - 210);
+    // It knows no better, and nobody else does.
+    assert_eq!(world.serial("site-c", "alpha.example"), Some(1));
+    world.set_clock_skew("site-c", 0);
+    world.run_for(45);
+    assert_eq!(world.serial("site-c", "alpha.example"), None);
+    world.start("site-a");
+    world.start("site-b");
+    world.settle(60);
+}
+
 #[test]
 fn a_clock_that_is_set_back_brings_no_copy_back_that_has_had_its_time() {
     let mut world = World::mesh(911, 3);

@@ -420,10 +420,12 @@ impl Core {
         let told = told.filter(|_| !planted(Bug::AgeForgotten));
         let left = told.map(|until| until.saturating_sub(now.mono).as_secs() as i64);
         let granted = now.wall + left.map_or(expire, |left| expire.min(left));
-        let before = entry
-            .refresh
-            .expires_at
-            .filter(|_| !std::mem::take(&mut entry.refresh.renewed));
+        let renewed = std::mem::take(&mut entry.refresh.renewed);
+        let knows = renewed || granted > now.wall;
+        // Of a copy whose age is not known it is known from here on.
+        let noted = entry.refresh.noted.take_if(|_| knows);
+        let before = entry.refresh.expires_at;
+        let before = before.filter(|_| !renewed && noted.is_none());
         entry.refresh.errors.remove(&from);
         entry.refresh.first_error = None;
         entry.refresh.failures = 0;
@@ -447,11 +449,13 @@ impl Core {
         };
         let refresh = wait.clamp(pace.floor, LONGEST_REFRESH);
         entry.refresh.at = Some(now.mono + refresh - refresh * jitter as u32 / 1000);
-        self.out.push(Output::Keep {
-            apex: apex.clone(),
-            expires_at: entry.refresh.expires_at,
-            last_refresh: entry.refresh.last_success,
-        });
+        if entry.refresh.noted.is_none() {
+            self.out.push(Output::Keep {
+                apex: apex.clone(),
+                expires_at: entry.refresh.expires_at,
+                last_refresh: entry.refresh.last_success,
+            });
+        }
         if healed {
             self.publish(apex, Vec::new());
             self.happened(Happening::Healed(apex.clone()));

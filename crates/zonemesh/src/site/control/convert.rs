@@ -308,6 +308,13 @@ pub(crate) fn event(happening: &core::Happening) -> api::What {
                 "this host's clock was set by {by_secs:+} s, or the host slept: zones are served on, their ages are counted by the time that passed"
             ),
         ),
+        H::ClockSetBack { by_secs } => warning(
+            None,
+            None,
+            format!(
+                "by this host's clock it is {by_secs} s earlier than when its disk last noted a time: the clock was set back while the site was down, or was ahead before; zones are served on, and no other site is granted time for them until a source has confirmed them"
+            ),
+        ),
         H::CommitFailed { zones, message } => {
             let zones: Vec<String> = zones.iter().map(name_text).collect();
             warning(
