@@ -18,6 +18,9 @@ pub fn ended(world: &World, record: &Record) -> Result<(), Finding> {
         return Err(Finding::new(Rule::Alike, why));
     }
     compared(world)?;
+    if let Some(doubt) = doubts(world).next() {
+        return Err(Finding::new(Rule::Alike, doubt));
+    }
     one_writer(world, record)?;
     if let Err(why) = world.at_rest() {
         return Err(Finding::new(Rule::Rest, why));
