@@ -199,9 +199,10 @@ impl Core {
 
     /// Takes one event and returns what is to be done.
     pub fn handle(&mut self, input: Input, now: Now) -> Vec<Output> {
-        let input = self.believed(input);
         self.now = now;
         self.look_at_clock(now);
+        self.look_far(&input, now);
+        let input = self.believed(input);
         match input {
             Input::Tick => {}
             Input::Notify { apex, serial, from } => self.notified_of(&apex, serial, from, now),

@@ -50,7 +50,7 @@ pub(super) struct Entry {
     written: bool,
     /// Whether this site took the zone over from another primary, and has published nothing since.
     pub(super) adopted: bool,
-    commits: usize,
+    pub(super) commits: usize,
     refresh: Refresh,
     tell: BTreeMap<PeerId, Tell>,
     /// When peers were last told again because of what they said, or will be.
@@ -65,6 +65,10 @@ pub(super) struct Entry {
     taken: Option<(PeerId, Serial)>,
     /// What was done about other contents under the same serial.
     corrections: Corrections,
+    /// What peers show to its primary that is too far ahead to be believed, and since when: see `far`.
+    pub(super) too_far: BTreeMap<PeerId, (Serial, Duration)>,
+    /// Until when the others have time to follow a step that was made for its sake.
+    pub(super) aside_until: Option<Duration>,
 }
 
 /// Asking the sources.
@@ -156,6 +160,8 @@ impl Entry {
             waiting: Vec::new(),
             taken: None,
             corrections: Corrections::default(),
+            too_far: BTreeMap::new(),
+            aside_until: None,
         }
     }
 
@@ -380,6 +386,7 @@ impl Core {
         let stays = |peer: &PeerId| spec.notify.contains(peer) || spec.sources.contains(peer);
         entry.tell.retain(|peer, _| stays(peer));
         entry.shown.retain(|peer, _| stays(peer));
+        entry.too_far.retain(|peer, _| stays(peer));
         let same_first = entry.spec.sources.first() == spec.sources.first();
         let served_alike = entry.spec.members_only == spec.members_only;
         let same_sources = entry.spec.sources == spec.sources;

@@ -57,3 +57,39 @@ fn serials_become_dates_and_then_times_and_every_site_follows_each_step() {
     let wall = world.clock_of("site-b").wall as u32;
     assert!(serial.abs_diff(wall) < 3600, "{serial} at {wall}");
 }
+
+/// Has a site that is off hold what it holds of a zone under another serial.
+fn renumber(world: &mut World, host: &str, apex: &str, ahead: u32) {
+    let stored = &mut world.host(host).disk.zones;
+    let held = &mut stored.get_mut(&name(apex)).unwrap().zone;
+    let mut editor = held.edit();
+    editor.set_serial(zonemesh_zone::Serial(
+        held.serial().into_int().wrapping_add(ahead),
+    ));
+    *held = editor.finish().unwrap();
+    world.forget_published(host, apex);
+}
+
+#[test]
+fn a_primary_goes_in_two_steps_to_a_serial_so_far_ahead_that_it_is_not_believed_at_once() {
+    let half = 1 << 31;
+    for apex in [ZONE, "dns.internal"] {
+        for ahead in [half - (1 << 24), half - 2, half] {
+            let mut world = World::mesh_on(Disks::Model, 82, 4);
+            let first = timed_zone(ZONE, 100, (60, 20, 86_400), &[]);
+            world.add_zone("site-b", first).unwrap();
+            world.settle(60);
+            let before = world.serial("site-a", apex).unwrap();
+            world.kill("site-c");
+            renumber(&mut world, "site-c", apex, ahead);
+            world.start("site-c");
+            // Once is not enough: a member that lies would move it each time.
+            world.run_for(20);
+            assert_eq!(world.serial("site-a", apex), Some(before), "{apex} {ahead}");
+            world.settle(600);
+            world.changed("site-b", put(ZONE, "www", 7));
+            world.settle(60);
+            assert!(has(world.zone("site-c", ZONE).unwrap(), "www", 7));
+        }
+    }
+}
