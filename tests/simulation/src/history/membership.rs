@@ -225,15 +225,19 @@ impl History {
             .pick(&heirs)
             .filter(|_| !zones.is_empty() && dice.clone().chance(60))
             .cloned();
-        if self.up(&host) {
-            self.kill(&host);
-        }
         let Some(head) = self.world.core(&writer).head(&directory()).cloned() else {
             return false;
         };
         let read = Directory::read(&head);
         let epoch = read.epoch.number;
         let site = self.world.hosts[&host].site.name.clone();
+        // `zonemesh site remove` refuses what the writer has never heard of.
+        if !read.sites.contains_key(&site) {
+            return false;
+        }
+        if self.up(&host) {
+            self.kill(&host);
+        }
         let pins = read
             .sites
             .get(&site)

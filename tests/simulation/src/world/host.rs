@@ -66,7 +66,8 @@ pub struct Host {
     pub(super) met: BTreeMap<SiteName, IpAddr>,
     /// How often it has stopped: what was begun before is void.
     pub(super) epoch: u64,
-    /// Whether it has become ready since its start, and which zones it lacked then that its catalog listed.
+    /// Whether it has become ready since its start, and which zones it lacked then that its catalog listed and that
+    /// were to be had.
     pub lacked: Option<Vec<Name>>,
     /// What its last plan came to, as it is in the log.
     pub(super) planned: Vec<String>,

@@ -89,8 +89,8 @@ impl World {
                 };
                 request::publish(&directory(), &site, Some(&me))
             }
-            // Somebody else's zone, taken or removed.
-            2 if !zones.is_empty() => request::claim_zone(&directory(), &apex, &me.name),
+            // Somebody else's zone, taken or removed. A zone that nobody has yet any member may add.
+            2 if self.is_listed(host, &apex) => request::claim_zone(&directory(), &apex, &me.name),
             // What is its own it may give up.
             3 if !self.is_own(host, &apex) => request::release_zone(&directory(), &apex),
             _ => {
@@ -99,6 +99,13 @@ impl World {
             }
         };
         Ask::Update(update.expect("the names are short"))
+    }
+
+    /// Whether the directory of a machine says who is the primary of a zone.
+    fn is_listed(&self, host: &str, apex: &Name) -> bool {
+        let core = self.hosts.get(host).and_then(|host| host.core.as_ref());
+        let read = core.and_then(Core::directory);
+        read.is_some_and(|read| read.owners.contains_key(apex))
     }
 
     /// Whether a machine is the primary of a zone.

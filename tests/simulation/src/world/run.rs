@@ -128,8 +128,20 @@ impl World {
             .into_iter()
             .flat_map(|listed| listed.members.into_keys());
         let lacked = listed.filter(|zone| !state.disk.zones.contains_key(zone));
-        state.lacked = Some(lacked.collect());
+        let mut lacked: Vec<Name> = lacked.collect();
+        lacked.retain(|zone| self.is_to_be_had(host, zone));
+        self.host(host).lacked = Some(lacked);
         self.note(host, "is ready");
+    }
+
+    /// Whether another machine has a version of a zone on disk that is not older than what a site has published or seen itself: to
+    /// one from before that it must not go back.
+    fn is_to_be_had(&self, host: &str, zone: &Name) -> bool {
+        let mark = self.high_water(host, zone);
+        let others = self.hosts.iter().filter(|(other, _)| *other != host);
+        let mut stored =
+            others.filter_map(|(_, state)| Some(state.disk.zones.get(zone)?.zone.serial()));
+        stored.any(|serial| mark.is_none_or(|mark| !mark.is_after(serial)))
     }
 
     /// Enters the moment at which a core next wants to be woken, unless an earlier wake-up is in the queue.
