@@ -135,6 +135,8 @@ pub enum About {
         host: String,
         /// Who gets its zones; nobody where they go with it.
         heir: Option<String>,
+        /// Those of its zones that the writer knew of: of others nothing was said.
+        zones: Vec<String>,
         /// The keys that it had.
         pins: Vec<KeyPin>,
         /// How often each host had stopped by then.
@@ -258,6 +260,7 @@ impl Record {
             About::Leave {
                 host,
                 heir,
+                zones,
                 pins,
                 stops,
                 epoch,
@@ -267,7 +270,7 @@ impl Record {
                     serial,
                     pins: pins.clone(),
                 };
-                self.left(host, heir.as_deref(), removed, stops);
+                self.left(host, heir.as_deref(), zones, removed, stops);
             }
             About::Promote { host, epoch } => self.writer_is_sure(host, *epoch),
             About::Else => {}
@@ -285,6 +288,7 @@ impl Record {
         &mut self,
         host: &str,
         heir: Option<&str>,
+        zones: &[String],
         removed: Removed,
         stops: &BTreeMap<String, u64>,
     ) {
@@ -292,7 +296,11 @@ impl Record {
             site.wanted = Wanted::No;
             site.removed = Some(removed);
         }
-        for zone in self.zones.values_mut().filter(|zone| zone.primary == host) {
+        for apex in zones {
+            let zone = self.zones.get_mut(apex);
+            let Some(zone) = zone.filter(|zone| zone.primary == host) else {
+                continue;
+            };
             match heir {
                 Some(heir) => {
                     zone.primary = heir.to_owned();
@@ -390,6 +398,12 @@ impl Record {
             }
             [] => {}
         }
+    }
+
+    /// Whether a zone is changed at this host.
+    pub fn is_of(&self, apex: &str, host: &str) -> bool {
+        let zone = self.zones.get(apex);
+        zone.is_some_and(|zone| zone.primary == host)
     }
 
     /// Zones that should be there and are changed at this host.

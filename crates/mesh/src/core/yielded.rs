@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use zonemesh_update::Update;
 use zonemesh_zone::directory::{
-    Directory, Removed, Role, SiteName, removal_note_beside, tombstone,
+    Directory, Removed, Role, SiteName, removal_note_beside, tombstone, zone_node,
 };
 use zonemesh_zone::{Name, Record, Rrset, RrsetRef, Rtype, Zone, txt};
 
@@ -164,6 +164,7 @@ impl Yielded {
     ///
     /// When a record cannot be read.
     pub fn fates(&self, zone: &Zone) -> Result<Vec<Fate>, String> {
+        let stays = self.stays(zone)?;
         let fate = |change: &Yield| {
             let (owner, rtype) = (&change.owner, change.rtype()?);
             let now = zone.rrset(owner, rtype);
@@ -178,6 +179,7 @@ impl Yielded {
                 (true, _) => Fate::There,
                 (false, true) if self.lists_removed(change, zone)? => Fate::Conflicts,
                 (false, true) if self.is_of_removed_site(change, zone)? => Fate::Conflicts,
+                (false, true) if takes_out(change, &stays, zone.apex())? => Fate::Conflicts,
                 (false, true) => Fate::Fits,
                 (false, false) => Fate::Conflicts,
             })
@@ -231,6 +233,30 @@ impl Yielded {
             }
         }
         Ok(false)
+    }
+
+    /// The sites that the changes take out of the directory while it says of more zones than they knew of that these are theirs:
+    /// nobody has said what is to become of those.
+    fn stays(&self, directory: &Zone) -> Result<BTreeSet<SiteName>, String> {
+        let apex = directory.apex();
+        let mut stays = BTreeSet::new();
+        for change in self.changes.iter().filter(|_| *apex == self.zone) {
+            let site = site_of(&change.owner, apex).filter(|_| change.after.is_empty());
+            if change.rtype()? == Rtype::TXT {
+                stays.extend(site);
+            }
+        }
+        if stays.is_empty() {
+            return Ok(stays);
+        }
+        let read = Directory::read(directory);
+        let is_settled = |zone: &Name| {
+            let node = zone_node(zone, apex).ok();
+            let mut changes = self.changes.iter();
+            changes.any(|change| Some(&change.owner) == node.as_ref() && change.rtype == "PTR")
+        };
+        stays.retain(|site| !read.zones_of(site).iter().all(is_settled));
+        Ok(stays)
     }
 
     /// The update that makes what fits, and with `force` what conflicts too; none where there is nothing to do.
@@ -353,6 +379,17 @@ fn site_of(owner: &Name, directory: &Name) -> Option<SiteName> {
         return None;
     }
     SiteName::new(std::str::from_utf8(labels.next()?.as_slice()).ok()?).ok()
+}
+
+/// Whether a change is one of those that take a site out of the directory.
+fn takes_out(change: &Yield, sites: &BTreeSet<SiteName>, apex: &Name) -> Result<bool, String> {
+    if sites.is_empty() {
+        return Ok(false);
+    }
+    let stone = |site| tombstone_place(site, apex).as_ref() == Some(&change.owner);
+    let of_it = sites_of(change, apex)?;
+    let goes = change.after.is_empty() && of_it.iter().any(|site| sites.contains(site));
+    Ok(goes || sites.iter().any(stone))
 }
 
 /// The tombstones in a directory of sites that changes of it are about.

@@ -6,6 +6,7 @@ use zonemesh_mesh::core::Input;
 use zonemesh_update::{DirectoryPolicy, SiteIdentity, apply, request};
 use zonemesh_zone::directory::{self as names, Departure, Directory, KeyPin, Role, Site};
 
+use super::writers::key_of;
 use super::{History, member};
 use crate::dice::Dice;
 use crate::record::{About, Wanted};
@@ -225,46 +226,51 @@ impl History {
             .pick(&heirs)
             .filter(|_| !zones.is_empty() && dice.clone().chance(60))
             .cloned();
-        let Some(head) = self.world.core(&writer).head(&directory()).cloned() else {
+        self.remove_site(&writer, &host, heir.as_deref())
+    }
+
+    /// A site is removed at a writer, with those of its zones that this one knows of.
+    pub(super) fn remove_site(&mut self, writer: &str, host: &str, heir: Option<&str>) -> bool {
+        let Some(head) = self.world.core(writer).head(&directory()).cloned() else {
             return false;
         };
         let read = Directory::read(&head);
         let epoch = read.epoch.number;
-        let site = self.world.hosts[&host].site.name.clone();
+        let site = self.world.hosts[host].site.name.clone();
         // `zonemesh site remove` refuses what the writer has never heard of.
         if !read.sites.contains_key(&site) {
             return false;
         }
-        if self.up(&host) {
-            self.kill(&host);
+        if self.up(host) {
+            self.kill(host);
         }
         let pins = read
             .sites
             .get(&site)
             .map(|site| site.pins.clone())
             .unwrap_or_default();
-        let departure = match &heir {
+        let departure = match heir {
             Some(heir) => Departure::Adopt(self.world.hosts[heir].site.name.clone()),
             None => Departure::Remove,
         };
         let at = self.world.clock().wall;
         let mut editor = head.edit();
-        if names::remove_site(&mut editor, &read, &site, &departure, at).is_err() {
+        let Ok(zones) = names::remove_site(&mut editor, &read, &site, &departure, at) else {
             return false;
-        }
+        };
         let Ok(edited) = editor.finish() else {
             return false;
         };
-        let to = heir
-            .as_ref()
-            .map_or("its zones go with it".to_owned(), |heir| {
-                format!("{heir} gets its zones")
-            });
-        self.note(&writer, &format!("removes {host}; {to}"));
-        if let Some(record) = self.record.sites.get_mut(&host) {
+        let to = heir.map_or("its zones go with it".to_owned(), |heir| {
+            format!("{heir} gets its zones")
+        });
+        self.note(writer, &format!("removes {host}; {to}"));
+        if let Some(record) = self.record.sites.get_mut(host) {
             record.removal_asked = true;
             record.wanted = Wanted::Unsure;
         }
+        let mut zones: Vec<String> = zones.iter().map(key_of).collect();
+        zones.retain(|apex| self.record.is_of(apex, host));
         if heir.is_none() {
             for apex in &zones {
                 if let Some(zone) = self.record.zones.get_mut(apex) {
@@ -272,21 +278,21 @@ impl History {
                 }
             }
         }
-        let request = self.world.request(&writer, |request| Input::Directory {
+        let request = self.world.request(writer, |request| Input::Directory {
             request,
             edited,
             also: Vec::new(),
         });
         // Whoever stops from now on may have heard of it by halves.
-        let stops = self.record.stops.clone();
         let leave = About::Leave {
-            host,
-            heir,
+            host: host.to_owned(),
+            heir: heir.map(str::to_owned),
+            zones,
             pins,
-            stops,
+            stops: self.record.stops.clone(),
             epoch,
         };
-        self.record.opened(&writer, request, leave);
+        self.record.opened(writer, request, leave);
         true
     }
 

@@ -13,7 +13,7 @@ use zonemesh_zone::{Name, Zone};
 use super::History;
 use crate::dice::Dice;
 use crate::oracle::Finding;
-use crate::record::{About, Wanted, Writer};
+use crate::record::{About, SiteRecord, Wanted, Writer};
 use crate::{catalog, directory, name};
 
 /// # Promotion
@@ -311,10 +311,22 @@ impl History {
                 return Ok(false);
             }
         }
+        let gone = match kept.zone == directory() {
+            true => self.remove_with_all_zones(&primary, &kept, &fates)?,
+            false => Vec::new(),
+        };
+        let is_of_gone = |owner: &Name| {
+            let of = |site: &String| {
+                owner
+                    .iter()
+                    .any(|label| label.as_slice() == site.as_bytes())
+            };
+            gone.iter().any(of)
+        };
         for (change, fate) in kept.changes.iter().zip(fates) {
             // What was removed since nobody wants back.
             let removed = !change.after.is_empty() && self.was_removed(&change.owner);
-            if fate == Fate::Conflicts && !removed {
+            if fate == Fate::Conflicts && !removed && !is_of_gone(&change.owner) {
                 self.leave_undecided(&kept.zone, &change.owner);
             }
         }
@@ -322,6 +334,36 @@ impl History {
             self.world.discard(host, &kept.id());
         }
         Ok(true)
+    }
+
+    /// A site that was removed at the one that yielded has got more zones at the writer: it is removed there, with these. Which
+    /// sites were.
+    fn remove_with_all_zones(
+        &mut self,
+        writer: &str,
+        kept: &Yielded,
+        fates: &[Fate],
+    ) -> Result<Vec<String>, Finding> {
+        let conflicts = kept.changes.iter().zip(fates);
+        let conflicts =
+            conflicts.filter(|(change, fate)| **fate == Fate::Conflicts && change.after.is_empty());
+        let owners: Vec<String> = conflicts
+            .map(|(change, _)| change.owner.to_string())
+            .collect();
+        let is_left = |(host, site): &(&String, &SiteRecord)| {
+            let role = format!("_site.{host}.");
+            site.wanted == Wanted::No && owners.iter().any(|owner| owner.starts_with(&role))
+        };
+        let left = self.record.sites.iter().filter(is_left);
+        let left: Vec<String> = left.map(|(host, _)| host.clone()).collect();
+        let mut gone = Vec::new();
+        for host in left {
+            if self.remove_site(writer, &host, None) {
+                self.pass(8_000)?;
+                gone.push(host);
+            }
+        }
+        Ok(gone)
     }
 
     /// Whether an owner name of the directory is that of a zone or a site that operators have removed.
@@ -375,6 +417,6 @@ impl History {
 }
 
 /// How zones are called in the record.
-fn key_of(zone: &Name) -> String {
+pub(super) fn key_of(zone: &Name) -> String {
     zone.to_string().trim_end_matches('.').to_owned()
 }

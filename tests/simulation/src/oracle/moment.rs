@@ -95,8 +95,11 @@ pub(super) fn departed(world: &World, record: &Record) -> Result<(), Finding> {
                 match read.epoch.number.cmp(&removed.epoch) {
                     Ordering::Less => false,
                     Ordering::Equal => serial >= removed.serial,
-                    // A later writer need not have heard of it.
-                    Ordering::Greater => !read.sites.keys().any(|site| site.as_str() == gone),
+                    // A later writer need not have heard of it, and one that was emptied by mistake says nothing of anybody.
+                    Ordering::Greater => {
+                        !read.sites.is_empty()
+                            && !read.sites.keys().any(|site| site.as_str() == gone)
+                    }
                 }
             });
             if knows {

@@ -90,7 +90,7 @@ impl World {
                 request::publish(&directory(), &site, Some(&me))
             }
             // Somebody else's zone, taken or removed. A zone that nobody has yet any member may add.
-            2 if self.is_listed(host, &apex) => request::claim_zone(&directory(), &apex, &me.name),
+            2 if self.is_listed(to, &apex) => request::claim_zone(&directory(), &apex, &me.name),
             // What is its own it may give up.
             3 if !self.is_own(host, &apex) => request::release_zone(&directory(), &apex),
             _ => {

@@ -324,3 +324,50 @@ fn a_site_that_was_removed_since_is_let_in_again_only_when_an_operator_insists()
         }
     }
 }
+
+#[test]
+fn a_site_is_not_taken_out_again_while_zones_are_its_own_that_were_not_known_where_it_was_removed()
+{
+    let site = [
+        "_site.site-b 300 IN TXT role=standard",
+        "site-b 300 IN A 192.0.2.1",
+    ];
+    let lists = |zone: &str, site: &str| format!("{zone}._zones 300 IN PTR {site}.dns.internal.");
+    let stone = "site-b._removed 300 IN TXT at=7".to_owned();
+    let directory = |serial, lines: &[String]| {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        zone("dns.internal", serial, &lines)
+    };
+    let of = |more: &[String]| {
+        let there = site.iter().map(|line| (*line).to_owned());
+        there.chain(more.iter().cloned()).collect::<Vec<_>>()
+    };
+    let base = directory(5, &of(&[lists("old.example", "site-b")]));
+    // What became of the zone that was known, which zones the winner lists besides, and whether the site can go there.
+    for (becomes, besides, goes) in [
+        (None, None, true),
+        (None, Some("site-b"), false),
+        (None, Some("site-c"), true),
+        (Some("site-c"), None, true),
+        (Some("site-c"), Some("site-b"), false),
+    ] {
+        let mut removed = vec![stone.clone()];
+        removed.extend(becomes.map(|heir| lists("old.example", heir)));
+        let mine = directory(9, &removed);
+        let mut now = vec![lists("old.example", "site-b")];
+        now.extend(besides.map(|site| lists("new.example", site)));
+        let theirs = directory(90, &of(&now));
+        let kept = Yielded::between(Some(&base), &mine, &theirs, Kind::Directory);
+        for (change, fate) in kept.changes.iter().zip(kept.fates(&theirs).unwrap()) {
+            let of_zone = change.rtype == "PTR";
+            let expected = match of_zone || goes {
+                true => Fate::Fits,
+                false => Fate::Conflicts,
+            };
+            assert_eq!(fate, expected, "{becomes:?} {besides:?} {}", change.owner);
+        }
+        let again = |force| Directory::read(&made(&kept, &theirs, force));
+        assert_eq!(again(false).is_removed(&"site-b".parse().unwrap()), goes);
+        assert!(again(true).sites.is_empty());
+    }
+}
