@@ -47,6 +47,9 @@ pub struct ZoneRecord {
     /// Whether the writer of the latest epoch may not have heard of it: who follows that one lets go of it until its primary
     /// has listed it again.
     pub parted: bool,
+    /// Whether in that writer's history an operator has taken it out by mistake, and put it back only later: whoever had not heard
+    /// of either sees nothing but the removal.
+    pub mistaken: bool,
     /// Whether its primary has it from its configuration.
     pub configured: bool,
     /// Its records, by owner name.
@@ -135,7 +138,7 @@ pub enum About {
         host: String,
         /// Who gets its zones; nobody where they go with it.
         heir: Option<String>,
-        /// Those of its zones that the writer knew of: of others nothing was said.
+        /// Those of its zones that this is about: of what only another writer lists nothing was said.
         zones: Vec<String>,
         /// The keys that it had.
         pins: Vec<KeyPin>,
@@ -398,12 +401,6 @@ impl Record {
             }
             [] => {}
         }
-    }
-
-    /// Whether a zone is changed at this host.
-    pub fn is_of(&self, apex: &str, host: &str) -> bool {
-        let zone = self.zones.get(apex);
-        zone.is_some_and(|zone| zone.primary == host)
     }
 
     /// Zones that should be there and are changed at this host.

@@ -1,12 +1,13 @@
 //! Sites that move, change their keys, join, are removed, and come back from an old disk.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use zonemesh_mesh::core::Input;
 use zonemesh_update::{DirectoryPolicy, SiteIdentity, apply, request};
+use zonemesh_zone::Name;
 use zonemesh_zone::directory::{self as names, Departure, Directory, KeyPin, Role, Site};
 
-use super::writers::key_of;
 use super::{History, member};
 use crate::dice::Dice;
 use crate::record::{About, Wanted};
@@ -229,7 +230,7 @@ impl History {
         self.remove_site(&writer, &host, heir.as_deref())
     }
 
-    /// A site is removed at a writer, with those of its zones that this one knows of.
+    /// A site is removed at a writer, with its zones but for those that only another writer lists.
     pub(super) fn remove_site(&mut self, writer: &str, host: &str, heir: Option<&str>) -> bool {
         let Some(head) = self.world.core(writer).head(&directory()).cloned() else {
             return false;
@@ -255,9 +256,9 @@ impl History {
         };
         let at = self.world.clock().wall;
         let mut editor = head.edit();
-        let Ok(zones) = names::remove_site(&mut editor, &read, &site, &departure, at) else {
+        if names::remove_site(&mut editor, &read, &site, &departure, at).is_err() {
             return false;
-        };
+        }
         let Ok(edited) = editor.finish() else {
             return false;
         };
@@ -269,8 +270,12 @@ impl History {
             record.removal_asked = true;
             record.wanted = Wanted::Unsure;
         }
-        let mut zones: Vec<String> = zones.iter().map(key_of).collect();
-        zones.retain(|apex| self.record.is_of(apex, host));
+        let elsewhere = self.listed_by_others(epoch);
+        let mut zones = self.record.zones_of(host);
+        zones.retain(|apex| {
+            let apex = name(apex);
+            read.owners.contains_key(&apex) || !elsewhere.contains(&apex)
+        });
         if heir.is_none() {
             for apex in &zones {
                 if let Some(zone) = self.record.zones.get_mut(apex) {
@@ -294,6 +299,15 @@ impl History {
         };
         self.record.opened(writer, request, leave);
         true
+    }
+
+    /// The zones in the directories of other writers than that of an epoch, as far as anybody has one on disk.
+    fn listed_by_others(&self, epoch: u32) -> BTreeSet<Name> {
+        let hosts = self.world.hosts.values();
+        let stored = hosts.filter_map(|host| host.disk.zones.get(&directory()));
+        let read = stored.map(|stored| Directory::read(&stored.zone));
+        let others = read.filter(|read| read.epoch.number != epoch);
+        others.flat_map(|read| read.owners.into_keys()).collect()
     }
 
     /// Whether a host has the newest version of zones that another is primary of.

@@ -193,7 +193,9 @@ impl History {
             return;
         };
         for (apex, zone) in &mut self.record.zones {
-            zone.parted |= !read.owners.contains_key(&name(apex));
+            let lacks = !read.owners.contains_key(&name(apex));
+            zone.parted |= lacks;
+            zone.mistaken |= lacks && self.record.unconsented.contains(apex);
         }
         for (host, site) in &mut self.record.sites {
             site.parted |= !read.sites.keys().any(|site| site.as_str() == host);
@@ -205,6 +207,7 @@ impl History {
         self.record.split = false;
         for zone in self.record.zones.values_mut() {
             zone.parted = false;
+            zone.mistaken = false;
         }
         for site in self.record.sites.values_mut() {
             site.parted = false;
@@ -417,6 +420,6 @@ impl History {
 }
 
 /// How zones are called in the record.
-pub(super) fn key_of(zone: &Name) -> String {
+fn key_of(zone: &Name) -> String {
     zone.to_string().trim_end_matches('.').to_owned()
 }

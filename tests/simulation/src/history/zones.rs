@@ -229,6 +229,7 @@ impl History {
             removal_asked: false,
             with_site: None,
             parted: self.record.split,
+            mistaken: false,
             configured,
             values: Default::default(),
             alive: self.world.now,

@@ -23,7 +23,8 @@ pub(super) fn removals(
                 let key = key_of(zone);
                 // Who follows a writer that has not heard of it lets go of it; its primary never does.
                 let unheard = |zone: &ZoneRecord| zone.parted && zone.primary != host;
-                let asked = |zone: &ZoneRecord| zone.removal_asked || unheard(zone);
+                let asked =
+                    |zone: &ZoneRecord| zone.removal_asked || zone.mistaken || unheard(zone);
                 let asked = record.zones.get(&key).is_none_or(asked);
                 if record.unconsented.contains(&key) && !asked {
                     let message = format!(
