@@ -65,6 +65,8 @@ fn a_primary_put_back_to_an_old_copy_takes_what_was_changed_since_from_the_other
     let mut mesh = Mesh::start(3)?;
     mesh[1].set("b.example", "old", "192.0.2.10", true)?;
     mesh[1].stop()?;
+    let store = fs::read(mesh[1].data_dir().join("store.redb"))?;
+    assert_eq!(store[9] & 0x02, 0, "its database was not closed in order");
     let old = backup(&mesh[1], true)?;
     mesh[1].restart()?;
     mesh[1].set("b.example", "new", "192.0.2.11", true)?;

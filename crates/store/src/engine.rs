@@ -35,6 +35,8 @@ struct Slot {
     database: Option<Database>,
     /// How often it was opened, so that of two who met the same failure only one opens it anew.
     opened: u64,
+    /// Whether it was closed for good.
+    closed: bool,
 }
 
 /// What an error says about the database.
@@ -62,6 +64,7 @@ impl Engine {
             slot: RwLock::new(Slot {
                 database: Some(database),
                 opened: 1,
+                closed: false,
             }),
             transactions: AtomicU64::new(0),
             last: AtomicU64::new(u64::MAX),
@@ -124,6 +127,17 @@ impl Engine {
         self.transactions.load(Ordering::Relaxed)
     }
 
+    /// Closes the database in order, after what is under way. Whatever is asked from now on is refused.
+    pub(crate) fn close(&self) {
+        let database = {
+            let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+            slot.closed = true;
+            slot.database.take()
+        };
+        // A database that panics here is as one that was not closed: the next start repairs it.
+        let _panicked = catch_unwind(AssertUnwindSafe(|| drop(database)));
+    }
+
     /// Runs an operation; once more when it met a database that had failed before.
     fn retrying<T, E: Failure>(
         &self,
@@ -136,6 +150,7 @@ impl Engine {
                 let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
                 let outcome = match &slot.database {
                     Some(database) => guarded(|| operation(database)),
+                    None if slot.closed => Err(EngineError::Closed.into()),
                     None => Err(EngineError::FailedBefore.into()),
                 };
                 (outcome, slot.opened)
@@ -160,6 +175,9 @@ impl Engine {
 
     fn reopen<E: Failure>(&self, opened: u64) -> Result<(), E> {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        if slot.closed {
+            return Err(EngineError::Closed.into());
+        }
         if slot.opened == opened {
             slot.database = None;
             slot.opened += 1;

@@ -153,6 +153,15 @@ impl Store {
     }
 }
 
+/// # Closing
+impl Store {
+    /// Closes the store in order, whoever else still has it: waits for what is under way, and whatever is asked of it from now on
+    /// is refused. A store that was not closed can lose all that it has when its file is damaged; one that was, what is damaged.
+    pub fn close(&self) {
+        self.inner.engine.close();
+    }
+}
+
 /// # Reading what is damaged
 impl Store {
     /// What an engine has, whatever it is.

@@ -308,3 +308,33 @@ fn a_panic_of_the_database_is_an_error_and_the_next_operation_works() {
     assert_eq!(error, "the store's database failed: deliberately");
     replace(&store, &zone(1, 1000)).unwrap();
 }
+
+/// Whether the database has to repair its file when it opens it: a bit of its header.
+fn has_to_be_repaired(dir: &Path) -> bool {
+    let file = std::fs::read(dir.join(place::DATABASE)).unwrap();
+    file[9] & 0x02 != 0
+}
+
+#[test]
+fn a_store_that_is_closed_is_closed_in_order_whoever_still_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "site-a").unwrap();
+    replace(&store, &zone(1, 1000)).unwrap();
+    assert!(has_to_be_repaired(dir.path()));
+    let other = store.clone();
+    store.close();
+    assert!(!has_to_be_repaired(dir.path()));
+    let refused = replace(&other, &zone(2, 1000)).unwrap_err();
+    assert!(
+        matches!(refused, CommitError::Engine(EngineError::Closed)),
+        "{refused}"
+    );
+    assert!(other.zones().is_err());
+    // Once more does no harm, and nothing has opened it again.
+    other.close();
+    assert!(!has_to_be_repaired(dir.path()));
+    drop((store, other));
+    let store = Store::open(dir.path(), "site-a").unwrap();
+    let stored = store.load(zone(1, 0).apex()).unwrap().unwrap();
+    assert_eq!(stored.zone.serial(), Serial(1));
+}

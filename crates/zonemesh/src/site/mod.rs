@@ -30,9 +30,10 @@ mod transfers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use zonemesh_mesh::core::{CATALOG_MEMBERS, Core, YIELDED, Yielded};
 use zonemesh_store::Store;
 
@@ -64,11 +65,47 @@ pub struct RunOptions {
 /// When the site cannot start.
 pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()> {
     // First of all: a signal that comes while the site starts must end it in order.
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let data_dir = &config.site.data_dir;
-    let last_change = zonemesh_store::last_change(data_dir);
+    let signals = Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+    };
+    let last_change = zonemesh_store::last_change(&config.site.data_dir);
     let store = peers::open_store(&config, options.accept_damage)?;
+    let outcome = run_on(store.clone(), last_change, config, options, signals).await;
+    close(store).await;
+    outcome
+}
+
+/// What ends a site.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// How long an end waits for the store to be closed: for what is being written, and not for a disk that hangs.
+const CLOSING: Duration = Duration::from_secs(20);
+
+/// Closes the store, whoever still has it: jobs and connections end with the process, and hold it until then.
+async fn close(store: Store) {
+    let closed = tokio::task::spawn_blocking(move || store.close());
+    match tokio::time::timeout(CLOSING, closed).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the store could not be closed"),
+        Err(_) => tracing::error!(
+            "the store could not be closed within {} seconds; the next start repairs it",
+            CLOSING.as_secs()
+        ),
+    }
+}
+
+async fn run_on(
+    store: Store,
+    last_change: Option<jiff::Timestamp>,
+    config: Arc<Config>,
+    options: RunOptions,
+    mut signals: Signals,
+) -> anyhow::Result<()> {
+    let data_dir = &config.site.data_dir;
     store.set_histories(settings::histories(&config));
     let mut bootstrap = peers::look_before_start(&config, &store, options.join.is_some())?;
     let key = identity::key(data_dir, &config.site.name, options.join.as_deref(), &store)?;
@@ -134,8 +171,8 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
     let sites = tokio::spawn(peers::keep(config.clone(), live.peers.subscribe()));
     let watch = progress::Watch::start(&live)?;
     tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        _ = signals.terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = signals.interrupt.recv() => tracing::info!("SIGINT: stopping"),
     }
     systemd::stopping();
     drop(watch);
@@ -145,6 +182,8 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
     server.stop();
     live.listeners.close().await;
     driver.abort();
+    // Ends as cancelled: there is nothing to say of it.
+    let _ = driver.await;
     Ok(())
 }
 
@@ -200,7 +239,7 @@ fn found(store: &Store, others: bool, accept: bool) -> anyhow::Result<zonemesh_k
 /// What is done now and then: removed zones and used invitations go for good after 30 days. By a clock that is in doubt
 /// nothing does.
 async fn housekeeping(live: Arc<Live>) {
-    const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_secs(3600);
     // Not before peers have had time to show their clocks.
     let mut every = tokio::time::interval_at(tokio::time::Instant::now() + HOUR / 6, HOUR);
     loop {
