@@ -9,7 +9,7 @@ use zonemesh_zone::inventory::{Listing, Section};
 use zonemesh_zone::record::canonical_text;
 use zonemesh_zone::{Diff, Name, Rcode, Record, Rrset, Rtype, Serial, Zone};
 
-use super::{ClockFault, MemberOf, PeerList, Verdict};
+use super::{ClockFault, MemberOf, PeerList, Seen, Verdict};
 
 /// The time, as the shell knows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -340,6 +340,9 @@ pub enum Input {
         request: RequestId,
         /// The site.
         to: SiteName,
+        /// What the other side of it has answered just now, where it was asked: the site that is handed over to, or the writer
+        /// whose place is taken.
+        seen: Option<Seen>,
         /// Whether objections are overruled; see [`Core::promotion`](super::Core::promotion).
         force: bool,
     },

@@ -16,8 +16,8 @@ use zonemesh_zone::directory::{Directory, Epoch, Role, Site, SiteName};
 use zonemesh_zone::{Name, Zone};
 
 use self::lists::Lists;
-pub use self::promotion::Promotion;
 pub(super) use self::promotion::offset;
+pub use self::promotion::{Promotion, Seen};
 use super::{Core, Happening, Now, PeerId, PeerList, SharedPeers, ZoneSpec};
 use crate::brake::Breaker;
 use crate::desired::{self, Scope, Source, ZoneRole, ZoneSetup};

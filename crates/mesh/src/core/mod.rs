@@ -43,7 +43,7 @@ use self::consent::Consent;
 pub use self::consent::{CONSENT, Verdict};
 pub use self::event::*;
 use self::membership::Mesh;
-pub use self::membership::{Me, MeshSettings, Promotion, Report};
+pub use self::membership::{Me, MeshSettings, Promotion, Report, Seen};
 pub use self::peer_list::PeerList;
 use self::peer_list::SharedPeers;
 use self::peers::Peer;
@@ -250,7 +250,12 @@ impl Core {
                 hash,
                 verdict,
             } => self.decide(request, hash, verdict, now),
-            Input::Promote { request, to, force } => self.promote(request, &to, force),
+            Input::Promote {
+                request,
+                to,
+                seen,
+                force,
+            } => self.promote(request, &to, seen.as_ref(), force),
             Input::Recalled { apex, zone } => self.recalled(&apex, zone, now),
         }
         self.tick(now);

@@ -133,7 +133,7 @@ impl History {
             return false;
         }
         let site = self.world.hosts[to].site.name.clone();
-        let Ok(promotion) = self.world.core(at).promotion(&site) else {
+        let Ok(promotion) = self.world.core(at).promotion(&site, None) else {
             return false;
         };
         let epoch = promotion.epoch;
@@ -156,6 +156,7 @@ impl History {
         let request = self.world.request(at, |request| Input::Promote {
             request,
             to: site,
+            seen: None,
             force,
         });
         let host = to.to_owned();

@@ -25,6 +25,7 @@ fn mesh_of_second_epoch(seed: u64) -> World {
     let request = world.request("site-a", |request| Input::Promote {
         request,
         to: site("site-b"),
+        seen: None,
         force: false,
     });
     world.done("site-a", request).unwrap();
@@ -163,6 +164,7 @@ fn promote_second(world: &mut World) {
     let request = world.request("site-b", |request| Input::Promote {
         request,
         to: site("site-b"),
+        seen: None,
         force: true,
     });
     world.done("site-b", request).unwrap();
@@ -332,6 +334,7 @@ fn a_promoted_site_that_has_moved_since_the_old_writer_is_gone_is_found_by_its_c
     let request = world.request("site-b", |request| Input::Promote {
         request,
         to: site("site-b"),
+        seen: None,
         force: false,
     });
     world.done("site-b", request).unwrap();
@@ -486,6 +489,7 @@ fn a_site_that_the_writer_does_not_know_trusts_nobody_longer_who_was_removed() {
     let request = world.request("site-b", |request| Input::Promote {
         request,
         to: site("site-b"),
+        seen: None,
         force: true,
     });
     world.done("site-b", request).unwrap();

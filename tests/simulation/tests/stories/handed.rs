@@ -26,6 +26,7 @@ fn promote(world: &mut World, at: &str, to: &str) {
     let request = world.request(at, |request| Input::Promote {
         request,
         to,
+        seen: None,
         force: true,
     });
     world.done(at, request).unwrap();

@@ -32,8 +32,24 @@ fn mesh_with(seed: u64, sites: usize, secondaries: &[&str]) -> World {
 }
 
 fn promote(world: &mut World, at: &str, to: &str, force: bool) -> Result<Serial, String> {
+    promote_seeing(world, at, to, None, force)
+}
+
+/// The same, after the other side of it was asked.
+fn promote_seeing(
+    world: &mut World,
+    at: &str,
+    to: &str,
+    seen: Option<Seen>,
+    force: bool,
+) -> Result<Serial, String> {
     let to = site(to);
-    let request = world.request(at, |request| Input::Promote { request, to, force });
+    let request = world.request(at, |request| Input::Promote {
+        request,
+        to,
+        seen,
+        force,
+    });
     world.done(at, request)
 }
 
@@ -330,6 +346,37 @@ fn two_that_were_promoted_apart_end_with_the_first_by_name_whatever_their_serial
 }
 
 #[test]
+fn what_the_other_side_answers_now_decides_whether_a_site_is_promoted() {
+    let silent = || Some(Err("connection refused".to_owned()));
+    let mut world = mesh_with(721, 3, &["site-b"]);
+    // Probes have not found it out yet.
+    world.kill("site-b");
+    let why = promote_seeing(&mut world, "site-a", "site-b", silent(), false).unwrap_err();
+    assert!(
+        why.contains("site-b does not answer: connection refused"),
+        "{why}"
+    );
+    world.start("site-b");
+    world.settle(60);
+    let why = promote_seeing(&mut world, "site-b", "site-b", Some(Ok(())), false).unwrap_err();
+    assert!(
+        why.contains("site-a, the catalog primary, answers: hand over in order"),
+        "{why}"
+    );
+    world.kill("site-a");
+    promote(&mut world, "site-b", "site-b", false).unwrap_err();
+    promote_seeing(&mut world, "site-b", "site-b", silent(), false).unwrap();
+    world.run_until(60, "the other site follows", |world| {
+        agree(world, &["site-b", "site-c"], "site-b")
+    });
+    // The other way round: probes have found it away, and it is back.
+    world.run_for(30);
+    world.start("site-a");
+    world.settle(60);
+    promote_seeing(&mut world, "site-b", "site-a", Some(Ok(())), false).unwrap();
+}
+
+#[test]
 fn a_writer_hands_over_in_order_and_nothing_is_refused_in_between_for_long() {
     let mut world = mesh_with(720, 4, &["site-b"]);
     let why = promote(&mut world, "site-b", "site-b", false).unwrap_err();
@@ -372,6 +419,7 @@ fn a_promotion_that_no_disk_has_yet_is_none_after_a_power_cut() {
     world.request("site-b", |request| Input::Promote {
         request,
         to,
+        seen: None,
         force: false,
     });
     for host in ["site-b", "site-c"] {

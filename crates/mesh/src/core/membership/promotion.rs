@@ -14,6 +14,9 @@ use crate::core::replicate::STEP;
 use crate::core::{Answer, Core, NewVersion, PeerId, Reply, RequestId};
 use crate::hash::scattered;
 
+/// Whether a site has answered when it was asked for a promotion, and why not.
+pub type Seen = Result<(), String>;
+
 /// What a promotion would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promotion {
@@ -33,12 +36,13 @@ pub struct Promotion {
 
 /// # Promotion
 impl Core {
-    /// What the promotion of a site would be, as far as this site knows.
+    /// What the promotion of a site would be, as far as this site knows. `seen` is what the other side of it has answered when it was
+    /// asked for this, or why it has not; that goes before what probes have found, which may be some seconds old.
     ///
     /// # Errors
     ///
     /// When it cannot be done here at all, and why.
-    pub fn promotion(&self, to: &SiteName) -> Result<Promotion, String> {
+    pub fn promotion(&self, to: &SiteName, seen: Option<&Seen>) -> Result<Promotion, String> {
         let mesh = self.mesh.as_ref().ok_or("this server belongs to no mesh")?;
         let me = &mesh.settings.me.name;
         let read = mesh
@@ -83,13 +87,19 @@ impl Core {
             ));
         }
         if promotion.planned {
-            self.object_to_hand_over(to, &mut promotion.objections);
-        } else if let Some(from) = from.filter(|from| from != me)
-            && self.lost(&PeerId::Site(from.clone())).is_none()
-        {
-            promotion.objections.push(format!(
-                "{from}, the catalog primary, is not known to be away: hand over in order, with `zonemesh site promote {to}` there"
-            ));
+            self.object_to_hand_over(to, seen, &mut promotion.objections);
+        } else if let Some(from) = from.filter(|from| from != me) {
+            let there = match seen {
+                Some(Err(_)) => None,
+                Some(Ok(())) => Some("answers"),
+                None => self
+                    .lost(&PeerId::Site(from.clone()))
+                    .is_none()
+                    .then_some("is not known to be away"),
+            };
+            promotion.objections.extend(there.map(|there| format!(
+                "{from}, the catalog primary, {there}: hand over in order, with `zonemesh site promote {to}` there"
+            )));
         }
         Ok(promotion)
     }
@@ -102,10 +112,19 @@ impl Core {
     }
 
     /// Why a site is not the one to hand over to at this moment.
-    fn object_to_hand_over(&self, to: &SiteName, objections: &mut Vec<String>) {
+    fn object_to_hand_over(
+        &self,
+        to: &SiteName,
+        seen: Option<&Seen>,
+        objections: &mut Vec<String>,
+    ) {
         let Some(mesh) = &self.mesh else { return };
         let peer = PeerId::Site(to.clone());
-        if let Some((_, why)) = self.lost(&peer) {
+        let away = match seen {
+            Some(seen) => seen.as_ref().err().map(String::as_str),
+            None => self.lost(&peer).map(|(_, why)| why),
+        };
+        if let Some(why) = away {
             objections.push(format!("{to} does not answer: {why}"));
             return;
         }
@@ -124,8 +143,14 @@ impl Core {
     }
 
     /// Makes a site the writer.
-    pub(in crate::core) fn promote(&mut self, request: RequestId, to: &SiteName, force: bool) {
-        let made = match self.promotion(to) {
+    pub(in crate::core) fn promote(
+        &mut self,
+        request: RequestId,
+        to: &SiteName,
+        seen: Option<&Seen>,
+        force: bool,
+    ) {
+        let made = match self.promotion(to, seen) {
             Ok(promotion) if promotion.done => {
                 let directory = self
                     .mesh

@@ -1,10 +1,12 @@
 //! Who writes directory and catalog, over the control socket: promote, roles.
 
+use std::time::Duration;
+
 use zonemesh_api::ApiError;
 use zonemesh_api::types as api;
-use zonemesh_mesh::core::{self, Core, Input, PeerId, Reply};
-use zonemesh_zone::Rcode;
+use zonemesh_mesh::core::{self, Core, Input, PeerId, Reply, Seen};
 use zonemesh_zone::directory::{self, Directory, Role, SiteName};
+use zonemesh_zone::{Name, Rcode};
 
 use super::Control;
 use super::convert::refusal;
@@ -19,12 +21,15 @@ impl Control {
             return Err(ApiError::refused("this server belongs to no mesh"));
         };
         let (apex, site) = (directory.clone(), to.clone());
+        let asked = self.ask_other_side(&to, &directory).await?;
+        let seen = asked.as_ref().map(|(_, seen)| seen.clone());
         let (promotion, mut answer) = self
             .live
             .core
             .look(move |core, _| {
-                let promotion = core.promotion(&site)?;
-                let answer = told(core, &promotion, &directory, &catalog);
+                let seen = asked.as_ref().map(|(_, seen)| seen);
+                let promotion = core.promotion(&site, seen)?;
+                let answer = told(core, &promotion, asked.as_ref(), &directory, &catalog);
                 Ok((promotion, answer))
             })
             .await
@@ -48,6 +53,7 @@ impl Control {
                 Ok(Input::Promote {
                     request: request_id,
                     to,
+                    seen,
                     force: request.force,
                 })
             })
@@ -55,6 +61,40 @@ impl Control {
             .map_err(super::stopped)?;
         answer.done = Some(self.done(&apex, reply, request.wait).await?);
         Ok(answer)
+    }
+
+    /// Asks the other side of a promotion whether it is there: the site that is handed over to, or the writer whose place is taken. What
+    /// probes have found may be some seconds old. One answer that does not come may be a restart; two are an answer. None where
+    /// nobody has to be asked.
+    async fn ask_other_side(&self, to: &SiteName, directory: &Name) -> Result<Asked, ApiError> {
+        let site = to.clone();
+        let whom = self.live.core.look(move |core, _| {
+            // Why it cannot be done at all is said later.
+            let promotion = core.promotion(&site, None).ok()?;
+            match promotion.planned {
+                _ if promotion.done => None,
+                true => Some(promotion.to),
+                false => promotion.from,
+            }
+        });
+        let whom = whom.await.map_err(super::stopped)?;
+        let Some(whom) = whom.filter(|whom| whom.as_str() != self.live.name) else {
+            return Ok(None);
+        };
+        let peer = PeerId::Site(whom.clone());
+        self.live.pool.wake(&peer);
+        let mut probed = self.live.pool.probe(&peer, directory).await;
+        if probed.as_ref().is_err_and(|failure| failure.unreachable) {
+            tokio::time::sleep(AGAIN).await;
+            self.live.pool.wake(&peer);
+            probed = self.live.pool.probe(&peer, directory).await;
+        }
+        // Whoever refuses is there.
+        let seen = match probed {
+            Err(failure) if failure.unreachable => Err(failure.message),
+            _ => Ok(()),
+        };
+        Ok(Some((whom, seen)))
     }
 
     /// Gives a site the role of a catalog secondary, or takes it.
@@ -122,12 +162,19 @@ impl Control {
     }
 }
 
+/// Who was asked whether it is there, and what came of it.
+type Asked = Option<(SiteName, Seen)>;
+
+/// After how long a site that has not answered is asked once more.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// What an operator is told of a promotion before it is done.
 fn told(
     core: &Core,
     promotion: &core::Promotion,
-    directory: &zonemesh_zone::Name,
-    catalog: &zonemesh_zone::Name,
+    asked: Option<&(SiteName, Seen)>,
+    directory: &Name,
+    catalog: &Name,
 ) -> api::Promotion {
     let serial = |apex| core.head(apex).map(|zone| zone.serial().into_int());
     let view = core.zone(directory);
@@ -136,7 +183,11 @@ fn told(
         .and_then(|view| view.last_refresh)
         .filter(|_| secondary);
     let sites = core.peers().filter_map(|(id, _)| match id {
-        PeerId::Site(name) => Some((name.to_string(), core.lost(id).is_some())),
+        PeerId::Site(name) => {
+            let now = asked.filter(|(asked, _)| asked == name);
+            let lost = now.map_or(core.lost(id).is_some(), |(_, seen)| seen.is_err());
+            Some((name.to_string(), lost))
+        }
         PeerId::Foreign(_) => None,
     });
     let (silent, answering): (Vec<_>, Vec<_>) = sites.partition(|(_, lost)| *lost);
