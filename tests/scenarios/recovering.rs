@@ -122,6 +122,38 @@ fn a_site_with_its_key_and_an_emptied_disk_becomes_itself_again() -> Result<()> 
     mesh.wait_healthy()
 }
 
+/// A zone file says nothing of what was set by command: when the disk is gone, so is what tells the two apart.
+#[test]
+fn what_was_set_by_command_stays_where_a_zone_file_is_read_after_an_emptied_disk() -> Result<()> {
+    let mut mesh = Mesh::start(3)?;
+    let fixed = mesh[1]
+        .configuration("standard")
+        .replace("dynamic = true\n", "");
+    mesh[1].configure(&fixed);
+    mesh[1].stop()?;
+    mesh[1].restart()?;
+    mesh[1].set("b.example", "new", "192.0.2.11", true)?;
+    wait_peers(&mesh[1], 2)?;
+    mesh[1].kill9()?;
+    empty(&mesh[1], &["site.key", "peers.json"])?;
+    mesh[1].restart()?;
+    mesh[1].wait_ready()?;
+    let told = |wanted: bool| {
+        mesh[1].wait_status("what is told of the zone file", |status| {
+            let mut checks = status.checks.iter();
+            wanted == checks.any(|check| check.name == "zone-file-not-read")
+        })
+    };
+    told(true)?;
+    mesh.wait_address("new.b.example", "192.0.2.11")?;
+    // Going on from what the zone has.
+    let exported = mesh[1].cli_ok(&["zone", "export", "b.example"])?;
+    fs::write(mesh[1].place().path("b.example.zone"), exported)?;
+    mesh[1].cli_ok(&["config", "reload"])?;
+    told(false)?;
+    mesh.wait_address("new.b.example", "192.0.2.11")
+}
+
 #[test]
 fn a_catalog_primary_with_its_key_and_an_emptied_disk_takes_up_its_mesh() -> Result<()> {
     let mut mesh = Mesh::start(3)?;
@@ -135,6 +167,18 @@ fn a_catalog_primary_with_its_key_and_an_emptied_disk_takes_up_its_mesh() -> Res
     // It is the writer still.
     mesh[2].add_zone("more.example", true)?;
     mesh.wait_address("www.more.example", "192.0.2.1")
+}
+
+#[test]
+fn a_catalog_primary_with_nothing_left_founds_no_second_mesh() -> Result<()> {
+    let mut mesh = Mesh::start(2)?;
+    mesh[0].kill9()?;
+    empty(&mesh[0], &[])?;
+    mesh[0].up()?;
+    let (code, log) = mesh[0].wait_ended()?;
+    assert_ne!(code, 0, "{log}");
+    assert!(log.contains("zonemesh site promote"), "{log}");
+    Ok(())
 }
 
 #[test]

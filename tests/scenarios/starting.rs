@@ -158,6 +158,33 @@ fn a_zone_file_that_was_edited_and_not_read_or_not_imported_is_told_in_status() 
 }
 
 #[test]
+fn a_zone_file_that_is_gone_keeps_nobody_from_starting() -> Result<()> {
+    let mut site = alone()?;
+    let file = site.place().path("a.example.zone");
+    let good = fs::read_to_string(&file)?;
+    site.stop()?;
+    fs::remove_file(&file)?;
+    site.restart()?;
+    site.wait_ready()?;
+    site.wait_address("www.a.example", "192.0.2.1")?;
+    let told = |wanted: bool| {
+        site.wait_status("what is told of the zone file", |status| {
+            let mut checks = status.checks.iter();
+            wanted
+                == checks.any(|check| {
+                    check.name == "zone-file-not-read" && check.message.contains("a.example.zone")
+                })
+        })
+    };
+    told(true)?;
+    assert_eq!(site.cli_code(&["config", "check"])?.0, 1);
+    fs::write(&file, good)?;
+    site.cli_ok(&["config", "reload"])?;
+    told(false)?;
+    site.cli_ok(&["config", "check"]).map(drop)
+}
+
+#[test]
 fn a_port_in_use_is_told_with_its_address() -> Result<()> {
     let site = alone()?;
     let mut other = Site::new("site-x", "catalog-primary", None)?;

@@ -139,13 +139,6 @@ const CASES: &[Case] = &[
         )],
     ),
     (
-        "[[zone]]\nname = \"a.example\"\nfile = \"no.zone\"\n",
-        &[(
-            ":3:8",
-            "cannot read the zone file /nowhere/no.zone: No such file",
-        )],
-    ),
-    (
         "[[peer]]\nname = \"ns1\"\naddress = \"192.0.2.9\"\n[[zone]]\nname = \"a.example\"\nprimaries = [\"ns2\"]\n",
         &[(":6:14", "there is no peer `ns2` (did you mean `ns1`?)")],
     ),

@@ -139,6 +139,13 @@ async fn one(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, Fa
         .core
         .request(move |core, request| {
             let merged = match (core.head(&apex), &base) {
+                (Some(head), None) if says(&zone, head) => {
+                    let serial = head.serial();
+                    return Err(Reply::Done {
+                        serial,
+                        changed: false,
+                    });
+                }
                 // Also where updates over the network are not allowed: commands change records too.
                 (Some(head), Some(base)) => merge(head, &base.diff(&zone)),
                 (Some(head), None) if dynamic && first => {
@@ -149,17 +156,22 @@ async fn one(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, Fa
                         changed: false,
                     });
                 }
-                (Some(_), None) if dynamic => {
+                // What the file lacks may have been set by command, here or before this site lost its disk.
+                (Some(_), None) => {
+                    let what = match first {
+                        true => "was held before its file was read here for the first time, and the two differ",
+                        false => "has been changed since its file was read, and the version that was read then is no longer known",
+                    };
                     return Err(Reply::Refused {
                         rcode: zonemesh_zone::Rcode::REFUSED,
                         reason: format!(
-                            "{apex} has been updated since its file was read, and the version that was read then is no \
-                             longer known, so that the file's changes cannot be told; `zonemesh zone import {apex} FILE` \
-                             replaces everything"
+                            "{apex} {what}, so that the file's changes cannot be told from what was set by command; `zonemesh zone import \
+                             {apex} FILE` replaces everything by the file, and what `zonemesh zone export {apex}` writes, put in the file's \
+                             place, leaves the zone as it is"
                         ),
                     });
                 }
-                _ => Ok(zone),
+                (None, _) => Ok(zone),
             };
             match merged {
                 Ok(zone) => Ok(Input::Change {
@@ -268,6 +280,13 @@ fn read(
         base,
         first,
     }))
+}
+
+/// Whether a file says what a zone has, its serial aside.
+fn says(file: &Zone, head: &Zone) -> bool {
+    let mut editor = file.edit();
+    editor.set_serial(head.serial());
+    editor.finish().is_ok_and(|zone| zone.same_contents(head))
 }
 
 /// Makes the changes that were made to the file in a zone that has changed otherwise since.

@@ -97,8 +97,7 @@ impl<'c, 'a> Builder<'c, 'a> {
         let is_dynamic = dynamic.as_ref().is_some_and(|value| value.value);
         let allow_update = self.allow_update(&table, is_dynamic, peers, keys);
 
-        if let Some(file) = &file {
-            self.readable(file);
+        if file.is_some() {
             if let (Some(span), false) = (table.span_of("primaries"), primaries.is_empty()) {
                 self.context.fault_with_hint(
                     &span,
@@ -328,23 +327,6 @@ impl<'c, 'a> Builder<'c, 'a> {
                 self.name(&name).map(Pattern::Below)
             }
             None => self.name(&text).map(Pattern::Exactly),
-        }
-    }
-
-    fn readable(&self, file: &At<PathBuf>) {
-        if let Err(error) = std::fs::File::open(&file.value) {
-            self.context.fault(
-                &file.span,
-                format!(
-                    "cannot read the zone file {}: {error}",
-                    file.value.display()
-                ),
-            );
-        } else if file.value.is_dir() {
-            self.context.fault(
-                &file.span,
-                format!("{} is a folder, not a zone file", file.value.display()),
-            );
         }
     }
 }
