@@ -33,6 +33,8 @@ pub struct Site {
     place: Place,
     host: Option<Host>,
     environment: Vec<(String, String)>,
+    /// Whether it is the first of a mesh that is not made yet.
+    founds: bool,
 }
 
 /// # Starting
@@ -54,6 +56,7 @@ impl Site {
             place,
             host: host.cloned(),
             environment: Vec::new(),
+            founds: role == "catalog-primary",
         };
         let zone = site.zone();
         site.place
@@ -97,6 +100,9 @@ impl Site {
     ///
     /// When it runs already, or the binary cannot be run.
     pub fn up(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.founds) {
+            self.cli_ok(&["init", "--config", &self.place.path("zonemesh.toml")])?;
+        }
         self.spawn(&["up"])
     }
 

@@ -30,7 +30,7 @@ mod writer;
 pub use self::batch::{Batch, Origin, ZoneState};
 pub use self::error::{CommitError, EngineError, OpenError, ReadError};
 pub use self::medium::Medium;
-pub use self::place::last_change;
+pub use self::place::{DATABASE, last_change};
 pub use self::plan::{Histories, History};
 pub use self::salvage::Salvage;
 pub use self::store::{HistoryEntry, RemovedZone, Store, Stored};

@@ -11,7 +11,7 @@ use crate::error::OpenError;
 use crate::file::sync_dir;
 
 /// The database's name in the data directory.
-pub(crate) const DATABASE: &str = "store.redb";
+pub const DATABASE: &str = "store.redb";
 
 /// Holds the data directory; released when dropped.
 ///

@@ -48,7 +48,16 @@ impl Site {
     ///
     /// When the binary cannot be built or run.
     pub fn launch(place: Place, config: impl FnOnce(&Place) -> String) -> Result<Self> {
-        let config = place.write("zonemesh.toml", &config(&place));
+        let text = config(&place);
+        let config = place.write("zonemesh.toml", &text);
+        if text.contains("role = \"catalog-primary\"") {
+            let mut command = Command::new(binary()?);
+            command.args(["init", "--config", &config, "--data-dir"]);
+            let made = command.arg(place.path(DATA)).output()?;
+            if !made.status.success() {
+                bail!("no mesh: {}", String::from_utf8_lossy(&made.stderr));
+            }
+        }
         let mut command = Command::new(binary()?);
         command
             .args(["up", "--config", &config, "--data-dir"])

@@ -45,6 +45,11 @@ pub enum Command {
         after_help = "Examples:\n  zonemesh up --sites 3\n  zonemesh up --config /etc/zonemesh/zonemesh.toml"
     )]
     Up(Up),
+    /// Make a new mesh, of which this site is the first (once, before its first `up`)
+    ///
+    /// It makes the site's key. A site that finds nothing in its data directory never makes a mesh by itself: it may have lost its disk.
+    #[command(after_help = "Example:\n  zonemesh init --config /etc/zonemesh/zonemesh.toml")]
+    Init(Init),
     /// Show the whole mesh: sites by zones
     ///
     /// The exit code is 0 when it is healthy, 1 when degraded, 2 when broken, and 3 when the site cannot be asked.
@@ -109,6 +114,14 @@ pub struct Up {
     /// Go on without what is damaged in the store and no other site is known to have; what was damaged is kept beside it
     #[arg(long, conflicts_with = "sites")]
     pub accept_damage: bool,
+}
+
+/// `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Configuration file; without it `zonemesh.toml` here, then /etc/zonemesh/zonemesh.toml
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// `status`.

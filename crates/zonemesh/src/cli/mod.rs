@@ -61,6 +61,7 @@ async fn dispatch(cli: Cli) -> Outcome {
     let Cli { target, command } = cli;
     match command {
         Command::Up(up) => run::up(up, target).await,
+        Command::Init(init) => run::init(init, target),
         Command::Join(join) => run::join(join, target).await,
         Command::Status(args) => status::status(&target.client()?, &args).await,
         Command::Invite(invite) => site::invite(&target.client()?, invite).await,

@@ -11,8 +11,8 @@ use zonemesh_api::Client;
 use zonemesh_api::error::exit;
 use zonemesh_mesh::packet::Welcome;
 
-use super::args::{Join, Target, Up};
-use super::{Failure, Outcome, sites};
+use super::args::{Init, Join, Target, Up};
+use super::{Failure, Outcome, output, sites};
 use crate::config::{self, Config};
 use crate::site::{self, RunOptions};
 use crate::{logging, systemd};
@@ -27,10 +27,30 @@ pub(super) async fn up(up: Up, target: Target) -> Outcome {
             let folder = target
                 .data_dir
                 .unwrap_or_else(|| config::loopback::FOLDER.into());
-            (Config::loopback(0, &folder)?.file, None)
+            let site = config::loopback::LoopbackSite::new(0, &folder);
+            let file = Config::loopback(0, &folder)?.file;
+            site::init_for_trying(&site)?;
+            (file, None)
         }
     };
     run(&path, data_dir.as_deref(), None, up.accept_damage).await
+}
+
+pub(super) fn init(init: Init, target: Target) -> Outcome {
+    let Some(path) = init.config.or_else(config::find) else {
+        return Err(Failure::new(
+            "there is no configuration; expected `zonemesh.toml` here or in /etc/zonemesh"
+                .to_owned(),
+        )
+        .hint("name it with `--config`"));
+    };
+    let mut config = config::load(&path)?;
+    if let Some(dir) = target.data_dir {
+        config.site.data_dir = dir;
+    }
+    let made = site::init(&config)?;
+    output::line(&made)?;
+    Ok(exit::DONE)
 }
 
 pub(super) async fn join(join: Join, target: Target) -> Outcome {
@@ -63,6 +83,20 @@ pub(super) async fn join(join: Join, target: Target) -> Outcome {
             "ask for another with `zonemesh invite {}`",
             config.site.name
         )));
+    }
+    let (directory, catalog) = (&welcome.directory, &welcome.catalog);
+    if let Some(mesh) = &config.mesh
+        && (mesh.directory != *directory || mesh.catalog != *catalog)
+    {
+        return Err(Failure::new(format!(
+            "the packet invites into the mesh with directory {} and catalog {}, and {} names {} and {}",
+            directory.fmt_with_dot(),
+            catalog.fmt_with_dot(),
+            path.display(),
+            mesh.directory.fmt_with_dot(),
+            mesh.catalog.fmt_with_dot()
+        ))
+        .hint("give [directory] and [catalog] these names; the packet was not used"));
     }
     let data_dir = if join.config.is_some() {
         target.data_dir

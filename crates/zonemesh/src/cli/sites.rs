@@ -131,6 +131,7 @@ impl Running {
         first: &LoopbackSite,
     ) -> Result<(), Failure> {
         let packet = if index == 0 {
+            crate::site::init_for_trying(site)?;
             None
         } else {
             self.packet_for(site, first).await?

@@ -3,14 +3,16 @@
 //! A key that was a removed site's stays out of the mesh for good, so the old disk of a site joins under a new one. The new
 //! key takes the place of the old one only when the mesh has it: a packet that is refused costs nothing.
 
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use zonemesh_store::Store;
 use zonemesh_transfer::tls::SiteKey;
 
 use super::join;
 use super::membership::KEY;
+use super::peers::PEERS;
 
 /// The file of a key with which the site is about to join.
 const JOINING: &str = "site.key.joining";
@@ -55,6 +57,43 @@ pub(crate) fn joined(data_dir: &Path, key: &SiteKey) -> anyhow::Result<()> {
             .with_context(|| format!("cannot remove {}", joining.display()))?;
     }
     Ok(())
+}
+
+/// Makes the key with which a site founds a mesh, in a data directory where nothing is of a site; returns where it is.
+///
+/// # Errors
+///
+/// When there is something, or it cannot be stored.
+pub(crate) fn init(data_dir: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let path = data_dir.join(KEY);
+    if is_unused(data_dir, name) && !data_dir.join(PEERS).exists() {
+        return Ok(path);
+    }
+    is_nobodys(data_dir)?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .with_context(|| format!("cannot make {}", data_dir.display()))?;
+    make_unused(data_dir, name)?;
+    Ok(path)
+}
+
+/// Makes sure that nothing of a site is in a data directory.
+///
+/// # Errors
+///
+/// When there is.
+pub(crate) fn is_nobodys(data_dir: &Path) -> anyhow::Result<()> {
+    let files = [KEY, PEERS, zonemesh_store::DATABASE].map(|file| data_dir.join(file));
+    match files.iter().find(|file| file.exists()) {
+        None => Ok(()),
+        Some(there) => bail!(
+            "{} is there: this is, or was, a site, and its data directory is not for a new mesh; to make one all the same, give it an \
+             empty data directory",
+            there.display()
+        ),
+    }
 }
 
 /// Whether the key is one that has been part of no mesh: the first start may have failed before one was founded.

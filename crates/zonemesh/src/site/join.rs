@@ -13,7 +13,7 @@ use zonemesh_transfer::query;
 use zonemesh_transfer::tls::SiteKey;
 use zonemesh_transfer::tsig::TsigError;
 use zonemesh_update::request;
-use zonemesh_zone::directory::{Role, Site};
+use zonemesh_zone::directory::{Directory, KeyPin, Role, Site};
 use zonemesh_zone::{Name, Rcode};
 
 use super::membership::key_of;
@@ -53,6 +53,7 @@ pub(crate) async fn join(
             site.name
         );
     }
+    same_mesh(&welcome, store)?;
     let mut site = site.clone();
     site.role = welcome.role;
     // Kept first: should this end in the middle, the next start knows whom to ask whether it is a member.
@@ -113,6 +114,32 @@ pub(crate) async fn join(
         }
         None => bail!("the welcome packet names no address of a catalog site; have it made anew"),
     }
+}
+
+/// Makes sure that what a site holds is not of another mesh than it is invited to: its directory would not go on from that.
+fn same_mesh(welcome: &Welcome, store: &Store) -> anyhow::Result<()> {
+    let Some(held) = store.load(&welcome.directory)? else {
+        return Ok(());
+    };
+    let held = Directory::read(&held.zone);
+    let is_held = |pin: &KeyPin| {
+        let mut others = held.sites.values().filter(|site| site.name != welcome.site);
+        others.any(|site| site.pins.contains(pin))
+    };
+    let mut invites = welcome
+        .catalog_sites
+        .iter()
+        .filter(|site| site.name != welcome.site);
+    if held.sites.is_empty() || invites.any(|site| site.pins.iter().any(is_held)) {
+        return Ok(());
+    }
+    let sites: Vec<String> = held.sites.keys().map(ToString::to_string).collect();
+    bail!(
+        "the store of this site has {} of another mesh ({}), where no site is one that the welcome packet is from; to leave that mesh, move \
+         store.redb, lock and peers.json out of the data directory, and join again with the same packet: it was not used",
+        welcome.directory.fmt_with_dot(),
+        sites.join(", ")
+    )
 }
 
 enum Refused {

@@ -42,7 +42,8 @@ use self::control::Control;
 use self::driver::{CoreHandle, Driver};
 use self::jobs::Jobs;
 use self::live::{Live, Parts};
-use crate::config::Config;
+use crate::config::loopback::LoopbackSite;
+use crate::config::{Config, Role};
 use crate::systemd;
 
 /// How a site is started.
@@ -58,6 +59,41 @@ pub struct RunOptions {
     pub accept_damage: bool,
 }
 
+/// Makes what a site needs to found a mesh at its first start; returns a sentence that says so.
+///
+/// # Errors
+///
+/// When the configuration is not that of a first site, or the data directory is, or was, a site's.
+pub fn init(config: &Config) -> anyhow::Result<String> {
+    let name = &config.site.name;
+    let Some(mesh) = &config.mesh else {
+        anyhow::bail!(
+            "the configuration has neither [directory] nor [catalog]: {name} is a plain name server, which starts with `zonemesh up`"
+        );
+    };
+    if config.site.role != Role::CatalogPrimary {
+        anyhow::bail!(
+            "{name} is not a `catalog-primary` by its configuration: the first site of a mesh is; any other joins with a welcome packet \
+             (`zonemesh invite {name}` at the catalog primary, `zonemesh join` here)"
+        );
+    }
+    let key = identity::init(&config.site.data_dir, name)?;
+    Ok(format!(
+        "{} made: with `zonemesh up` {name} makes a new mesh with directory {} and catalog {}",
+        key.display(),
+        mesh.directory.fmt_with_dot(),
+        mesh.catalog.fmt_with_dot()
+    ))
+}
+
+/// The same for a mesh on loopback, where there is nothing to lose: a data directory that has something is left alone.
+pub(crate) fn init_for_trying(site: &LoopbackSite) -> anyhow::Result<()> {
+    match identity::is_nobodys(&site.data_dir) {
+        Ok(()) => identity::init(&site.data_dir, &site.name).map(drop),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -70,6 +106,9 @@ pub async fn run(config: Arc<Config>, options: RunOptions) -> anyhow::Result<()>
         interrupt: signal(SignalKind::interrupt())?,
     };
     let last_change = zonemesh_store::last_change(&config.site.data_dir);
+    if options.join.is_none() {
+        peers::look_before_open(&config)?;
+    }
     let store = peers::open_store(&config, options.accept_damage)?;
     let outcome = run_on(store.clone(), last_change, config, options, signals).await;
     close(store).await;

@@ -20,7 +20,7 @@ use super::{identity, join};
 use crate::config::{self, Config};
 
 /// The file's name in the data directory.
-const PEERS: &str = "peers.json";
+pub(super) const PEERS: &str = "peers.json";
 /// The version of its format.
 const VERSION: u32 = 1;
 
@@ -127,6 +127,27 @@ pub(crate) fn read(config: &Config) -> anyhow::Result<Option<Peers>> {
 /// When it cannot be used.
 pub(crate) fn are_known(config: &Config) -> anyhow::Result<bool> {
     Ok(read(config)?.is_some_and(|peers| !peers.sites.is_empty()))
+}
+
+/// Makes sure, before there is a store, that a site with an empty data directory does not found a mesh unasked: it may be the first
+/// start, and it may be a disk that was replaced.
+///
+/// # Errors
+///
+/// When it would.
+pub(crate) fn look_before_open(config: &Config) -> anyhow::Result<()> {
+    let dir = &config.site.data_dir;
+    let founds = config.mesh.is_some() && config.site.role == config::Role::CatalogPrimary;
+    if !founds || identity::is_nobodys(dir).is_err() {
+        return Ok(());
+    }
+    bail!(
+        "{dir} has nothing of a site. If {site} is the first site of a new mesh: `zonemesh init` makes that, once, before the first \
+         start. If it was a site: bring {KEY} and {PEERS}, or the store, back from a backup; or run `zonemesh site promote` at a \
+         catalog secondary, have a welcome packet made there (`zonemesh invite {site}`) and start with `zonemesh join`",
+        dir = dir.display(),
+        site = config.site.name
+    )
 }
 
 /// Opens the store. One that has lost what was acknowledged, or is damaged, is refused, unless there are other sites that have what
@@ -400,6 +421,28 @@ mod tests {
         identity::used(dir.path()).unwrap();
         let why = look().unwrap_err().to_string();
         assert!(why.contains("second mesh"), "{why}");
+    }
+
+    #[test]
+    fn nothing_at_all_makes_a_mesh_only_when_that_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let primary = config(dir.path(), "catalog-primary", "dns.internal");
+        let why = look_before_open(&primary).unwrap_err().to_string();
+        assert!(why.contains("zonemesh init"), "{why}");
+        let standard = config(dir.path(), "standard", "dns.internal");
+        look_before_open(&standard).unwrap();
+        crate::site::init(&standard).unwrap_err();
+        crate::site::init(&primary).unwrap();
+        // Once more is the same.
+        crate::site::init(&primary).unwrap();
+        look_before_open(&primary).unwrap();
+        let store = Store::open(dir.path(), "site-a").unwrap();
+        assert_eq!(look_before_start(&primary, &store, false).unwrap(), []);
+        // A mesh later.
+        identity::used(dir.path()).unwrap();
+        crate::site::init(&primary).unwrap_err();
+        std::fs::remove_file(dir.path().join(KEY)).unwrap();
+        crate::site::init(&primary).unwrap_err();
     }
 
     #[test]
