@@ -9,17 +9,21 @@ use super::{Branch, Leaf, Slot, Tree, differing_nibble, nibble};
 /// Open are the branches on the way down to the last leaf. A leaf that comes differs from the last one at some half octet: all
 /// branches that differ further down have got all they will get.
 pub struct Ascending<T> {
-    open: Vec<Open<T>>,
+    open: Vec<Open>,
+    /// The slots of the open branches, those of the topmost first. A branch is allocated once it is known how many it has: one that grew
+    /// and was cut to size would leave gaps in memory.
+    slots: Vec<Slot<T>>,
     last: Option<T>,
     /// The key of the last leaf.
     key: Vec<u8>,
     len: usize,
 }
 
-struct Open<T> {
+struct Open {
     index: u16,
     present: u32,
-    slots: Vec<Slot<T>>,
+    /// Where its slots begin.
+    start: usize,
 }
 
 impl<T: Leaf> Ascending<T> {
@@ -27,6 +31,7 @@ impl<T: Leaf> Ascending<T> {
     pub fn new() -> Self {
         Self {
             open: Vec::new(),
+            slots: Vec::new(),
             last: None,
             key: Vec::new(),
             len: 0,
@@ -63,23 +68,29 @@ impl<T: Leaf> Ascending<T> {
 
     /// Puts the slot of the last key where it belongs when the next key differs from it at this half octet.
     fn close(&mut self, mut slot: Slot<T>, differ: usize) {
-        let key = self.key.as_slice();
         while let Some(open) = self.open.pop_if(|open| usize::from(open.index) > differ) {
-            slot = open.closed(slot, key);
+            slot = self.closed(open, slot);
         }
-        let value = nibble(key, differ);
+        let value = nibble(&self.key, differ);
         match self.open.last_mut() {
-            Some(open) if usize::from(open.index) == differ => open.put(value, slot),
-            _ => {
-                let mut open = Open {
-                    index: differ as u16,
-                    present: 0,
-                    slots: Vec::new(),
-                };
-                open.put(value, slot);
-                self.open.push(open);
-            }
+            Some(open) if usize::from(open.index) == differ => open.present |= 1 << value,
+            _ => self.open.push(Open {
+                index: differ as u16,
+                present: 1 << value,
+                start: self.slots.len(),
+            }),
         }
+        self.slots.push(slot);
+    }
+
+    /// The branch, with the last slot that it gets.
+    fn closed(&mut self, open: Open, slot: Slot<T>) -> Slot<T> {
+        self.slots.push(slot);
+        Slot::Branch(Arc::new(Branch {
+            index: open.index,
+            present: open.present | 1 << nibble(&self.key, usize::from(open.index)),
+            slots: self.slots.drain(open.start..).collect(),
+        }))
     }
 
     /// The tree.
@@ -87,7 +98,7 @@ impl<T: Leaf> Ascending<T> {
         let root = self.last.take().map(|leaf| {
             let mut slot = Slot::Leaf(leaf);
             while let Some(open) = self.open.pop() {
-                slot = open.closed(slot, &self.key);
+                slot = self.closed(open, slot);
             }
             slot
         });
@@ -101,22 +112,5 @@ impl<T: Leaf> Ascending<T> {
 impl<T: Leaf> Default for Ascending<T> {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl<T> Open<T> {
-    fn put(&mut self, value: u32, slot: Slot<T>) {
-        self.present |= 1 << value;
-        self.slots.push(slot);
-    }
-
-    /// The branch, with the last slot that it gets.
-    fn closed(mut self, slot: Slot<T>, key: &[u8]) -> Slot<T> {
-        self.put(nibble(key, usize::from(self.index)), slot);
-        Slot::Branch(Arc::new(Branch {
-            index: self.index,
-            present: self.present,
-            slots: self.slots.into(),
-        }))
     }
 }
