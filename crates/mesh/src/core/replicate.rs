@@ -135,6 +135,8 @@ struct Tell {
     due: Duration,
     attempts: u32,
     under_way: bool,
+    /// Whether who is told has lost track while this was under way: it may have come there before that, and is sent once more.
+    crossed: bool,
 }
 
 impl Entry {
@@ -200,8 +202,9 @@ impl Entry {
         let look = self.refresh.look.filter(|_| !self.spec.primary);
         let again = self.doubt.as_ref().and_then(|doubt| doubt.again);
         let again = again.filter(|_| self.refresh.asking.is_none());
+        let remind = self.doubt.as_ref().map(|doubt| doubt.remind);
         let waits = Core::waits_until(self);
-        let own = again.into_iter().chain(waits);
+        let own = again.into_iter().chain(remind).chain(waits);
         refresh.into_iter().chain(tell).chain(look).chain(own).min()
     }
 

@@ -3,6 +3,7 @@
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
 use zonemesh_update::{Everything, Update, apply, request};
+use zonemesh_zone::Serial;
 use zonemesh_zone::directory::{Role, SiteName, set_role};
 
 fn site(text: &str) -> SiteName {
@@ -142,4 +143,53 @@ fn a_zone_that_is_another_sites_by_a_directory_on_its_way_to_the_disk_is_not_add
     assert!(why.contains("site-a"), "{why}");
     world.settle(60);
     assert!(world.zone("site-c", "new.example").is_some());
+}
+
+/// The zones of which a site, their primary, does not know whether its copy is the newest.
+fn in_doubt(world: &mut World, host: &str) -> Vec<String> {
+    let views = world.core(host).zones();
+    let open = views.filter(|view| {
+        let recovery = view.recovery.as_ref();
+        recovery.is_some_and(|recovery| recovery.until.is_some())
+    });
+    open.map(|view| view.spec.apex.to_string()).collect()
+}
+
+#[test]
+fn after_a_hand_over_the_new_writer_hears_from_all_that_its_copies_are_the_newest() {
+    // What a site serves it may have told just before the other was the writer, and be asked for it before that is answered.
+    for seed in [1545, 1560, 1576, 1584] {
+        let mut world = mesh(seed);
+        world.net.slowest = (seed % 3) * 200 + 30;
+        promote(&mut world, "site-a", "site-b");
+        world.run_for(20);
+        let open = in_doubt(&mut world, "site-b");
+        assert_eq!(open, [""; 0], "of seed {seed}\n{}", world.tail());
+    }
+}
+
+#[test]
+fn a_site_whose_answer_came_to_nothing_is_asked_once_more_by_a_primary_in_doubt() {
+    let mut world = mesh(1402);
+    world
+        .add_zone("site-b", zone("alpha.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    world.cut_requests("site-b", "site-c");
+    world.restart("site-b");
+    // It was told, it says, and what it had to say has gone astray.
+    world.input(
+        "site-b",
+        Input::Notified {
+            to: PeerId::Site(site("site-c")),
+            apex: name("alpha.example"),
+            serial: Serial::from(1),
+            result: Ok(()),
+        },
+    );
+    world.heal_links();
+    world.run_for(20);
+    assert_eq!(in_doubt(&mut world, "site-b"), ["alpha.example"]);
+    world.run_for(20);
+    assert_eq!(in_doubt(&mut world, "site-b"), [""; 0]);
 }

@@ -30,6 +30,10 @@ use crate::core::{Core, DOUBTS, HeldDoubt, Now, Parting, PeerId, RecoveryView, d
 /// and one that can has answered long before.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// How often those are told once more who have not been heard and owe nothing, by what is known. They answer whoever is their zone's
+/// primary with what they serve.
+const REMIND: Duration = Duration::from_secs(30);
+
 /// How far above its copy a primary publishes that has to before all others have been heard. Should one of them have a newer
 /// history, the two must have no serial in common, or differences of one would be applied to the other. So there must not have
 /// been as many versions since the copy was made: ten thousand changes a day of a week ago would still do.
@@ -60,6 +64,8 @@ pub(super) struct Doubt {
     /// When to ask again, after nobody could give what was shown.
     pub(super) again: Option<Duration>,
     pub(super) failures: u32,
+    /// When to tell those once more who have not been heard, whatever became of their answers.
+    pub(super) remind: Duration,
     pub(super) held: Option<HeldHistory>,
 }
 
@@ -99,6 +105,7 @@ impl Doubt {
             taking: None,
             again: None,
             failures: 0,
+            remind: now.mono + REMIND,
             held: None,
         }
     }
@@ -513,6 +520,7 @@ impl Core {
 
     /// The same, if it is time.
     pub(super) fn settle_due(&mut self, apex: &Name, now: Now) {
+        self.remind(apex, now);
         let is_due = |entry: &Entry| {
             let again = entry.doubt.as_ref().and_then(|doubt| doubt.again);
             let waits = Self::waits_until(entry);
@@ -520,6 +528,27 @@ impl Core {
         };
         if self.zones.get(apex).is_some_and(is_due) {
             self.settle(apex, now);
+        }
+    }
+
+    /// Tells those once more who have not been heard.
+    fn remind(&mut self, apex: &Name, now: Now) {
+        let due = |doubt: &&mut Doubt| doubt.remind <= now.mono;
+        let Some(doubt) = self.doubt_of(apex).filter(due) else {
+            return;
+        };
+        doubt.remind = now.mono + REMIND;
+        let entry = self.zones.get(apex);
+        let unheard: Vec<PeerId> = entry.map_or(Vec::new(), |entry| {
+            let owed = |peer: &&PeerId| entry.tell.contains_key(*peer);
+            entry
+                .unheard()
+                .filter(|peer| !owed(peer))
+                .cloned()
+                .collect()
+        });
+        for peer in unheard {
+            self.tell(apex, peer, now);
         }
     }
 

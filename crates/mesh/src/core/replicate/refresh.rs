@@ -176,6 +176,9 @@ impl Core {
         }
         // Its primary has lost track of what is served here, or has an older version than it once published.
         if entry.spec.sources.first() == Some(&from) {
+            if let Some(tell) = entry.tell.get_mut(&from) {
+                tell.crossed = tell.under_way;
+            }
             self.tell_again(apex, from, now);
         }
     }

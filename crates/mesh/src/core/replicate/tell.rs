@@ -70,6 +70,7 @@ impl Core {
                         due,
                         attempts: 0,
                         under_way: false,
+                        crossed: false,
                     },
                 );
             }
@@ -93,6 +94,7 @@ impl Core {
             due,
             attempts: 0,
             under_way: false,
+            crossed: false,
         };
         entry.tell.insert(peer, tell);
         self.schedule(apex);
@@ -114,6 +116,7 @@ impl Core {
         };
         tell.serial = zone.serial();
         tell.under_way = true;
+        tell.crossed = false;
         tell.attempts += 1;
         tell.due = now.mono + cap;
         self.out.push(Output::Notify {
@@ -149,6 +152,8 @@ impl Core {
         if tell.serial != serial {
             // Something newer is owed by now.
             tell.due = now.mono;
+        } else if tell.crossed {
+            (tell.due, tell.attempts) = (now.mono, 0);
         } else if result.is_ok() || planted(Bug::NotifyNotRepeated) {
             entry.tell.remove(to);
         } else if planted(Bug::NotifyWithoutBackoff) {
