@@ -242,5 +242,13 @@ fn a_damaged_store_is_kept_aside_and_what_is_damaged_comes_from_the_others() -> 
     mesh[1].restart()?;
     mesh[1].wait_ready()?;
     mesh.wait_address("late.b.example", "192.0.2.13")?;
+    // Told of for as long as the file is there.
+    has_check(&mesh[1], "store-was-damaged")?;
+    for file in fs::read_dir(mesh[1].data_dir())? {
+        let path = file?.path();
+        if path.to_string_lossy().contains(".damaged-") {
+            fs::remove_file(path)?;
+        }
+    }
     mesh.wait_healthy()
 }

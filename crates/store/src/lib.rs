@@ -32,5 +32,5 @@ pub use self::error::{CommitError, EngineError, OpenError, ReadError};
 pub use self::medium::Medium;
 pub use self::place::{DATABASE, last_change};
 pub use self::plan::{Histories, History};
-pub use self::salvage::Salvage;
+pub use self::salvage::{Damaged, Salvage};
 pub use self::store::{HistoryEntry, RemovedZone, Store, Stored};

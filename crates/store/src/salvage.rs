@@ -172,13 +172,26 @@ impl Salvage {
         let fresh = dir.join(FRESH);
         remove(&fresh)?;
         place::make_file(&fresh)?;
+        let lost = self.what_is_lost();
         self.write(&fresh)?;
         let _lock = place::take(&dir)?;
         let aside = set_aside(&path)?;
+        // Whoever asks later is told without it that nobody knows.
+        let _unnoted = fs::write(note_of(&aside), lost);
         // From one moment to the next: there is always a store, the damaged one or this.
         fs::rename(&fresh, &path).map_err(place::io_error("replace", &path))?;
         sync_dir(&dir).map_err(place::io_error("flush data directory", &dir))?;
         Ok(aside)
+    }
+
+    fn what_is_lost(&self) -> String {
+        let names: Vec<String> = self.lost.iter().map(|(apex, _)| apex.to_string()).collect();
+        match (self.complete, names.as_slice()) {
+            (true, _) => "nothing that counts was lost".to_owned(),
+            (false, []) if self.zones.is_empty() => "nothing of it could be read".to_owned(),
+            (false, []) => "something of it could not be read, and it is not known what".to_owned(),
+            (false, names) => format!("could not be read: {}", names.join(", ")),
+        }
     }
 
     fn write(self, fresh: &Path) -> Result<(), OpenError> {
@@ -246,6 +259,47 @@ impl Kept {
         }
         store.commit(whole(&self.newest, at.unwrap_or_default()))
     }
+}
+
+/// A damaged store that is kept aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// Where.
+    pub path: PathBuf,
+    /// What could not be read of it, in words, where that was noted.
+    pub lost: Option<String>,
+}
+
+impl Damaged {
+    /// Those of a data directory, by name.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be read.
+    pub fn all(dir: &Path) -> io::Result<Vec<Self>> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let number = name.and_then(|name| name.strip_prefix(DAMAGED));
+            if number.is_some_and(|number| number.parse::<u32>().is_ok()) {
+                let lost = fs::read_to_string(note_of(&path));
+                all.push(Self {
+                    lost: lost.ok(),
+                    path,
+                });
+            }
+        }
+        all.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(all)
+    }
+}
+
+/// Where it is noted what could not be read of a damaged store.
+fn note_of(damaged: &Path) -> PathBuf {
+    let mut path = damaged.as_os_str().to_owned();
+    path.push(".lost");
+    path.into()
 }
 
 /// Gives the damaged file another name beside its own, so that nothing is lost if the power goes now.

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use support::{advance, apex, at, create, zone};
-use zonemesh_store::{Batch, CommitError, OpenError, Origin, ReadError, Salvage, Store};
+use zonemesh_store::{Batch, CommitError, Damaged, OpenError, Origin, ReadError, Salvage, Store};
 use zonemesh_zone::Zone;
 
 const ZONES: u8 = 4;
@@ -155,6 +155,13 @@ fn salvage(dir: &Path, bad: &[u8], versions: &Versions) -> bool {
         bad,
         "the damaged file is altered"
     );
+    let [noted] = Damaged::all(dir).unwrap().try_into().unwrap();
+    assert_eq!(noted.path, aside);
+    let words = noted.lost.unwrap();
+    assert_eq!(words.contains("nothing that counts"), complete, "{words}");
+    for zone in &lost {
+        assert!(words.contains(&zone.to_string()), "{words}");
+    }
     let store = Store::open(dir, "site-a").unwrap();
     assert_eq!(store.zones().unwrap(), whole);
     for (n, versions) in versions {

@@ -243,6 +243,9 @@ pub struct Invited {
     /// Whether it is a site of the mesh already, and comes back with the packet.
     #[serde(default)]
     pub returns: bool,
+    /// Whether that site answers now: unless it is the one that uses the packet, it is no member any longer then.
+    #[serde(default)]
+    pub answers: bool,
 }
 
 impl std::fmt::Debug for Invited {
@@ -253,6 +256,7 @@ impl std::fmt::Debug for Invited {
             .field("expires", &self.expires)
             .field("role", &self.role)
             .field("returns", &self.returns)
+            .field("answers", &self.answers)
             .finish()
     }
 }

@@ -113,6 +113,9 @@ pub struct YieldedChange {
     /// What would become of it now.
     #[serde(default)]
     pub state: YieldedState,
+    /// Of a conflict, the records as the zone has them now; none where they are not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub now: Vec<String>,
 }
 
 /// What would become of a change if it were made again.

@@ -62,14 +62,15 @@ impl Core {
             .get(apex)
             .ok_or_else(|| (Rcode::NOTAUTH, format!("{apex} is not a zone of this site")))?;
         if !entry.spec.primary {
-            let at = entry
-                .spec
-                .sources
-                .first()
-                .map_or("another server".to_owned(), PeerId::to_string);
+            let primary = entry.spec.sources.first();
+            let at = primary.map_or("another server".to_owned(), PeerId::to_string);
+            let away = match primary.and_then(|primary| self.lost(primary)) {
+                Some(_) => ", which does not answer: its zones take no changes until it is back",
+                None => "",
+            };
             return Err((
                 Rcode::NOTAUTH,
-                format!("this site is not the primary of {apex}; make the change at {at}"),
+                format!("this site is not the primary of {apex}; make the change at {at}{away}"),
             ));
         }
         let bad = |error: zonemesh_zone::ZoneError| (Rcode::REFUSED, error.to_string());

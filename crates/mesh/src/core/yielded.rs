@@ -187,6 +187,16 @@ impl Yielded {
         self.changes.iter().map(fate).collect()
     }
 
+    /// What a version of the zone says where a change would be made, in the form of zone files.
+    ///
+    /// # Errors
+    ///
+    /// When the type cannot be read.
+    pub fn now(change: &Yield, zone: &Zone) -> Result<Vec<String>, String> {
+        let set = zone.rrset(&change.owner, change.rtype()?);
+        Ok(set.map_or_else(Vec::new, |set| lines(&change.owner, set, None)))
+    }
+
     /// Whether a change lists a zone in the directory that was removed since, which the directory has a note of: another one than
     /// there was before the change.
     fn lists_removed(&self, change: &Yield, directory: &Zone) -> Result<bool, String> {

@@ -128,17 +128,29 @@ pub(super) async fn invite(client: &Client, invite: Invite) -> Outcome {
     }
     // Only the packet goes to standard output, so that it can be redirected into a file.
     output::line(&invited.packet)?;
-    if invited.returns {
-        eprintln!(
-            "{} is a site already; this packet lets it come back with role {}",
-            invited.site, invited.role
-        );
+    if let Some(note) = of_returning(&invited) {
+        eprintln!("{note}");
     }
     eprintln!(
         "good once, for {}, until {:.0}; on the new host: zonemesh join - --addresses ADDRESS",
         invited.site, invited.expires
     );
     Ok(exit::DONE)
+}
+
+/// What is to be known of a packet for a site that is one already.
+fn of_returning(invited: &types::Invited) -> Option<String> {
+    let (site, role) = (&invited.site, invited.role);
+    match (invited.returns, invited.answers) {
+        (false, _) => None,
+        (true, false) => Some(format!(
+            "{site} is a site already; this packet lets it come back with role {role}"
+        )),
+        (true, true) => Some(format!(
+            "{site} is a site already, and answers: when this packet is used, with role {role}, another host of that name is put out of the mesh; \
+             a new site needs a new name"
+        )),
+    }
 }
 
 pub(super) async fn plan(client: &Client, command: Plan) -> Outcome {

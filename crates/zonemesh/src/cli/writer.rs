@@ -192,19 +192,24 @@ async fn find(client: &Client, id: &str) -> Result<types::Yielded, Failure> {
 }
 
 fn changes(kept: &types::Yielded) -> Result<(), Failure> {
+    listed(kept).iter().try_for_each(|line| output::line(line))
+}
+
+/// What was set aside, line by line.
+fn listed(kept: &types::Yielded) -> Vec<String> {
     let common = match kept.common {
         Some(serial) => format!("after serial {serial}"),
         None => "after a version that is not known any longer".to_owned(),
     };
-    output::line(&format!(
-        "zone {}, written here {common} up to {}, and not in {}: {}",
+    let mut text = vec![format!(
+        "zone {}, held here {common} up to {}, and not in {}: {}",
         kept.zone, kept.mine, kept.theirs, kept.reason
-    ))?;
+    )];
     for change in &kept.changes {
-        output::line(&format!(
+        text.push(format!(
             "{} {} ({})",
             change.name, change.rtype, change.state
-        ))?;
+        ));
         let parts = [
             ('-', Colour::Red, &change.before, &change.after),
             ('+', Colour::Green, &change.after, &change.before),
@@ -212,11 +217,18 @@ fn changes(kept: &types::Yielded) -> Result<(), Failure> {
         for (sign, colour, these, others) in parts {
             for record in these.iter().filter(|record| !others.contains(record)) {
                 let painted = output::paint(colour, &format!("{sign} {record}"));
-                output::line(&format!("  {painted}"))?;
+                text.push(format!("  {painted}"));
             }
         }
+        if change.state == YieldedState::Conflict {
+            match change.now.is_empty() {
+                true => text.push("  the zone has nothing there now".to_owned()),
+                false => text.push("  the zone says now:".to_owned()),
+            }
+            text.extend(change.now.iter().map(|record| format!("    {record}")));
+        }
     }
-    Ok(())
+    text
 }
 
 /// What another site has shown with `--json`.
@@ -244,8 +256,10 @@ fn replayed(replayed: &Replayed, request: &Replay, json: bool) -> Outcome {
             output::line("nothing was changed")?;
         } else if let Some(changed) = &replayed.done {
             output::changed(changed, false, "made again")?;
-        } else {
+        } else if left {
             output::line("nothing could be made again")?;
+        } else {
+            output::line("all of it is in place already")?;
         }
         if left && !request.dry_run {
             output::error(

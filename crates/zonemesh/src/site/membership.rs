@@ -7,14 +7,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use zonemesh_api::types as api;
 use zonemesh_api::{ApiError, ErrorKind};
-use zonemesh_mesh::core::{Input, PeerId, Reply};
+use zonemesh_mesh::core::{Core, Input, PeerId, Reply};
 use zonemesh_mesh::invite::Token;
 use zonemesh_mesh::packet::Secret;
 use zonemesh_transfer::query;
 use zonemesh_transfer::tls::SiteKey;
 use zonemesh_transfer::tsig::{Algorithm, Key, KeyError};
 use zonemesh_update::{SiteIdentity, Update, request};
-use zonemesh_zone::directory::{self, Directory, KeyPin, Site, SiteName};
+use zonemesh_zone::directory::{self, Directory, KeyPin, Role, Site, SiteName};
 use zonemesh_zone::record::canonical_text;
 use zonemesh_zone::{Name, Rcode, Serial};
 
@@ -82,15 +82,51 @@ pub(crate) async fn token_of(live: &Arc<Live>, key: &Name) -> Result<Box<Token>,
         .map_err(|error| format!("the invitation cannot be read: {error}"))
 }
 
+/// What is to be done when the catalog primary does not come back.
+pub(crate) fn instead_of(primary: &SiteName, directory: &Directory) -> String {
+    let sites = directory.sites.values();
+    let secondaries: Vec<String> = sites
+        .filter(|site| site.role == Role::CatalogSecondary)
+        .map(|site| site.name.to_string())
+        .collect();
+    match secondaries.as_slice() {
+        [] => format!(
+            "No other site could take over (`zonemesh site role` makes one that can): bring {primary} back"
+        ),
+        some => format!(
+            "If {primary} is gone for good, another site takes over: `zonemesh site promote --dry-run` at {} shows how",
+            some.join(" or ")
+        ),
+    }
+}
+
+/// The same, where the catalog primary is known not to answer.
+pub(crate) fn primary_is_away(core: &Core) -> Option<String> {
+    let primary = core.catalog_primary()?.name;
+    core.lost(&PeerId::Site(primary.clone()))?;
+    let instead = instead_of(&primary, core.directory()?);
+    Some(format!("{primary} does not answer. {instead}"))
+}
+
 /// Sends an update of the directory to the catalog primary, or makes it here when that is this site. Returns the
 /// directory's serial where it is known.
 pub(crate) async fn change_directory(
     live: &Arc<Live>,
     update: Update,
 ) -> Result<Option<Serial>, ApiError> {
-    let (primary, me) = live
+    let (primary, me, instead) = live
         .core
-        .look(|core, _| (core.catalog_primary(), core.is_catalog_primary()))
+        .look(|core, _| {
+            let primary = core.catalog_primary();
+            let name = primary.as_ref().map(|site| &site.name);
+            let instead = name.zip(core.directory());
+            let instead = instead.map(|(name, directory)| instead_of(name, directory));
+            (
+                primary,
+                core.is_catalog_primary(),
+                instead.unwrap_or_default(),
+            )
+        })
         .await
         .map_err(|stopped| ApiError::unavailable(stopped.to_string()))?;
     if me {
@@ -154,7 +190,9 @@ pub(crate) async fn change_directory(
                 "the catalog primary {to} cannot be reached: {}",
                 unanswered.message
             ))
-            .hint("nothing was changed; try again when it is back"),
+            .hint(format!(
+                "nothing was changed; try again when it is back. {instead}"
+            )),
         })?;
     match query::parse_acknowledgement(&reply) {
         Ok(()) => Ok(None),

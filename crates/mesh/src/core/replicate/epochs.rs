@@ -144,6 +144,9 @@ impl Core {
         standing: &Standing,
         now: Now,
     ) {
+        // Any site may have given the version; what it yields to is the zone's primary.
+        let listed = self.directory();
+        let listed = listed.and_then(|directory| directory.owners.get(apex).cloned());
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
@@ -164,7 +167,11 @@ impl Core {
                 (why, base)
             }
             _ if entry.written && version.diffs.is_empty() && entry.spec.mesh => {
-                (format!("{from} is the primary now"), None)
+                let why = match listed {
+                    Some(primary) => format!("{primary} is the primary now"),
+                    None => format!("another site is the primary now; {from} gave its version"),
+                };
+                (why, None)
             }
             _ => return self.commit(vec![version], Vec::new(), None),
         };

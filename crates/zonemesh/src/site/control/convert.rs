@@ -271,7 +271,8 @@ pub(crate) fn event(happening: &core::Happening) -> api::What {
             Some(apex),
             None,
             format!(
-                "another site is the primary of {apex} now; {changes} RRsets that were written here are not in its history and are kept: \
+                "another site is the primary of {apex} now; {changes} RRsets that this site had written, or had from the one before, are not in its \
+                 history and are kept: \
                  `zonemesh site yielded show {id}`"
             ),
         ),

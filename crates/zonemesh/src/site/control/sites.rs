@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use zonemesh_api::types as api;
 use zonemesh_api::{ApiError, ErrorKind};
-use zonemesh_mesh::core::{Input, Reply};
+use zonemesh_mesh::core::{Input, PeerId, Reply};
 use zonemesh_mesh::invite::{LIFETIME_SECS, Token};
 use zonemesh_mesh::packet::{CatalogSite, Secret, Welcome};
 use zonemesh_zone::Rcode;
@@ -24,22 +24,35 @@ impl Control {
         let Some((directory, catalog)) = self.live.mesh.clone() else {
             return Err(ApiError::refused("this server belongs to no mesh"));
         };
-        let (is_primary, primary, sites) = self
+        let invited_site = site.clone();
+        let (is_primary, primary, sites, away, answers) = self
             .live
             .core
-            .look(|core, _| {
+            .look(move |core, _| {
+                let answers = core.lost(&PeerId::Site(invited_site)).is_none();
                 let sites = core
                     .directory()
                     .map(|directory| directory.sites.values().cloned().collect::<Vec<_>>());
-                (core.is_catalog_primary(), core.catalog_primary(), sites)
+                let away = membership::primary_is_away(core);
+                (
+                    core.is_catalog_primary(),
+                    core.catalog_primary(),
+                    sites,
+                    away,
+                    answers,
+                )
             })
             .await
             .map_err(super::stopped)?;
         if !is_primary {
             let at = primary.map_or("not known here".to_owned(), |site| site.name.to_string());
-            return Err(ApiError::refused(format!(
+            let refused = ApiError::refused(format!(
                 "welcome packets are made at the catalog primary; that is {at}"
-            )));
+            ));
+            return Err(match away {
+                Some(away) => refused.hint(away),
+                None => refused,
+            });
         }
         let sites = sites.ok_or_else(|| ApiError::unavailable("the directory is not held yet"))?;
         let now = Timestamp::now().as_second();
@@ -113,6 +126,7 @@ impl Control {
             expires: after(expires, 0),
             role: invited,
             returns,
+            answers: returns && answers,
         })
     }
 
@@ -142,7 +156,11 @@ impl Control {
                 let made = (|| {
                     if !core.is_catalog_primary() {
                         let at = core.catalog_primary().map_or("not known here".to_owned(), |site| site.name.to_string());
-                        return Err(ApiError::refused(format!("sites are removed at the catalog primary; that is {at}")));
+                        let refused = ApiError::refused(format!("sites are removed at the catalog primary; that is {at}"));
+                        return Err(match membership::primary_is_away(core) {
+                            Some(away) => refused.hint(away),
+                            None => refused,
+                        });
                     }
                     let head = core.head(&directory).ok_or_else(|| ApiError::unavailable("the directory is not held yet"))?;
                     let members: Vec<zonemesh_zone::Name> = core

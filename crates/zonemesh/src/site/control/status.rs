@@ -19,7 +19,7 @@ use zonemesh_zone::{Name, Serial, SerialExt};
 
 use self::gather::{Here, Snapshot, There};
 use self::judge::{copy_checks, copy_there};
-use self::sites::server_checks;
+use self::sites::{only_of_members, server_checks};
 use super::Control;
 use super::convert::name_text;
 
@@ -101,7 +101,9 @@ impl Control {
             .collect();
         self.checks_of_this(&snapshot, &mut checks);
         self.configuration_checks(&mut checks).await;
+        self.damage_checks(&mut checks).await;
         server_checks(&snapshot, &mut checks);
+        only_of_members(&mut checks);
         Ok(self.status_of(checks, sites, zones))
     }
 

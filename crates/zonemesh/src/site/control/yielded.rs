@@ -238,7 +238,22 @@ fn shown(id: &str, kept: &Yielded, head: Option<&Zone>) -> Result<api::Yielded, 
         Some(Fate::Conflicts) => api::YieldedState::Conflict,
         Some(Fate::Fits) | None => api::YieldedState::Open,
     };
-    let changes = kept.changes.iter().enumerate();
+    let change = |(index, change): (usize, &Yield)| {
+        let state = state(index);
+        let now = match (state, head) {
+            (api::YieldedState::Conflict, Some(head)) => Yielded::now(change, head),
+            _ => Ok(Vec::new()),
+        };
+        Ok(api::YieldedChange {
+            name: name_text(&change.owner),
+            rtype: change.rtype.clone(),
+            before: change.before.clone(),
+            after: change.after.clone(),
+            state,
+            now: now.map_err(ApiError::internal)?,
+        })
+    };
+    let changes: Result<_, ApiError> = kept.changes.iter().enumerate().map(change).collect();
     Ok(api::Yielded {
         id: id.to_owned(),
         zone: name_text(&kept.zone),
@@ -247,15 +262,7 @@ fn shown(id: &str, kept: &Yielded, head: Option<&Zone>) -> Result<api::Yielded, 
         common: kept.common,
         mine: kept.mine,
         theirs: kept.theirs,
-        changes: changes
-            .map(|(index, change)| api::YieldedChange {
-                name: name_text(&change.owner),
-                rtype: change.rtype.clone(),
-                before: change.before.clone(),
-                after: change.after.clone(),
-                state: state(index),
-            })
-            .collect(),
+        changes: changes?,
         tombstones: kept.tombstones.clone(),
     })
 }

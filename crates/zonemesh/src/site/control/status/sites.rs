@@ -6,13 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use zonemesh_api::types as api;
 use zonemesh_mesh::core::{ClockFault, PeerId};
-use zonemesh_zone::directory::Site;
+use zonemesh_zone::directory::{Directory, Site};
 
 use super::gather::{Snapshot, There};
 use super::judge::site_status;
 use super::table;
 use crate::site::control::{Control, convert};
-use crate::site::settings;
+use crate::site::{membership, settings};
 
 impl Control {
     pub(super) fn sites_of(
@@ -48,8 +48,9 @@ impl Control {
             };
             checks.push(table::NOT_A_MEMBER.of(Some(self.live.name.clone()), what));
         }
-        if let Some(why) = self.refused_by_all(there) {
-            let what = format!("no other site takes this one for a member: {why}");
+        let refused = self.refused_by_all(there);
+        if let Some(why) = &refused {
+            let what = not_taken(why);
             checks.push(table::NOT_A_MEMBER.of(Some(self.live.name.clone()), what));
         }
         if !snapshot.ready {
@@ -58,6 +59,7 @@ impl Control {
         if let Some(what) = settings::role_differs(&self.live) {
             checks.push(table::ROLE_DIFFERS.of(Some(self.live.name.clone()), what));
         }
+        let mut silent = Vec::new();
         let mut sites = vec![site_status(
             me,
             &self.live.name,
@@ -83,18 +85,19 @@ impl Control {
             status.rtt_ms = answers
                 .and_then(|answers| answers.rtt)
                 .map(|rtt| rtt.as_millis() as u64);
-            // It answers members also while it is not ready: for what it holds.
+            // It answers members also while it is not ready: for what it holds. Whom it takes for none it does not tell.
             status.ready = answers
-                .filter(|_| failure.is_none())
+                .filter(|_| failure.is_none() && refused.is_none())
                 .map(|answers| answers.zones.values().all(Result::is_ok));
             status.error = failure.map(|failure| failure.message.clone());
             if let Some(failure) = failure {
-                let what = format!("{name} does not answer: {}", failure.message);
-                let mut lost = table::SITE_UNREACHABLE.of(Some(name.clone()), what);
-                lost.since = since(snapshot, &PeerId::Site(site.name.clone()));
-                checks.push(lost);
+                let since = since(snapshot, &PeerId::Site(site.name.clone()));
+                silent.push((*site, failure.message.clone(), since));
             }
             sites.push(status);
+        }
+        if let Some(directory) = &snapshot.directory {
+            silence_checks(&self.live.name, directory, &silent, checks);
         }
         stuck_checks(&snapshot.stuck, checks);
         differing_checks(&self.live.name, snapshot, checks);
@@ -112,6 +115,79 @@ impl Control {
         let first = answers.peek()?.as_ref().err()?.message.clone();
         answers.all(|answer| answer.is_err()).then_some(first)
     }
+}
+
+/// What it means that every other site refuses this one.
+fn not_taken(why: &str) -> String {
+    let what = "no other site takes this one for a member: it was removed, or another one with its name has taken its place";
+    format!("{what} ({why})")
+}
+
+/// The sites that do not answer, what that means, and what to do about each.
+fn silence_checks(
+    me: &str,
+    directory: &Directory,
+    silent: &[(&Site, String, Option<Timestamp>)],
+    checks: &mut Vec<api::Check>,
+) {
+    let others = directory.sites.len().saturating_sub(1);
+    let cut_off = others > 1 && silent.len() == others;
+    if cut_off {
+        let what =
+            format!("none of the {others} other sites answers: this site is probably cut off");
+        checks.push(table::CUT_OFF.of(Some(me.to_owned()), what));
+    }
+    let primary = directory.catalog_primary();
+    for (site, why, since) in silent {
+        let zones = directory.zones_of(&site.name).len();
+        let zones = match zones {
+            0 => String::new(),
+            1 => "; its zone takes no changes meanwhile".to_owned(),
+            many => format!("; its {many} zones take no changes meanwhile"),
+        };
+        let what = format!("{} does not answer: {why}{zones}", site.name);
+        let hint = match primary {
+            _ if cut_off => Some(
+                "while no site answers, look first whether it is this one that is cut off"
+                    .to_owned(),
+            ),
+            Some(primary) if primary.name == site.name => Some(format!(
+                "it is the catalog primary: until it is back no site joins or leaves, and no zone is added or removed; all else goes on. {}",
+                membership::instead_of(&primary.name, directory)
+            )),
+            Some(primary) if primary.name.as_str() != me => Some(format!(
+                "its zones are served by the others meanwhile; changes reach it when it is back. If it will not come back: \
+                 `zonemesh site remove {}` at {}, the catalog primary",
+                site.name, primary.name
+            )),
+            _ => None,
+        };
+        let check = table::SITE_UNREACHABLE.of(Some(site.name.to_string()), what);
+        checks.push(api::Check {
+            hint: hint.or(check.hint),
+            since: *since,
+            ..check
+        });
+    }
+}
+
+/// What is left to say at a site that is no member: what the others hold, and who is away, is not its business any longer, and what is
+/// advised about it elsewhere would be wrong.
+pub(super) fn only_of_members(checks: &mut Vec<api::Check>) {
+    let is = |check: &api::Check, kind: &table::Kind| check.name == kind.of(None, "").name;
+    if !checks.iter().any(|check| is(check, &table::NOT_A_MEMBER)) {
+        return;
+    }
+    let of_members = [
+        &table::OTHERS_UNHEARD,
+        &table::PEER_AHEAD,
+        &table::SITE_UNREACHABLE,
+        &table::CUT_OFF,
+        &table::COPY_LOST,
+        &table::CONTENTS_DIFFER,
+        &table::RECONCILE_LATE,
+    ];
+    checks.retain(|check| !of_members.iter().any(|kind| is(check, kind)));
 }
 
 /// What keeps this site from answering.
@@ -208,6 +284,8 @@ pub(super) fn clock_checks(me: &str, faults: &[ClockFault], checks: &mut Vec<api
 
 #[cfg(test)]
 mod tests {
+    use zonemesh_zone::directory::Role;
+
     use super::*;
 
     #[test]
@@ -251,5 +329,108 @@ mod tests {
             "{}",
             checks[2].message
         );
+    }
+
+    /// A mesh of site-a, the catalog primary, and others, of which site-b could take over and has two zones.
+    fn mesh(others: &[&str]) -> Directory {
+        use zonemesh_zone::{Editor, Record, record::parse_name};
+        let apex = parse_name("dns.internal").unwrap();
+        let mut editor = Editor::new(apex.clone());
+        editor
+            .add(Record::from_text("@ 60 IN SOA ns root 1 2 3 4 5", &apex).unwrap())
+            .unwrap();
+        let mut read = Directory::read(&editor.finish().unwrap());
+        let site = |name: &str| Site {
+            name: name.parse().unwrap(),
+            addresses: Vec::new(),
+            dot: None,
+            doq: None,
+            dns: None,
+            pins: Vec::new(),
+            role: match name {
+                "site-a" => Role::CatalogPrimary,
+                "site-b" => Role::CatalogSecondary,
+                _ => Role::Standard,
+            },
+            engine: String::new(),
+            failure_domain: None,
+        };
+        let all = ["site-a"].iter().chain(others);
+        read.sites = all
+            .map(|name| (name.parse().unwrap(), site(name)))
+            .collect();
+        let zones = ["b.example", "c.example"].map(|name| parse_name(name).unwrap());
+        read.owners = zones.map(|zone| (zone, "site-b".parse().unwrap())).into();
+        read
+    }
+
+    fn silence(me: &str, directory: &Directory, names: &[&str]) -> Vec<api::Check> {
+        let silent: Vec<_> = names
+            .iter()
+            .map(|name| {
+                let site = directory
+                    .sites
+                    .values()
+                    .find(|site| site.name.as_str() == *name);
+                (site.unwrap(), "timed out".to_owned(), None)
+            })
+            .collect();
+        let mut checks = Vec::new();
+        silence_checks(me, directory, &silent, &mut checks);
+        checks
+    }
+
+    #[test]
+    fn a_catalog_primary_that_is_away_is_told_of_with_who_can_take_over() {
+        let directory = mesh(&["site-b", "site-c"]);
+        let checks = silence("site-c", &directory, &["site-a"]);
+        let hint = checks[0].hint.as_deref().unwrap();
+        assert!(hint.contains("no zone is added"), "{hint}");
+        assert!(
+            hint.contains("`zonemesh site promote --dry-run` at site-b"),
+            "{hint}"
+        );
+        assert!(!hint.contains("site remove"), "{hint}");
+        // Any other can be taken out, where that works.
+        let checks = silence("site-c", &directory, &["site-b"]);
+        let hint = checks[0].hint.as_deref().unwrap();
+        assert!(
+            hint.contains("`zonemesh site remove site-b` at site-a"),
+            "{hint}"
+        );
+        let message = &checks[0].message;
+        assert!(
+            message.ends_with("its 2 zones take no changes meanwhile"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_site_that_reaches_nobody_is_told_that_it_is_probably_cut_off_and_to_remove_none() {
+        let directory = mesh(&["site-b", "site-c"]);
+        let checks = silence("site-c", &directory, &["site-a", "site-b"]);
+        assert_eq!(checks[0].name, "cut-off");
+        assert_eq!(checks.len(), 3);
+        assert!(
+            checks
+                .iter()
+                .all(|check| !check.hint.as_deref().unwrap().contains("remove"))
+        );
+        // Of two nobody knows which it is.
+        let checks = silence("site-b", &mesh(&["site-b"]), &["site-a"]);
+        assert_eq!(checks[0].name, "site-unreachable");
+    }
+
+    #[test]
+    fn a_site_that_is_no_member_is_not_told_what_only_members_can_do() {
+        let mut checks = silence("site-c", &mesh(&["site-b", "site-c"]), &["site-b"]);
+        checks.push(table::OTHERS_UNHEARD.of(None, ""));
+        let before = checks.clone();
+        only_of_members(&mut checks);
+        assert_eq!(checks, before);
+        checks.push(table::NOT_A_MEMBER.of(None, not_taken("REFUSED")));
+        only_of_members(&mut checks);
+        assert_eq!(checks.len(), 1, "{checks:?}");
+        assert!(checks[0].message.contains("it was removed"), "{checks:?}");
     }
 }

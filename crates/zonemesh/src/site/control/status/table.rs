@@ -74,6 +74,11 @@ pub(super) const STORE_FAILING: Kind = critical(
     "the last change could not be stored, or the disk has not answered a commit or a write to the data directory for 10 s; it is written to every 30 s at the least",
     "answers go on from memory, changes are refused with SERVFAIL; make room on, or mend, the disk of the data directory: nothing need be restarted then",
 );
+pub(super) const STORE_WAS_DAMAGED: Kind = warning(
+    "store-was-damaged",
+    "this site was started from a damaged store, which is kept beside the new one as `store.redb.damaged-N`; until that file is removed",
+    "look why the disk has damaged it, and whether all zones are there; then remove the file, and the one beside it that says what was lost",
+);
 pub(super) const DISK_FILLING: Kind = warning(
     "disk-filling",
     "of the file system of the data directory less than 10 % and less than 1 GiB are free, or less than 10 % and 10,000 of its inodes; looked at every 5 s",
@@ -132,7 +137,7 @@ pub(super) const HELD_BY_BRAKE: Kind = warning(
 
 pub(super) const YIELDED_CHANGES: Kind = warning(
     "yielded-changes",
-    "this site wrote directory, catalog or another zone while another site was the writer, and that is not in what is served",
+    "this site wrote directory, catalog or another zone while another site was the writer, or followed one that did, and that is not in what is served",
     "`zonemesh site yielded list` shows it; make it again or discard it",
 );
 
@@ -147,6 +152,11 @@ pub(super) const SITE_UNREACHABLE: Kind = warning(
     "site-unreachable",
     "a site does not answer; two probes in a row within 15 s",
     "its zones are served by the others meanwhile; changes reach it when it is back. `zonemesh site remove` takes out one that will not come back: as long as it is listed, each start of another site waits 5 s for it",
+);
+pub(super) const CUT_OFF: Kind = warning(
+    "cut-off",
+    "none of the other sites answers, and there are two at least: more likely than that all are down is that this site is cut off",
+    "look at the network of this host, and at the status of another site, before anything is done about the others; what is held is served meanwhile",
 );
 pub(super) const SITE_STUCK: Kind = warning(
     "site-stuck",
@@ -244,6 +254,7 @@ const ALL: &[&Kind] = &[
     &NOT_A_MEMBER,
     &NOT_READY,
     &STORE_FAILING,
+    &STORE_WAS_DAMAGED,
     &DISK_FILLING,
     &DISK_NEARLY_FULL,
     &CORE_STUCK,
@@ -258,6 +269,7 @@ const ALL: &[&Kind] = &[
     &YIELDED_CHANGES,
     &ROLE_DIFFERS,
     &SITE_UNREACHABLE,
+    &CUT_OFF,
     &SITE_STUCK,
     &CLOCK_WRONG,
     &CLOCK_OF_PEER_WRONG,

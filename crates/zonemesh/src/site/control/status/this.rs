@@ -1,8 +1,10 @@
 //! What is wrong with this site itself: its disk, its configuration, its plan, its clock.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use zonemesh_api::types as api;
+use zonemesh_store::Damaged;
 
 use super::gather::{Here, Recovery, Snapshot};
 use super::sites::clock_checks;
@@ -12,6 +14,9 @@ use crate::site::control::convert::name_text;
 use crate::site::drift::Drift;
 use crate::site::progress::Part;
 use crate::site::room::Short;
+
+/// A disk that hangs must not keep a status waiting.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is said of the zones of this site and what others hold of them; of those with the same open question in one sentence.
 fn recovery_checks(zones: &[Here], checks: &mut Vec<api::Check>) {
@@ -72,7 +77,7 @@ impl Control {
         recovery_checks(&snapshot.zones, checks);
         for (id, apex) in self.live.yielded.load().iter() {
             let what = format!(
-                "changes of {apex} that were made at this site are not in what its writer publishes, and are kept as {id}"
+                "changes of {apex} that this site made, or had from the site that wrote it before, are not in what its writer publishes, and are kept as {id}"
             );
             let subject = Some(crate::site::control::convert::name_text(apex));
             checks.push(api::Check {
@@ -104,6 +109,27 @@ impl Control {
             .await
         {
             checks.push(table::ZONE_FILE_NOT_READ.of(zone, why));
+        }
+    }
+
+    /// Whether a damaged store is kept aside, and what was lost with it.
+    pub(super) async fn damage_checks(&self, checks: &mut Vec<api::Check>) {
+        let dir = self.live.data_dir.clone();
+        let looked = tokio::task::spawn_blocking(move || Damaged::all(&dir));
+        // A disk that hangs, or cannot be read, is told of already.
+        let Ok(Ok(Ok(all))) = tokio::time::timeout(PATIENCE, looked).await else {
+            return;
+        };
+        for damaged in all {
+            let lost = damaged
+                .lost
+                .as_deref()
+                .unwrap_or("what was lost was not noted");
+            let what = format!(
+                "this site was started from a damaged store, which is kept as {}: {lost}",
+                damaged.path.display()
+            );
+            checks.push(table::STORE_WAS_DAMAGED.of(None, what));
         }
     }
 
@@ -173,7 +199,6 @@ fn planning_checks(me: &str, snapshot: &Snapshot, checks: &mut Vec<api::Check>) 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use zonemesh_mesh::core::{Core, Now, PeerId, Settings};
     use zonemesh_store::Store;
@@ -251,6 +276,29 @@ mod tests {
         let message = &checks[0].message;
         assert!(message.contains("site-z is knocking"), "{message}");
         assert!(message.contains("from 192.0.2.2, 2 times"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_store_is_told_of_for_as_long_as_it_is_kept() {
+        let (_folder, control, _commands) = without_core();
+        let mut checks = Vec::new();
+        control.damage_checks(&mut checks).await;
+        assert_eq!(names(&checks), [""; 0]);
+        let damaged = control.live.data_dir.join("store.redb.damaged-1");
+        std::fs::write(&damaged, "").unwrap();
+        let lost = control.live.data_dir.join("store.redb.damaged-1.lost");
+        std::fs::write(lost, "could not be read: b.example").unwrap();
+        control.damage_checks(&mut checks).await;
+        assert_eq!(names(&checks), ["store-was-damaged"]);
+        let message = &checks[0].message;
+        assert!(
+            message.ends_with("could not be read: b.example"),
+            "{message}"
+        );
+        std::fs::remove_file(damaged).unwrap();
+        checks.clear();
+        control.damage_checks(&mut checks).await;
+        assert_eq!(names(&checks), [""; 0]);
     }
 
     #[test]
