@@ -75,6 +75,7 @@ impl Site for Fake {
             expires,
             role: request.role.unwrap_or_default(),
             returns: false,
+            answers: false,
         }))
     }
     fn remove_site(&self, request: RemoveSite) -> Reply<'_, Changed> {

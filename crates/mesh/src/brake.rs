@@ -48,17 +48,31 @@ pub fn too_many(removed: usize, of: usize) -> bool {
 /// A change of one zone that removes too much at once: more than 30 % of its RRsets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "held: {removed} of {of} RRsets of {zone} would be removed, more than 30 %; approve with {fingerprint} if that is meant"
+    "held: {} of {of} RRsets of {zone} would be removed, more than 30 % ({}); approve with {fingerprint} if that is meant",
+    removed.len(), some_of(removed)
 )]
 pub struct HeldChange {
     /// The zone.
     pub zone: String,
-    /// How many RRsets would go.
-    pub removed: usize,
+    /// The RRsets that would go, as owner name and type.
+    pub removed: Vec<String>,
     /// How many there are.
     pub of: usize,
     /// What approves it.
     pub fingerprint: Fingerprint,
+}
+
+/// How many of many removals are named.
+pub const NAMED: usize = 20;
+
+/// Removals for an operator: the first of them, and how many more there are.
+pub fn some_of(removed: &[String]) -> String {
+    let named = removed.iter().take(NAMED).map(String::as_str);
+    let named = named.collect::<Vec<_>>().join(", ");
+    match removed.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
 }
 
 /// Looks at a change of a zone before it is published. An RRset counts as removed when none of its type is left at its
@@ -98,7 +112,7 @@ pub fn check_change(
         true => Ok(Some(fingerprint)),
         false => Err(HeldChange {
             zone,
-            removed: gone.len(),
+            removed: gone.into_iter().collect(),
             of,
             fingerprint,
         }),

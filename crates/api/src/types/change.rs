@@ -328,12 +328,34 @@ pub struct Held {
     pub id: String,
     /// Why it is held: what would go, and how much of what there is.
     pub reason: String,
+    /// What would go: the first 20 of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
+    /// How much more would go.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more: u64,
     /// Since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
     /// Whether it was declined: everything stays as it is, and nobody is asked any longer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub declined: bool,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Held {
+    /// Names what would go.
+    #[must_use]
+    pub fn removing(self, all: &[String], most: usize) -> Self {
+        Self {
+            removed: all.iter().take(most).cloned().collect(),
+            more: all.len().saturating_sub(most) as u64,
+            ..self
+        }
+    }
 }
 
 /// What the planner last decided.

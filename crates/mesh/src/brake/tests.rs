@@ -36,7 +36,12 @@ fn more_than_thirty_percent_of_the_rrsets_wait_for_approval() {
     let none = Approvals::new();
     check_change(&old, &zone(3..9), &none).unwrap();
     let held = check_change(&old, &zone(4..9), &none).unwrap_err();
-    assert_eq!((held.removed, held.of), (4, 10));
+    assert_eq!((held.removed.len(), held.of), (4, 10));
+    let text = held.to_string();
+    assert!(
+        held.removed.iter().all(|rrset| text.contains(rrset)),
+        "{text}"
+    );
     check_change(
         &old,
         &zone(4..9),
@@ -44,6 +49,18 @@ fn more_than_thirty_percent_of_the_rrsets_wait_for_approval() {
     )
     .unwrap();
     check_change(&old, &zone(5..9), &Approvals::from([held.fingerprint])).unwrap_err();
+}
+
+#[test]
+fn of_many_removals_some_are_named_and_the_rest_is_counted() {
+    let all: Vec<String> = (0..23).map(|n| format!("host{n}.example A")).collect();
+    let text = some_of(&all);
+    assert!(
+        text.starts_with("host0.example A, host1.example A, "),
+        "{text}"
+    );
+    assert!(text.ends_with("host19.example A and 3 more"), "{text}");
+    assert_eq!(some_of(&all[..1]), "host0.example A");
 }
 
 #[test]

@@ -249,7 +249,7 @@ pub(super) fn changed(changed: &Changed, as_json: bool, done: &str) -> Outcome {
     match (&changed.held, changed.changed, changed.serial) {
         (Some(held), _, _) => {
             error(
-                &format!("held by the brake: {}", held.reason),
+                &format!("held by the brake: {}", would_go(held)),
                 Some(&format!(
                     "look with `zonemesh plan show`, then `zonemesh plan approve {0}` or `zonemesh plan decline {0}`",
                     held.id
@@ -302,4 +302,16 @@ fn receipt(receipt: &Receipt) -> Result<(), Failure> {
         ]);
     }
     table.print()
+}
+
+/// Why something is held, and what would go.
+pub(super) fn would_go(held: &zonemesh_api::types::Held) -> String {
+    let mut text = held.reason.clone();
+    for one in &held.removed {
+        text += &format!("\n  - {one}");
+    }
+    if held.more > 0 {
+        text += &format!("\n  and {} more", held.more);
+    }
+    text
 }

@@ -168,7 +168,7 @@ pub(super) async fn plan(client: &Client, command: Plan) -> Outcome {
             or_dash(plan.catalog_serial),
             plan.at.map(|at| format!(", {at:.0}")).unwrap_or_default(),
         ))?;
-        if plan.actions.is_empty() {
+        if plan.actions.is_empty() && plan.held.is_empty() {
             output::line("at rest: nothing to do")?;
         }
         for action in &plan.actions {
@@ -178,7 +178,7 @@ pub(super) async fn plan(client: &Client, command: Plan) -> Outcome {
             output::line(&format!("  because {reason}"))?;
         }
         for held in &plan.held {
-            let (id, reason) = (&held.id, &held.reason);
+            let (id, reason) = (&held.id, output::would_go(held));
             output::line(&match held.declined {
                 true => format!(
                     "declined {id}: {reason}\n  → zonemesh plan approve {id} lets it go on all the same"

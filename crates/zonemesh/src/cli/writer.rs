@@ -281,3 +281,41 @@ fn replayed(replayed: &Replayed, request: &Replay, json: bool) -> Outcome {
         false => code,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conflict_is_shown_with_what_the_zone_says_now() {
+        let change = |state, now: &[&str]| types::YieldedChange {
+            name: "a.example.".to_owned(),
+            rtype: "A".to_owned(),
+            after: vec!["a.example. 60 IN A 192.0.2.1".to_owned()],
+            state,
+            now: now.iter().map(ToString::to_string).collect(),
+            ..types::YieldedChange::default()
+        };
+        let kept = |change| types::Yielded {
+            id: "id".to_owned(),
+            zone: "example.".to_owned(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            reason: "site-b is the primary now".to_owned(),
+            common: Some(1),
+            mine: 2,
+            theirs: 3,
+            changes: vec![change],
+            tombstones: Vec::new(),
+        };
+        let now = "a.example. 60 IN A 192.0.2.2";
+        let text = listed(&kept(change(YieldedState::Conflict, &[now])));
+        assert!(
+            text.ends_with(&["  the zone says now:".to_owned(), format!("    {now}")]),
+            "{text:?}"
+        );
+        let text = listed(&kept(change(YieldedState::Conflict, &[])));
+        assert_eq!(text.last().unwrap(), "  the zone has nothing there now");
+        let text = listed(&kept(change(YieldedState::Open, &[])));
+        assert_eq!(text.len(), 3, "{text:?}");
+    }
+}

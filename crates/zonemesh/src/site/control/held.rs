@@ -111,14 +111,16 @@ impl Control {
         zone: String,
         id: &Fingerprint,
         reason: String,
+        removed: &[String],
         request: Request,
     ) -> Result<api::Changed, ApiError> {
         let held = api::Held {
             id: id.to_string(),
             reason,
             since: Some(Timestamp::now()),
-            declined: false,
+            ..api::Held::default()
         };
+        let held = held.removing(removed, brake::NAMED);
         let waiting = Waiting {
             request,
             held: held.clone(),
@@ -174,15 +176,14 @@ impl Control {
         }
         let names: Vec<String> = zones.iter().map(name_text).collect();
         let reason = format!(
-            "removing {} would remove {} of {of} zones: {}",
+            "removing {} would remove {} of {of} zones",
             request.site,
-            names.len(),
-            names.join(", ")
+            names.len()
         );
         let id = Fingerprint::of(&format!("site {}", request.site), &names);
         let zone = self.live.mesh.as_ref().map(|(apex, _)| name_text(apex));
         let request = Request::RemoveSite(request);
-        self.hold(zone.unwrap_or_default(), &id, reason, request)
+        self.hold(zone.unwrap_or_default(), &id, reason, &names, request)
             .await
     }
 
@@ -196,15 +197,19 @@ impl Control {
         };
         let reason = format!(
             "{} of {} RRsets of {} would be removed at once",
-            stopped.removed, stopped.of, stopped.zone
+            stopped.removed.len(),
+            stopped.of,
+            stopped.zone
         );
+        let id = id_of(&stopped, &request.text);
         let zone = name_text(&zone_name(&request.zone)?);
         let request = Request::Import {
             zone: request.zone,
             text: request.text,
             file: request.file,
         };
-        self.hold(zone, &stopped.fingerprint, reason, request).await
+        self.hold(zone, &id, reason, &stopped.removed, request)
+            .await
     }
 
     /// What an import would remove, if that is too much to go on unasked.
@@ -259,10 +264,12 @@ impl Control {
                 };
                 // Consent is for what was shown.
                 match self.would_remove(&request).await {
-                    Ok(Some(now)) if now.fingerprint.to_string() != id => Err(ApiError::new(
-                        ErrorKind::Conflict,
-                        "the zone has changed since, and something else would be removed",
-                    )),
+                    Ok(Some(now)) if id_of(&now, &request.text).to_string() != id => {
+                        Err(ApiError::new(
+                            ErrorKind::Conflict,
+                            "the zone has changed since, and something else would be removed",
+                        ))
+                    }
                     Ok(_) => self.import_now(request).await,
                     Err(error) => Err(error),
                 }
@@ -276,5 +283,31 @@ impl Control {
             ApiError::new(kind, format!("what was approved cannot be done: {error}"))
                 .hint("ask for it again")
         })
+    }
+}
+
+/// By what an import is approved: what it removes, and all that it brings. Two that remove the same are not the same.
+fn id_of(stopped: &brake::HeldChange, text: &str) -> Fingerprint {
+    let contents = std::iter::once(text);
+    let removed = stopped.removed.iter().map(String::as_str);
+    Fingerprint::of(&stopped.zone, removed.chain(contents))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_approved_is_one_import_and_no_other_that_removes_the_same() {
+        let stopped = |name: &str| brake::HeldChange {
+            zone: "a.example.".to_owned(),
+            removed: vec![format!("{name}.a.example A")],
+            of: 3,
+            fingerprint: Fingerprint("one".to_owned()),
+        };
+        let id = id_of(&stopped("b"), "c A 192.0.2.1");
+        assert_eq!(id, id_of(&stopped("b"), "c A 192.0.2.1"));
+        assert_ne!(id, id_of(&stopped("b"), "c A 192.0.2.2"));
+        assert_ne!(id, id_of(&stopped("d"), "c A 192.0.2.1"));
     }
 }

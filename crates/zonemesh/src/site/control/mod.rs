@@ -13,6 +13,7 @@ mod yielded;
 mod zones;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
@@ -35,8 +36,10 @@ pub(crate) struct Control {
     metrics: Metrics,
     /// Changes that wait for approval.
     held: held::HeldChanges,
-    /// The last status, and when it was made.
-    last_status: tokio::sync::Mutex<Option<(Instant, api::Status)>>,
+    /// The last status, and when it was made: the time, and how many commands had been done then.
+    last_status: tokio::sync::Mutex<Option<(Instant, u64, api::Status)>>,
+    /// How many commands were done that may have changed what the status shows.
+    commands: AtomicU64,
 }
 
 /// How long a status is good for: looking often must not cost the mesh more than looking.
@@ -50,6 +53,7 @@ impl Control {
             live,
             metrics,
             last_status: tokio::sync::Mutex::new(None),
+            commands: AtomicU64::new(0),
         }
     }
 }
@@ -97,15 +101,15 @@ impl Site for Control {
     }
 
     fn remove_site(&self, request: api::RemoveSite) -> Reply<'_, api::Changed> {
-        Box::pin(self.remove_a_site(request))
+        self.command(self.remove_a_site(request))
     }
 
     fn promote_site(&self, request: api::Promote) -> Reply<'_, api::Promotion> {
-        Box::pin(self.promote(request))
+        self.command(self.promote(request))
     }
 
     fn set_role(&self, request: api::SetRole) -> Reply<'_, api::Changed> {
-        Box::pin(self.change_role(request))
+        self.command(self.change_role(request))
     }
 
     fn yielded(&self) -> Reply<'_, Vec<api::Yielded>> {
@@ -113,11 +117,11 @@ impl Site for Control {
     }
 
     fn replay(&self, request: api::Replay) -> Reply<'_, api::Replayed> {
-        Box::pin(self.replay_yielded(request))
+        self.command(self.replay_yielded(request))
     }
 
     fn discard(&self, request: api::Discard) -> Reply<'_, Vec<api::Yielded>> {
-        Box::pin(self.discard_yielded(request))
+        self.command(self.discard_yielded(request))
     }
 
     fn zones(&self) -> Reply<'_, Vec<api::ZoneSummary>> {
@@ -159,19 +163,19 @@ impl Site for Control {
     }
 
     fn add_zone(&self, request: api::AddZone) -> Reply<'_, api::Changed> {
-        Box::pin(self.add(request))
+        self.command(self.add(request))
     }
 
     fn remove_zone(&self, request: api::RemoveZone) -> Reply<'_, api::Changed> {
-        Box::pin(self.remove(request))
+        self.command(self.remove(request))
     }
 
     fn restore_zone(&self, request: api::RestoreZone) -> Reply<'_, api::Changed> {
-        Box::pin(self.restore(request))
+        self.command(self.restore(request))
     }
 
     fn import_zone(&self, request: api::ImportZone) -> Reply<'_, api::Changed> {
-        Box::pin(self.import(request))
+        self.command(self.import(request))
     }
 
     fn export_zone(&self, zone: String, serial: Option<u32>) -> Reply<'_, TextStream> {
@@ -200,7 +204,7 @@ impl Site for Control {
     }
 
     fn change_records(&self, request: api::ChangeRecords) -> Reply<'_, api::Changed> {
-        Box::pin(self.records_change(request))
+        self.command(self.records_change(request))
     }
 
     fn plan(&self) -> Reply<'_, api::Plan> {
@@ -208,19 +212,19 @@ impl Site for Control {
     }
 
     fn approve_plan(&self, request: api::Decide) -> Reply<'_, api::Plan> {
-        Box::pin(self.decide(request, Verdict::Approve))
+        self.command(self.decide(request, Verdict::Approve))
     }
 
     fn decline_plan(&self, request: api::Decide) -> Reply<'_, api::Plan> {
-        Box::pin(self.decide(request, Verdict::Decline))
+        self.command(self.decide(request, Verdict::Decline))
     }
 
     fn roll_key(&self) -> Reply<'_, api::KeyRolled> {
-        Box::pin(super::membership::roll_key(&self.live))
+        self.command(super::membership::roll_key(&self.live))
     }
 
     fn reload(&self) -> Reply<'_, api::Reloaded> {
-        Box::pin(super::reload::reload(&self.live))
+        self.command(super::reload::reload(&self.live))
     }
 }
 
@@ -228,14 +232,28 @@ impl Control {
     /// The status, asked for anew when the last one is too old. Those who ask at the same time share one.
     async fn recent_status(&self) -> Result<api::Status, ApiError> {
         let mut last = self.last_status.lock().await;
-        if let Some((at, status)) = last.as_ref()
+        let commands = self.commands.load(Ordering::Acquire);
+        if let Some((at, then, status)) = last.as_ref()
             && at.elapsed() < STATUS_AGE
+            && *then == commands
         {
             return Ok(status.clone());
         }
         let status = self.whole_status().await?;
-        *last = Some((Instant::now(), status.clone()));
+        *last = Some((Instant::now(), commands, status.clone()));
         Ok(status)
+    }
+
+    /// Does what an operator asked for; a status from before is not shown after it.
+    fn command<'a, T>(
+        &'a self,
+        done: impl Future<Output = Result<T, ApiError>> + Send + 'a,
+    ) -> Reply<'a, T> {
+        Box::pin(async move {
+            let done = done.await;
+            self.commands.fetch_add(1, Ordering::Release);
+            done
+        })
     }
 }
 

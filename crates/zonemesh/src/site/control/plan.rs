@@ -2,6 +2,7 @@
 
 use zonemesh_api::ApiError;
 use zonemesh_api::types as api;
+use zonemesh_mesh::brake::NAMED;
 use zonemesh_mesh::core::{Core, Input, Reply, Verdict};
 
 use super::Control;
@@ -10,36 +11,30 @@ use super::convert::after;
 /// What the brake holds, in the mesh, of catalogs, and of newer histories of zones.
 pub(super) fn held(core: &Core) -> Vec<api::Held> {
     let describe = |held: &zonemesh_mesh::plan::Held| {
-        let names = held
-            .names
-            .iter()
-            .take(5)
-            .cloned()
-            .collect::<Vec<_>>()
-            .join(", ");
-        let more = if held.names.len() > 5 { ", …" } else { "" };
-        format!(
-            "{} of {} {} would be removed at once: {names}{more}",
-            held.names.len(),
-            held.of,
-            held.kind
-        )
+        let (count, of, kind) = (held.names.len(), held.of, &held.kind);
+        format!("{count} of {of} {kind} would be removed at once")
     };
     let planned = core
         .report()
         .into_iter()
         .flat_map(|report| &report.plan.held);
     let histories = core.held_histories();
-    let histories = histories.map(|(hash, why)| (hash, why.to_owned()));
+    let histories = histories.map(|(hash, why)| (hash, why.to_owned(), Vec::new()));
     planned
         .chain(&core.catalog_report().held)
-        .map(|held| (&held.fingerprint, describe(held)))
+        .map(|held| {
+            let names = held.names.iter().map(ToString::to_string).collect();
+            (&held.fingerprint, describe(held), names)
+        })
         .chain(histories)
-        .map(|(hash, reason)| api::Held {
-            id: hash.to_string(),
-            reason,
-            since: None,
-            declined: core.is_declined(hash),
+        .map(|(hash, reason, names): (_, _, Vec<String>)| {
+            let held = api::Held {
+                id: hash.to_string(),
+                reason,
+                declined: core.is_declined(hash),
+                ..api::Held::default()
+            };
+            held.removing(&names, NAMED)
         })
         .collect()
 }

@@ -18,6 +18,9 @@ use crate::site::room::Short;
 /// A disk that hangs must not keep a status waiting.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How many of the removals that the brake holds the status names; `zonemesh plan show` has more.
+const NAMED: usize = 5;
+
 /// What is said of the zones of this site and what others hold of them; of those with the same open question in one sentence.
 fn recovery_checks(zones: &[Here], checks: &mut Vec<api::Check>) {
     let mut unheard: BTreeMap<String, usize> = BTreeMap::new();
@@ -66,12 +69,20 @@ impl Control {
         let asked = self.held.list();
         let all = snapshot.held.iter().cloned().chain(asked);
         for held in all.filter(|held| !held.declined) {
-            let id = held.id;
+            let id = &held.id;
+            let named = held.removed.iter().take(NAMED).cloned().collect::<Vec<_>>();
+            let what = match (named.len(), held.removed.len() as u64 + held.more) {
+                (0, _) => held.reason.clone(),
+                (named_all, all) if named_all as u64 == all => {
+                    format!("{}: {}", held.reason, named.join(", "))
+                }
+                _ => format!("{}: {}, …", held.reason, named.join(", ")),
+            };
             checks.push(api::Check {
                 hint: Some(format!(
                     "`zonemesh plan approve {id}` lets it go on, `zonemesh plan decline {id}` leaves everything as it is"
                 )),
-                ..table::HELD_BY_BRAKE.of(None, held.reason)
+                ..table::HELD_BY_BRAKE.of(None, what)
             });
         }
         recovery_checks(&snapshot.zones, checks);
@@ -200,6 +211,7 @@ fn planning_checks(me: &str, snapshot: &Snapshot, checks: &mut Vec<api::Check>) 
 mod tests {
     use std::sync::Arc;
 
+    use zonemesh_api::site::Site as _;
     use zonemesh_mesh::core::{Core, Now, PeerId, Settings};
     use zonemesh_store::Store;
     use zonemesh_transfer::tls::SiteKey;
@@ -260,6 +272,19 @@ mod tests {
             "{:?}",
             status.checks
         );
+    }
+
+    #[tokio::test]
+    async fn a_status_from_before_a_command_is_not_shown_after_it() {
+        let (_folder, control, _commands) = without_core();
+        control.status().await.unwrap();
+        control.live.knocked("site-z", [192, 0, 2, 1].into());
+        let same = control.status().await.unwrap();
+        assert_eq!(names(&same.checks), ["core-stuck"]);
+        // There is no file to read again: whether it was done makes no difference.
+        control.reload().await.unwrap_err();
+        let anew = control.status().await.unwrap();
+        assert_eq!(names(&anew.checks), ["core-stuck", "removed-site-knocking"]);
     }
 
     #[tokio::test]
