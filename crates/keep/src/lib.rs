@@ -9,7 +9,8 @@ use std::error::Error;
 
 use jiff::Timestamp;
 use zonemesh_mesh::core::{
-    CONSENT, CommitId, DOUBTS, HOSTED, Held, HeldDoubt, Input, NewVersion, doubts_key, hosted_key,
+    CATALOG_MEMBERS, CONSENT, CommitId, DOUBTS, HOSTED, Held, HeldDoubt, Input, NewVersion,
+    doubts_key, hosted_key,
 };
 use zonemesh_store::{Batch, CommitError, Origin, ReadError, Store, ZoneState};
 use zonemesh_zone::{Diff, Digest, Name, Serial};
@@ -191,8 +192,8 @@ fn finish(group: Vec<Prepared>, store: &Store) -> Vec<Done> {
     done.collect()
 }
 
-/// How many jobs are made durable together at most.
-const GROUP: usize = 256;
+/// How many jobs are made durable together at most: bounded by their weight, but for those that have next to none.
+const GROUP: usize = 4096;
 
 /// How many records they write together, about: some milliseconds of writing, after which the flush no longer counts.
 const GROUP_WEIGHT: usize = 10_000;
@@ -239,7 +240,11 @@ fn with_versions(
         }
     }
     for (table, key, value) in also {
-        batch = batch.put(&table, &key, &value);
+        // A member that has left its catalog; members come and go, and must not be kept for ever.
+        batch = match value.is_empty() && table == CATALOG_MEMBERS {
+            true => batch.delete(&table, &key),
+            false => batch.put(&table, &key, &value),
+        };
     }
     Ok(batch)
 }

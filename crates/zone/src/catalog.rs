@@ -12,7 +12,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-pub use self::follow::{Difference, follow_owners};
+pub use self::follow::{Difference, follow_owners, list_more};
 use crate::directory::{self, Directory, Epoch};
 use crate::version::owned;
 use crate::{Editor, Name, Record, Rrset, RrsetRef, Rtype, Serial, Soa, Ttl, Zone, ZoneError, txt};

@@ -8,15 +8,17 @@
 //!
 //! Not here: the mesh's own catalog, which follows from the directory (`membership`), and who may transfer a member.
 
+mod difference;
 mod produce;
 mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use zonemesh_zone::Name;
 use zonemesh_zone::catalog::{self, Catalog};
+use zonemesh_zone::{Name, Zone};
 
-use self::stored::{decode, encode, store_key};
+use self::stored::{decode, encode_member, member_key, store_key};
 use super::{Core, Happening, Now, Output, PeerId, PeerList, ZoneSpec};
 use crate::brake::{Approvals, Fingerprint, too_many};
 use crate::plan;
@@ -88,6 +90,9 @@ pub struct MemberOf {
     pub group: Option<String>,
 }
 
+/// Zones that came or went, and from where.
+type Told = Vec<(Name, Option<Arc<MemberOf>>)>;
+
 /// How the catalogs stand, for those who ask.
 #[derive(Clone, Debug, Default)]
 pub struct CatalogReport {
@@ -104,8 +109,12 @@ pub struct CatalogReport {
 pub(super) struct Catalogs {
     brought: BTreeMap<Name, Members>,
     report: CatalogReport,
+    /// The version of each followed catalog that was followed last, as long as everything in it was.
+    followed: BTreeMap<Name, Zone>,
     /// The members of all produced catalogs.
     listed: BTreeSet<Name>,
+    /// The version of each produced catalog that lists just those.
+    written: BTreeMap<Name, Zone>,
     /// Which foreign servers are told of zones of the mesh: of all, and of some.
     pub(super) told: (Vec<PeerId>, BTreeMap<Name, PeerList>),
 }
@@ -130,6 +139,27 @@ impl Admit {
     }
 }
 
+/// The members of a catalog that are other than they were; those that have left first. Those of the same group share what is said.
+fn told(catalog: &Name, old: &Members, new: &Members) -> Told {
+    let gone = old.keys().filter(|zone| !new.contains_key(*zone));
+    let mut told: Told = gone.map(|zone| (zone.clone(), None)).collect();
+    let mut of_groups: BTreeMap<&Option<String>, Arc<MemberOf>> = BTreeMap::new();
+    for (zone, brought) in new {
+        let group = &brought.group;
+        if old.get(zone).is_some_and(|before| before.group == *group) {
+            continue;
+        }
+        let member = of_groups.entry(group).or_insert_with(|| {
+            Arc::new(MemberOf {
+                catalog: catalog.clone(),
+                group: group.clone(),
+            })
+        });
+        told.push((zone.clone(), Some(member.clone())));
+    }
+    told
+}
+
 /// What a new version of a catalog comes to.
 struct Step {
     next: Members,
@@ -139,9 +169,9 @@ struct Step {
     refused: BTreeMap<Name, String>,
 }
 
-/// Compares what a catalog wants with what it has brought.
+/// Compares what a catalog wants with what it has brought: `of` zones in all, of which `have` may be some, and `wanted` the same.
 fn follow(
-    have: &Members,
+    (have, of): (&Members, usize),
     wanted: &Catalog,
     groups: &BTreeMap<String, Template>,
     refuse: &dyn Fn(&Name) -> Option<String>,
@@ -159,7 +189,7 @@ fn follow(
             .iter()
             .find(|group| groups.contains_key(*group));
         let brought = Brought {
-            node: member.node.first().to_string().to_ascii_lowercase(),
+            node: label_of(member),
             group: group.cloned(),
         };
         next.insert(zone.clone(), brought);
@@ -174,7 +204,7 @@ fn follow(
         .filter(|(zone, new)| have.get(*zone).is_some_and(|old| old.node != new.node))
         .map(|(zone, _)| zone.clone())
         .collect();
-    let held = brake(&wanted.apex, &removed, have.len(), approvals);
+    let held = brake(&wanted.apex, &removed, of, approvals);
     if held.is_some() {
         for zone in std::mem::take(&mut removed) {
             if let Some(brought) = have.get(&zone) {
@@ -189,6 +219,11 @@ fn follow(
         held,
         refused,
     }
+}
+
+/// The label of a member node.
+fn label_of(member: &catalog::Member) -> String {
+    member.node.first().to_string().to_ascii_lowercase()
 }
 
 fn members_of(catalog: &Name) -> String {
@@ -225,6 +260,7 @@ impl Catalogs {
 impl Core {
     /// Takes over what catalogs had brought before the start.
     pub(super) fn start_catalogs(&mut self) {
+        let mut old = Vec::new();
         for (key, value) in std::mem::take(&mut self.settings.catalogs.remembered) {
             match decode(&key, &value) {
                 Ok((catalog, members)) => {
@@ -232,14 +268,29 @@ impl Core {
                         let spec = self.member_spec(&catalog, zone, brought);
                         self.add_zone(spec);
                     }
-                    self.catalogs.brought.insert(catalog, members);
+                    if key == store_key(&catalog) && !members.is_empty() {
+                        old.push(catalog.clone());
+                    }
+                    let all = self.catalogs.brought.entry(catalog).or_default();
+                    all.extend(members);
                 }
                 Err(error) => self.happened(Happening::Blocked(format!(
                     "what the catalog {key} has brought cannot be read: {error}"
                 ))),
             }
         }
-        self.tell_members();
+        // Stores of before have one value for all members of a catalog.
+        for catalog in old {
+            let members = self.catalogs.brought.get(&catalog).cloned();
+            let members = members.unwrap_or_default();
+            let whole = (CATALOG_MEMBERS.to_owned(), store_key(&catalog), Vec::new());
+            self.remember(&catalog, &Members::new(), &members, vec![whole]);
+        }
+        let none = Members::new();
+        let all = self.catalogs.brought.iter();
+        let told = all.flat_map(|(catalog, members)| told(catalog, &none, members));
+        let told = told.collect();
+        self.tell_members(told);
     }
 
     fn member_spec(&self, catalog: &Name, zone: &Name, brought: &Brought) -> ZoneSpec {
@@ -272,11 +323,21 @@ impl Core {
     /// Zones have become durable; where that concerns a catalog, it is followed or written.
     pub(super) fn catalog_zones_changed(&mut self, apexes: &[Name], now: Now) {
         let catalogs = &self.settings.catalogs;
-        let followed = |apex: &Name| catalogs.consumed.iter().any(|one| one.apex == *apex);
-        let unlisted = |apex: &Name| !self.catalogs.listed.contains(apex) && self.is_listable(apex);
-        if apexes.iter().any(followed)
-            || !catalogs.produced.is_empty() && apexes.iter().any(unlisted)
-        {
+        let consumed = catalogs.consumed.iter();
+        let consumed = consumed.filter(|one| apexes.contains(&one.apex));
+        let consumed: Vec<Consumed> = consumed.cloned().collect();
+        for consumed in &consumed {
+            if self.follow_difference(consumed, now).is_none() {
+                return self.follow_catalogs(now);
+            }
+        }
+        if self.settings.catalogs.produced.is_empty() {
+            return;
+        }
+        let unlisted =
+            |apex: &&Name| !self.catalogs.listed.contains(*apex) && self.is_listable(apex);
+        let unlisted: Vec<Name> = apexes.iter().filter(unlisted).cloned().collect();
+        if !unlisted.is_empty() && self.list_more(&unlisted).is_none() {
             self.follow_catalogs(now);
         }
     }
@@ -292,6 +353,8 @@ impl Core {
         }
         let before = std::mem::take(&mut self.catalogs.report);
         let old = self.catalogs.brought.clone();
+        self.catalogs.followed.clear();
+        self.catalogs.written.clear();
         let configured: BTreeSet<Name> = self
             .settings
             .zones
@@ -318,21 +381,18 @@ impl Core {
             {
                 self.drop_zone(&zone);
             }
-            self.remember(&catalog, &Members::new());
         }
         for consumed in &settings.consumed {
-            self.consume(consumed, &old, now);
+            self.consume(consumed, now);
         }
+        self.remember_all(&old);
         for produced in &settings.produced {
             self.produce(produced);
         }
         self.tell_report(&before);
-        if self.catalogs.brought != old {
-            self.tell_members();
-        }
     }
 
-    fn consume(&mut self, consumed: &Consumed, old: &BTreeMap<Name, Members>, now: Now) {
+    fn consume(&mut self, consumed: &Consumed, now: Now) {
         let catalog = match self.read_consumed(&consumed.apex) {
             Ok(Some(catalog)) => catalog,
             Ok(None) => return,
@@ -350,13 +410,9 @@ impl Core {
             .brought
             .remove(&consumed.apex)
             .unwrap_or_default();
-        let refuse = |zone: &Name| match self.zones.contains_key(zone) && !have.contains_key(zone) {
-            true => Some("is served here already, and not because of this catalog".to_owned()),
-            false if consumed.admit.iter().any(|rule| rule.admits(zone)) => None,
-            false => Some("is not on the admission list".to_owned()),
-        };
+        let refuse = |zone: &Name| self.refuses(consumed, &have, zone);
         let step = follow(
-            &have,
+            (&have, have.len()),
             &catalog,
             &consumed.groups,
             &refuse,
@@ -379,21 +435,35 @@ impl Core {
         for zone in &step.reset {
             self.reset_zone(zone, now);
         }
-        for (zone, brought) in &step.next {
-            let spec = self.member_spec(&apex, zone, brought);
-            match self.zones.get(zone) {
-                None => {
-                    self.add_zone(spec);
-                    self.serve_held(zone, now);
-                }
-                Some(entry) if entry.spec != spec => self.respecify(spec, now),
-                Some(_) => self.schedule(zone),
-            }
+        if let Some(version) = self.zone(&apex).and_then(|view| view.zone).cloned() {
+            self.catalogs.followed.insert(apex.clone(), version);
         }
-        if old.get(&apex) != Some(&step.next) {
-            self.remember(&apex, &step.next);
+        for (zone, brought) in &step.next {
+            self.bring(&apex, zone, brought, now);
         }
         self.catalogs.brought.insert(apex, step.next);
+    }
+
+    /// Why a zone is not taken from a catalog that has brought `have`, if so.
+    fn refuses(&self, consumed: &Consumed, have: &Members, zone: &Name) -> Option<String> {
+        match self.zones.contains_key(zone) && !have.contains_key(zone) {
+            true => Some("is served here already, and not because of this catalog".to_owned()),
+            false if consumed.admit.iter().any(|rule| rule.admits(zone)) => None,
+            false => Some("is not on the admission list".to_owned()),
+        }
+    }
+
+    /// Serves a member, as the catalog has it.
+    fn bring(&mut self, catalog: &Name, zone: &Name, brought: &Brought, now: Now) {
+        let spec = self.member_spec(catalog, zone, brought);
+        match self.zones.get(zone) {
+            None => {
+                self.add_zone(spec);
+                self.serve_held(zone, now);
+            }
+            Some(entry) if entry.spec != spec => self.respecify(spec, now),
+            Some(_) => self.schedule(zone),
+        }
     }
 
     /// A catalog as it is served; none where nothing is held of it.
@@ -446,37 +516,60 @@ impl Core {
                     .entry(new.apex.clone())
                     .or_default()
                     .extend(taken);
-                let rest = self
-                    .catalogs
-                    .brought
-                    .get(&other)
-                    .cloned()
-                    .unwrap_or_default();
-                self.remember(&other, &rest);
             }
         }
     }
 
-    fn remember(&mut self, catalog: &Name, members: &Members) {
-        if let Some(value) = encode(members) {
-            let note = (CATALOG_MEMBERS.to_owned(), store_key(catalog), value);
-            self.commit(Vec::new(), vec![note], None);
+    /// Keeps on disk what is other than it was, and tells it.
+    fn remember_all(&mut self, old: &BTreeMap<Name, Members>) {
+        if self.catalogs.brought == *old {
+            return;
+        }
+        let none = Members::new();
+        let new = self.catalogs.brought.clone();
+        let names: BTreeSet<&Name> = old.keys().chain(new.keys()).collect();
+        let (mut gone, mut came) = (Vec::new(), Vec::new());
+        for catalog in names {
+            let (before, after) = (old.get(catalog), new.get(catalog));
+            let (before, after) = (before.unwrap_or(&none), after.unwrap_or(&none));
+            self.remember(catalog, before, after, Vec::new());
+            let (left, brought) = told(catalog, before, after)
+                .into_iter()
+                .partition::<Vec<_>, _>(|(_, member)| member.is_none());
+            gone.extend(left);
+            came.extend(brought);
+        }
+        // One that moves from a catalog to another leaves the one, and is told of as of the other.
+        gone.extend(came);
+        self.tell_members(gone);
+    }
+
+    /// Keeps on disk what a catalog has brought, where that is other than it was, and other values with it.
+    fn remember(
+        &mut self,
+        catalog: &Name,
+        old: &Members,
+        new: &Members,
+        mut notes: Vec<(String, String, Vec<u8>)>,
+    ) {
+        let note =
+            |zone: &Name, value| (CATALOG_MEMBERS.to_owned(), member_key(catalog, zone), value);
+        let gone = old.keys().filter(|zone| !new.contains_key(*zone));
+        notes.extend(gone.map(|zone| note(zone, Vec::new())));
+        let other = new
+            .iter()
+            .filter(|(zone, brought)| old.get(*zone) != Some(*brought));
+        notes.extend(other.map(|(zone, brought)| note(zone, encode_member(brought))));
+        if !notes.is_empty() {
+            self.commit(Vec::new(), notes, None);
         }
     }
 
     /// Says who brought which zone, for those who decide about transfers.
-    fn tell_members(&mut self) {
-        let members = self.catalogs.brought.iter().flat_map(|(catalog, members)| {
-            members.iter().map(|(zone, brought)| {
-                let member = MemberOf {
-                    catalog: catalog.clone(),
-                    group: brought.group.clone(),
-                };
-                (zone.clone(), member)
-            })
-        });
-        let members = members.collect();
-        self.out.push(Output::CatalogMembers(members));
+    fn tell_members(&mut self, told: Told) {
+        if !told.is_empty() {
+            self.out.push(Output::CatalogMembers(told));
+        }
     }
 
     /// Tells what an operator should know and has not been told.

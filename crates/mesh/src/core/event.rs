@@ -1,7 +1,7 @@
 //! What goes into the core of a site and what comes out of it. Plain data: no socket, file or clock.
 
-use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use zonemesh_zone::directory::SiteName;
@@ -438,8 +438,8 @@ pub enum Output {
     },
     /// The mesh has changed: who is trusted, and where they are.
     Members(Vec<zonemesh_zone::directory::Site>),
-    /// Other zones have come from catalogs of foreign servers: all of them, and from where.
-    CatalogMembers(BTreeMap<Name, MemberOf>),
+    /// Zones have come from catalogs of foreign servers, or in another way than before: from where. Or they have gone.
+    CatalogMembers(Vec<(Name, Option<Arc<MemberOf>>)>),
     /// Have the catalog primary publish this site and its zones in the directory.
     Announce {
         /// The catalog primary.

@@ -53,6 +53,30 @@ impl Difference {
         }
         Some(difference)
     }
+
+    /// What the older version said of a zone that is concerned.
+    pub fn before(&self, zone: &Name) -> Option<&Member> {
+        self.old.get(zone)
+    }
+}
+
+/// Lists zones that a catalog does not list, each with its group, in a catalog that is not broken.
+///
+/// # Errors
+///
+/// When the result is not a zone.
+pub fn list_more(
+    catalog: &Zone,
+    zones: &BTreeMap<Name, Option<String>>,
+    serial: Serial,
+) -> Result<Zone, EditError> {
+    let mut editor = catalog.edit();
+    // First of all: new member nodes are made from it.
+    editor.set_serial(serial);
+    for (zone, group) in zones {
+        list(&mut editor, zone, None, group.as_deref())?;
+    }
+    Ok(editor.finish()?)
 }
 
 /// One member node; none where there is none. Outer `None` when something is wrong with it.

@@ -1,7 +1,8 @@
 //! Who may do what with the zones of this site: members of the mesh by the key that they prove, foreign servers by what the
 //! configuration says of them.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use zonemesh_mesh::core::{MemberOf, PeerId};
 use zonemesh_serve::Client;
@@ -10,12 +11,32 @@ use zonemesh_zone::directory::{Directory, KeyPin, SiteName};
 
 use crate::config::{Config, Group, Rule};
 
-/// Zones that catalogs of foreign servers have brought.
-type Brought = BTreeMap<Name, MemberOf>;
+/// Zones that catalogs of foreign servers have brought, and from where.
+#[derive(Default)]
+pub(crate) struct Brought(RwLock<HashMap<Name, Arc<MemberOf>>>);
 
-/// The template of the group that a zone of a catalog has.
-fn template<'c>(config: &'c Config, brought: &Brought, apex: &Name) -> Option<&'c Group> {
-    config.group(brought.get(apex)?.group.as_ref()?)
+impl Brought {
+    /// Zones have come, or in another way than before, or gone.
+    pub(crate) fn set(&self, told: Vec<(Name, Option<Arc<MemberOf>>)>) {
+        // Nothing is left half done where this lock is held.
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for (zone, member) in told {
+            match member {
+                Some(member) => all.insert(zone, member),
+                None => all.remove(&zone),
+            };
+        }
+    }
+
+    fn get(&self, zone: &Name) -> Option<Arc<MemberOf>> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(zone).cloned()
+    }
+
+    /// The template of the group that a zone has.
+    fn template<'c>(&self, config: &'c Config, apex: &Name) -> Option<&'c Group> {
+        config.group(self.get(apex)?.group.as_ref()?)
+    }
 }
 
 /// Who a client has proven to be.
@@ -66,7 +87,7 @@ pub(crate) fn may_transfer(
         Identity::Other { key } => match config.zones.iter().find(|zone| zone.name == *apex) {
             // The default is filled in where the configuration says nothing; an empty list means nobody.
             Some(zone) => any(&zone.allow_transfer, client, key.as_ref()),
-            None => match template(config, brought, apex) {
+            None => match brought.template(config, apex) {
                 Some(group) => any(&group.allow_transfer, client, key.as_ref()),
                 None => any(&config.default_transfer_rules(), client, key.as_ref()),
             },
@@ -107,10 +128,11 @@ pub(crate) fn notifier(
         Identity::Other { key } => {
             let zone = config.zones.iter().find(|zone| zone.name == *apex);
             let from_catalog = || {
-                let group =
-                    template(config, brought, apex).filter(|group| !group.primaries.is_empty());
-                let catalog = &brought.get(apex)?.catalog;
-                let of_catalog = || config.zones.iter().find(|zone| zone.name == *catalog);
+                let group = brought
+                    .template(config, apex)
+                    .filter(|group| !group.primaries.is_empty());
+                let catalog = brought.get(apex)?.catalog.clone();
+                let of_catalog = || config.zones.iter().find(|zone| zone.name == catalog);
                 group
                     .map(|group| &group.primaries)
                     .or_else(|| Some(&of_catalog()?.primaries))

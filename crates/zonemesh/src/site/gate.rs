@@ -3,7 +3,7 @@
 //! A transfer that takes long is moved aside: it makes room for the next one, as long as not too many are aside already. So
 //! the small zones behind a few large ones need not wait for them, and a peer still has a bounded number at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -119,6 +119,103 @@ impl Place {
     }
 }
 
+/// Work of kind `W` that waits for its turn with a peer, in the order in which it came: a hundred thousand zones that wait are as many
+/// entries here, and not as many tasks.
+pub(crate) struct Queue<K, W> {
+    gate: Gate<K>,
+    lines: Mutex<Lines<K, W>>,
+}
+
+struct Lines<K, W> {
+    of: HashMap<K, Line<W>>,
+    /// How many lines there ever were.
+    begun: u64,
+}
+
+/// What waits for one peer.
+struct Line<W> {
+    ticket: u64,
+    waiting: VecDeque<W>,
+    /// Those who work on it.
+    workers: usize,
+}
+
+impl<K: Clone + Eq + Hash, W> Queue<K, W> {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self {
+            gate: Gate::new(bounds),
+            lines: Mutex::new(Lines {
+                of: HashMap::new(),
+                begun: 0,
+            }),
+        }
+    }
+
+    /// Puts something at the end of a peer's line. Returns a ticket when one more may work on that line: whoever has it calls
+    /// [`Queue::next`] until there is nothing any more.
+    pub(crate) fn wait(&self, peer: &K, what: W) -> Option<u64> {
+        let mut lines = self.lines();
+        let Lines { of, begun } = &mut *lines;
+        let line = of.entry(peer.clone()).or_insert_with(|| {
+            *begun += 1;
+            Line {
+                ticket: *begun,
+                waiting: VecDeque::new(),
+                workers: 0,
+            }
+        });
+        line.waiting.push_back(what);
+        let bounds = self.gate.bounds;
+        let more = line.workers < bounds.of_one + bounds.aside_of_one;
+        line.workers += usize::from(more);
+        more.then_some(line.ticket)
+    }
+
+    /// The next of a peer's line, when there is a place for it.
+    pub(crate) async fn next(&self, peer: &K, ticket: u64) -> Option<(Place, W)> {
+        loop {
+            self.stays(peer, ticket)?;
+            // Who is lost meanwhile has another line, and other places, from then on.
+            let Ok(place) = self.gate.enter(peer).await else {
+                continue;
+            };
+            let mut lines = self.lines();
+            let line = lines.of.get_mut(peer);
+            let line = line.filter(|line| line.ticket == ticket)?;
+            if let Some(next) = line.waiting.pop_front() {
+                return Some((place, next));
+            }
+        }
+    }
+
+    /// Nothing once the line is empty or another one: one less works on it then.
+    fn stays(&self, peer: &K, ticket: u64) -> Option<()> {
+        let mut lines = self.lines();
+        let line = lines.of.get_mut(peer);
+        let line = line.filter(|line| line.ticket == ticket)?;
+        if !line.waiting.is_empty() {
+            return Some(());
+        }
+        line.workers -= 1;
+        if line.workers == 0 {
+            lines.of.remove(peer);
+        }
+        None
+    }
+
+    /// Sends those home who wait for a peer that is lost; who comes from now on waits anew.
+    pub(crate) fn lose(&self, peer: &K) -> VecDeque<W> {
+        let line = self.lines().of.remove(peer);
+        self.gate.lose(peer);
+        line.map(|line| line.waiting).unwrap_or_default()
+    }
+
+    fn lines(&self) -> std::sync::MutexGuard<'_, Lines<K, W>> {
+        // Nothing is left half done where this lock is held.
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// From so many peers on those are forgotten that do nothing.
 const MANY: usize = 1024;
 
@@ -194,5 +291,55 @@ mod tests {
         let sent_home = waiting.now_or_never().unwrap();
         assert_eq!(sent_home.err(), Some(Lost));
         assert!(now(&gate, "a").is_some());
+    }
+    fn queue() -> Queue<&'static str, u32> {
+        Queue::new(gate().bounds)
+    }
+
+    #[test]
+    fn what_waits_is_taken_in_its_order_by_a_bounded_number_of_workers() {
+        let queue = queue();
+        let tickets: Vec<Option<u64>> = (0..9).map(|n| queue.wait(&"a", n)).collect();
+        assert_eq!(tickets.iter().flatten().count(), 3, "{tickets:?}");
+        let ticket = tickets[0].unwrap();
+        let take = || queue.next(&"a", ticket).now_or_never().flatten();
+        let (first, second) = (take().unwrap(), take().unwrap());
+        assert_eq!((first.1, second.1), (0, 1));
+        assert!(take().is_none(), "its share is taken");
+        drop(first);
+        assert_eq!(take().unwrap().1, 2);
+    }
+
+    #[test]
+    fn the_line_of_one_peer_does_not_hold_up_that_of_another() {
+        let queue = queue();
+        let all: Vec<u64> = (0..9).filter_map(|n| queue.wait(&"a", n)).collect();
+        let take = |peer, ticket| queue.next(&peer, ticket).now_or_never().flatten();
+        let _held: Vec<_> = all.iter().filter_map(|ticket| take("a", *ticket)).collect();
+        let other = queue.wait(&"b", 100).unwrap();
+        assert_eq!(take("b", other).map(|(_, what)| what), Some(100));
+    }
+
+    #[test]
+    fn a_worker_goes_when_its_line_is_empty_and_the_next_comes_with_the_next_of_it() {
+        let queue = queue();
+        let ticket = queue.wait(&"a", 1).unwrap();
+        let next = |ticket| queue.next(&"a", ticket).now_or_never();
+        assert!(matches!(next(ticket), Some(Some((_, 1)))));
+        assert!(matches!(next(ticket), Some(None)));
+        let again = queue.wait(&"a", 2).unwrap();
+        assert!(matches!(next(again), Some(Some((_, 2)))));
+    }
+
+    #[test]
+    fn what_waits_for_a_lost_peer_comes_back_and_its_workers_do_not_take_what_comes_later() {
+        let queue = queue();
+        let old = queue.wait(&"a", 1).unwrap();
+        assert!(queue.wait(&"a", 2).is_some());
+        assert_eq!(queue.lose(&"a"), [1, 2]);
+        let new = queue.wait(&"a", 3).unwrap();
+        let next = |ticket| queue.next(&"a", ticket).now_or_never();
+        assert!(matches!(next(old), Some(None)));
+        assert!(matches!(next(new), Some(Some((_, 3)))));
     }
 }

@@ -1,10 +1,12 @@
 //! Does what the core asks for, and reports back to it.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use zonemesh_api::types::{Direction, What};
@@ -16,7 +18,7 @@ use zonemesh_zone::inventory::{Inventory, Section};
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
 
 use super::control::convert;
-use super::gate::{Bounds, Gate, Lost};
+use super::gate::{Bounds, Place, Queue};
 use super::live::Live;
 use super::membership;
 use super::peers::Peers;
@@ -34,13 +36,20 @@ const LONG_TRANSFER: Duration = Duration::from_secs(5);
 /// How long a transfer may take. A zone that is larger than this allows comes over a link that is too slow for it.
 const LONGEST_TRANSFER: Duration = Duration::from_secs(2 * 3600);
 
+/// A transfer that waits for its turn.
+struct Wanted {
+    apex: Name,
+    /// What is held, to ask for the difference.
+    have: Option<Zone>,
+}
+
 /// What waits for the disk. Not bounded by itself: [`Progress`](super::progress::Progress) says when no more is taken.
 type Commits = mpsc::UnboundedSender<Job>;
 
 /// The hands of the core.
 pub(crate) struct Jobs {
     live: Arc<Live>,
-    transfers: Arc<Gate<PeerId>>,
+    transfers: Arc<Queue<PeerId, Wanted>>,
     store: Commits,
     was_ready: AtomicBool,
 }
@@ -54,7 +63,7 @@ impl Jobs {
         tokio::task::spawn_blocking(move || keep_store(&committer, jobs));
         Arc::new(Self {
             live,
-            transfers: Arc::new(Gate::new(TRANSFERS)),
+            transfers: Arc::new(Queue::new(TRANSFERS)),
             store,
             was_ready: AtomicBool::new(false),
         })
@@ -120,7 +129,7 @@ impl Jobs {
             Output::Probe { peer } => self.probe(peer),
             Output::Compare { peer, section } => self.compare(peer, section),
             Output::Members(sites) => self.members(&sites),
-            Output::CatalogMembers(members) => self.live.catalog_members.store(Arc::new(members)),
+            Output::CatalogMembers(told) => self.live.brought.set(told),
             Output::Announce { to, site, zones } => {
                 let live = self.live.clone();
                 tokio::spawn(async move { membership::announce(&live, &to, &site, &zones).await });
@@ -176,63 +185,44 @@ impl Jobs {
     }
 
     fn transfer(&self, apex: Name, from: PeerId, have: Option<Zone>) {
-        let live = self.live.clone();
-        let gate = self.transfers.clone();
+        let Some(ticket) = self.transfers.wait(&from, Wanted { apex, have }) else {
+            return;
+        };
+        let (live, transfers) = (self.live.clone(), self.transfers.clone());
         tokio::spawn(async move {
-            let mut expire = None;
-            let result = match gate.enter(&from).await {
-                Ok(mut place) => {
-                    // In a task of its own: should it panic, the core must hear all the same, or the zone would never be
-                    // asked for again.
-                    let (site, source, zone) = (live.clone(), from.clone(), apex.clone());
-                    let mut attempt = tokio::spawn(async move {
-                        let transfer = transfer_in(&site, &source, &zone, have);
-                        tokio::time::timeout(LONGEST_TRANSFER, transfer).await
-                    });
-                    let attempt = loop {
-                        tokio::select! {
-                            ended = &mut attempt => break ended,
-                            () = tokio::time::sleep(LONG_TRANSFER) => place.move_aside(),
-                        }
-                    };
-                    match attempt {
-                        Ok(Ok(Ok((got, seconds)))) => {
-                            expire = seconds;
-                            Ok(got)
-                        }
-                        Ok(Ok(Err(failure))) => Err(failure),
-                        Ok(Err(_)) => Err(Failure {
-                            message: format!(
-                                "the transfer was not over after {LONGEST_TRANSFER:?}"
-                            ),
-                            unreachable: true,
-                            lacks: false,
-                        }),
-                        Err(error) => {
-                            tracing::error!(zone = %apex, peer = %from, %error, "a transfer ended early");
-                            Err(Failure {
-                                message: "the transfer ended early, by an error of this server"
-                                    .to_owned(),
-                                unreachable: false,
-                                lacks: false,
-                            })
-                        }
-                    }
-                }
-                // The peer was lost meanwhile; the core has turned to others by then.
-                Err(Lost) => Err(Failure {
-                    message: format!("{from} does not answer"),
-                    unreachable: true,
-                    lacks: false,
-                }),
-            };
-            live.core.send(Input::Transferred {
-                apex,
-                from,
-                result,
-                expire,
-            });
+            while let Some((mut place, wanted)) = transfers.next(&from, ticket).await {
+                let Wanted { apex, have } = wanted;
+                let attempt = attempt(&live, &from, &apex, have, &mut place).await;
+                drop(place);
+                let (result, expire) = match attempt {
+                    Ok((got, expire)) => (Ok(got), expire),
+                    Err(failure) => (Err(failure), None),
+                };
+                live.core.send(Input::Transferred {
+                    apex,
+                    from: from.clone(),
+                    result,
+                    expire,
+                });
+            }
         });
+    }
+
+    /// A peer was lost; what waits for it need not wait any longer. The core has turned to others by then.
+    fn lose(&self, peer: &PeerId) {
+        for wanted in self.transfers.lose(peer) {
+            let failure = Failure {
+                message: format!("{peer} does not answer"),
+                unreachable: true,
+                lacks: false,
+            };
+            self.live.core.send(Input::Transferred {
+                apex: wanted.apex,
+                from: peer.clone(),
+                result: Err(failure),
+                expire: None,
+            });
+        }
     }
 
     fn probe(&self, peer: PeerId) {
@@ -364,7 +354,7 @@ impl Jobs {
             self.live.has_yielded(id.clone(), apex.clone());
         }
         if let Happening::PeerLost { peer, .. } = happening {
-            self.transfers.lose(peer);
+            self.lose(peer);
         }
         self.live.tell(convert::event(happening));
     }
@@ -384,6 +374,42 @@ async fn look_ahead(live: &Live, peer: PeerId, apex: Name, told: Serial) {
         Err(failure) => {
             tracing::debug!(zone = %apex, peer = %peer, error = %failure.message, "which serial it has is not known");
         }
+    }
+}
+
+/// Transfers a zone from a peer, with a bound on how long that may take; `place` makes room for others when it takes long.
+async fn attempt(
+    live: &Live,
+    from: &PeerId,
+    apex: &Name,
+    have: Option<Zone>,
+    place: &mut Place,
+) -> Result<(Got, Option<u32>), Failure> {
+    // Should it panic, the core must hear all the same, or the zone would never be asked for again.
+    let transfer = AssertUnwindSafe(transfer_in(live, from, apex, have)).catch_unwind();
+    let transfer = tokio::time::timeout(LONGEST_TRANSFER, transfer);
+    tokio::pin!(transfer);
+    let ended = loop {
+        tokio::select! {
+            ended = &mut transfer => break ended,
+            () = tokio::time::sleep(LONG_TRANSFER) => place.move_aside(),
+        }
+    };
+    match ended {
+        Ok(Ok(transferred)) => transferred,
+        Ok(Err(_)) => {
+            tracing::error!(zone = %apex, peer = %from, "a transfer ended early");
+            Err(Failure {
+                message: "the transfer ended early, by an error of this server".to_owned(),
+                unreachable: false,
+                lacks: false,
+            })
+        }
+        Err(_) => Err(Failure {
+            message: format!("the transfer was not over after {LONGEST_TRANSFER:?}"),
+            unreachable: true,
+            lacks: false,
+        }),
     }
 }
 

@@ -9,7 +9,6 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, broadcast, watch};
 use zonemesh_api::types::{Event, What};
-use zonemesh_mesh::core::MemberOf;
 use zonemesh_serve::{CookieSecrets, Shared};
 use zonemesh_store::{ReadError, Store};
 use zonemesh_transfer::tls::SiteKey;
@@ -17,6 +16,7 @@ use zonemesh_transfer::tsig::{Key, Keys, ReplayGuard};
 use zonemesh_zone::directory::{Directory, Site};
 use zonemesh_zone::{Diff, Name, Serial};
 
+use super::access::Brought;
 use super::drift::ZoneFiles;
 use super::driver::CoreHandle;
 use super::gate::{Bounds, Gate};
@@ -47,7 +47,7 @@ pub(crate) struct Live {
     /// The directory as the last plan read it.
     pub(crate) directory: ArcSwap<Option<Directory>>,
     /// Zones that catalogs of foreign servers have brought, and from where.
-    pub(crate) catalog_members: ArcSwap<BTreeMap<Name, MemberOf>>,
+    pub(crate) brought: Brought,
     /// Keys of foreign peers and of open invitations.
     pub(crate) keys: ArcSwap<Keys>,
     /// Which signed updates have come.
@@ -136,7 +136,7 @@ impl Live {
             pool,
             mesh: parts.mesh,
             directory: ArcSwap::from_pointee(None),
-            catalog_members: ArcSwap::from_pointee(BTreeMap::new()),
+            brought: Brought::default(),
             keys: ArcSwap::from_pointee(parts.keys),
             replays: Mutex::new(ReplayGuard::new(parts.last_change, Timestamp::now())),
             loud: ArcSwap::from_pointee(parts.loud),

@@ -210,13 +210,7 @@ async fn signed_query(live: &Live, mut asked: Asked) {
 
 async fn notify(live: &Live, mut asked: Asked, zone: &Name, serial: Option<Serial>) {
     let config = live.config.load();
-    match access::notifier(
-        &config,
-        &live.catalog_members.load(),
-        &asked.client,
-        &asked.identity,
-        zone,
-    ) {
+    match access::notifier(&config, &live.brought, &asked.client, &asked.identity, zone) {
         Some(from) => {
             // Anybody can write a sender's address on a datagram. What it says is reason enough to ask, and no more: a serial
             // that nobody has would be jumped over by the primary, and never be undercut again.
@@ -273,13 +267,7 @@ async fn transfer_out(
         (Question::Soa, Access::Public) => true,
         // A signature alone does not make a member: anybody's key may be known here, that of a spent invitation too.
         (Question::Soa, Access::Members) => access::is_trusted(&config, client, identity),
-        _ => access::may_transfer(
-            &config,
-            &live.catalog_members.load(),
-            client,
-            identity,
-            &request.zone,
-        ),
+        _ => access::may_transfer(&config, &live.brought, client, identity, &request.zone),
     };
     if !allowed {
         if live.may_log("refused transfer") {

@@ -24,7 +24,10 @@ impl Core {
     pub(super) fn produce(&mut self, produced: &Produced) {
         match self.produced_zone(produced) {
             Ok(Some(zone)) => match self.next_version(&zone) {
-                Ok(Some(version)) => self.commit(vec![version], Vec::new(), None),
+                Ok(Some(version)) => {
+                    self.is_written(&produced.apex, version.zone.clone());
+                    self.commit(vec![version], Vec::new(), None);
+                }
                 Ok(None) => {}
                 Err(error) => {
                     let why = error.to_string();
@@ -34,7 +37,12 @@ impl Core {
                         .insert(produced.apex.clone(), why);
                 }
             },
-            Ok(None) => {}
+            Ok(None) => {
+                let head = self.head(&produced.apex).cloned();
+                if let Some(head) = head {
+                    self.is_written(&produced.apex, head);
+                }
+            }
             Err(why) => {
                 self.catalogs
                     .report
@@ -42,6 +50,11 @@ impl Core {
                     .insert(produced.apex.clone(), why);
             }
         }
+    }
+
+    /// A catalog lists what it should, in this version.
+    fn is_written(&mut self, apex: &Name, zone: Zone) {
+        self.catalogs.written.insert(apex.clone(), zone);
     }
 
     /// The catalog as it should be, if that is not how it is.

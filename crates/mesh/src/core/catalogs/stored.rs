@@ -1,4 +1,4 @@
-//! What catalogs have brought, as it is kept on disk.
+//! What catalogs have brought, as it is kept on disk: a value for each member, so that one more costs nothing for the others.
 
 use serde::{Deserialize, Serialize};
 use zonemesh_zone::Name;
@@ -7,38 +7,75 @@ use zonemesh_zone::record::parse_name;
 
 use super::{Brought, Members};
 
-/// How it is written to disk; a list, because names are no good keys of JSON objects.
-#[derive(Serialize, Deserialize)]
+/// How all members of a catalog were written to disk in one value, by older versions; a list, because names are no good keys of JSON
+/// objects.
+#[derive(Deserialize)]
 struct Stored {
     version: u32,
     members: Vec<(String, String, Option<String>)>,
 }
 
-/// Under which key of the store a catalog's members are kept.
+/// How a member is written to disk.
+#[derive(Serialize, Deserialize)]
+struct StoredMember {
+    version: u32,
+    node: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+}
+
+/// Under which key of the store older versions kept a catalog's members.
 pub(super) fn store_key(catalog: &Name) -> String {
     canonical_text(catalog)
 }
 
+/// Under which key a member is kept. Names have no space in them that is not escaped.
+pub(super) fn member_key(catalog: &Name, zone: &Name) -> String {
+    format!("{} {}", canonical_text(catalog), canonical_text(zone))
+}
+
+/// The catalog that a value is of, and the members in it: none once they are gone.
 pub(super) fn decode(key: &str, value: &[u8]) -> Result<(Name, Members), String> {
-    let stored: Stored = serde_json::from_slice(value).map_err(|error| error.to_string())?;
-    if stored.version != 1 {
-        return Err(format!("version {} is not known here", stored.version));
+    let Some((catalog, zone)) = key.split_once(' ') else {
+        return Ok((parse_name(key)?, decode_all(value)?));
+    };
+    let mut members = Members::new();
+    if !value.is_empty() {
+        let member: StoredMember =
+            serde_json::from_slice(value).map_err(|error| error.to_string())?;
+        is_known(member.version)?;
+        let StoredMember { node, group, .. } = member;
+        members.insert(parse_name(zone)?, Brought { node, group });
     }
+    Ok((parse_name(catalog)?, members))
+}
+
+fn decode_all(value: &[u8]) -> Result<Members, String> {
+    if value.is_empty() {
+        return Ok(Members::new());
+    }
+    let stored: Stored = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+    is_known(stored.version)?;
     let members = stored
         .members
         .into_iter()
         .map(|(zone, node, group)| Ok((parse_name(&zone)?, Brought { node, group })));
-    Ok((parse_name(key)?, members.collect::<Result<_, String>>()?))
+    members.collect()
 }
 
-pub(super) fn encode(members: &Members) -> Option<Vec<u8>> {
-    let members = members.iter().map(|(zone, brought)| {
-        let name = zone.fmt_with_dot().to_string();
-        (name, brought.node.clone(), brought.group.clone())
-    });
-    let stored = Stored {
+fn is_known(version: u32) -> Result<(), String> {
+    match version {
+        1 => Ok(()),
+        other => Err(format!("version {other} is not known here")),
+    }
+}
+
+/// A member as it is kept.
+pub(super) fn encode_member(brought: &Brought) -> Vec<u8> {
+    let member = StoredMember {
         version: 1,
-        members: members.collect(),
+        node: brought.node.clone(),
+        group: brought.group.clone(),
     };
-    serde_json::to_vec(&stored).ok()
+    serde_json::to_vec(&member).expect("a struct of plain fields is always JSON")
 }

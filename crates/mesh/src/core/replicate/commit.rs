@@ -66,7 +66,8 @@ impl Core {
             .collect();
         for apex in &apexes {
             if let Some(entry) = self.zones.get_mut(apex) {
-                entry.commits -= 1;
+                // One that was taken out and put in again meanwhile knows of none.
+                entry.commits = entry.commits.saturating_sub(1);
             }
         }
         let result = match planted(Bug::FailureTakenForSuccess) {
@@ -165,14 +166,15 @@ impl Core {
             let Some(entry) = self.zones.get_mut(apex) else {
                 continue;
             };
-            let pending = self
-                .commits
-                .values()
-                .rev()
-                .filter(|commit| commit.doomed.is_none());
-            let newest = pending
-                .flat_map(|commit| &commit.zones)
-                .find(|version| version.zone.apex() == apex);
+            // Of a zone with nothing under way the commits of others need not be looked through: there are thousands when a site begins.
+            let pending = self.commits.values().rev();
+            let pending = pending.filter(|commit| commit.doomed.is_none());
+            let newest = match entry.commits {
+                0 => None,
+                _ => pending
+                    .flat_map(|commit| &commit.zones)
+                    .find(|version| version.zone.apex() == apex),
+            };
             entry.head = match newest {
                 Some(version) => Some(version.zone.clone()),
                 None => entry.served.clone(),
