@@ -1,7 +1,8 @@
 //! Zones are added, removed and brought back by command, at any site.
 
 use anyhow::{Context, Result};
-use zonemesh_api::types::ZoneStatus;
+use zonemesh_api::types::{HistoryEntry, ZoneStatus};
+use zonemesh_testkit::{peers_or_skip, servers};
 use zonemesh_tests::ask::rcode;
 use zonemesh_tests::site::zone_file;
 use zonemesh_tests::{Mesh, Site};
@@ -93,4 +94,69 @@ fn a_zone_added_by_command_is_still_there_after_a_restart() -> Result<()> {
     let changed = mesh[1].set("lab.example", "www", "198.51.100.9", true)?;
     assert!(changed.receipt.context("a receipt")?.complete());
     mesh.wait_address("www.lab.example", "198.51.100.9")
+}
+
+#[test]
+fn the_history_of_a_zone_says_who_made_each_version() -> Result<()> {
+    const KEY: &str = "ddns";
+    const SECRET: &str = "aGlzdG9yeS1rZXktd2l0aC0zMi1vY3RldHMtaW4taXQ=";
+    let peers = peers_or_skip!();
+    let mut mesh = Mesh::start(2)?;
+    let text = format!(
+        "{}allow-update = [{{ key = \"{KEY}\" }}]\n[[key]]\nname = \"{KEY}\"\nsecret = \"{SECRET}\"\n",
+        mesh[0].configuration("catalog-primary")
+    );
+    mesh[0].configure(&text);
+    mesh[0].cli_ok(&["config", "reload"])?;
+    mesh[0].set("a.example", "operator", "198.51.100.1", true)?;
+    let at = mesh[0].dns();
+    let update = format!(
+        "server {} {}\nzone a.example\nupdate add update.a.example 60 A 198.51.100.2\nsend\n",
+        at.ip(),
+        at.port()
+    );
+    let key = format!("hmac-sha256:{KEY}:{SECRET}");
+    servers::run(&peers, "bin/nsupdate", &["-v", "-y", &key], &update)?;
+    mesh[0]
+        .place()
+        .write("a.example.zone", &zone_file(1, "198.51.100.3"));
+    mesh[0].cli_ok(&["config", "reload"])?;
+    mesh.wait_address("www.a.example", "198.51.100.3")?;
+
+    let history = |site: &Site, zone: &str| -> Result<Vec<HistoryEntry>> {
+        site.api(async |client| client.zone_history(zone).await)
+    };
+    // A restart forgets nothing of it.
+    mesh[0].restart()?;
+    let made = history(&mesh[0], "a.example")?;
+    let mut authors = Vec::new();
+    for entry in &made {
+        let author = entry.author.as_ref();
+        let author = author.with_context(|| format!("nobody made {entry:?}"))?;
+        authors.push((author.by.as_str(), author.from.is_some()));
+    }
+    let expected = [
+        ("file", false),
+        ("update", true),
+        ("operator", false),
+        ("file", false),
+    ];
+    assert_eq!(authors, expected, "{made:?}");
+    assert_eq!(made.last().context("versions")?.from, None);
+    let shown = mesh[0].cli_ok(&["zone", "history", "a.example"])?;
+    for who in ["operator uid ", "update with ddns. from ", "file "] {
+        assert!(shown.contains(who), "{shown}");
+    }
+    // Elsewhere it is known from whom each came.
+    for entry in history(&mesh[1], "a.example")? {
+        assert_eq!(
+            (entry.origin.as_str(), &entry.author),
+            ("transfer from site-a", &None)
+        );
+    }
+    // What the other site has said of itself in the directory was said by its key.
+    let directory = history(&mesh[0], "dns.internal")?;
+    let joined = directory.iter().find_map(|entry| entry.author.clone());
+    assert!(joined.is_some(), "{directory:?}");
+    Ok(())
 }

@@ -16,16 +16,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::serve::IncomingStream;
 use hyper::body::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 
+use crate::caller::Caller;
 use crate::error::{ApiError, ErrorKind};
 use crate::metrics;
 use crate::site::Site;
@@ -99,7 +103,7 @@ pub async fn serve(
     };
     let control = control_router(Arc::clone(&site));
     server.tasks.push(tokio::spawn(async move {
-        ended(axum::serve(unix, control).await)
+        ended(axum::serve(unix, control.into_make_service_with_connect_info::<Other>()).await)
     }));
     for (listener, _) in listeners {
         let public = public_router(Arc::clone(&site));
@@ -108,6 +112,26 @@ pub async fn serve(
         }));
     }
     Ok(server)
+}
+
+/// Who has connected to the control socket, if the kernel says so.
+#[derive(Clone, Copy, Debug)]
+struct Other(Option<Caller>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Other {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        let uid = stream.io().peer_cred().ok().map(|cred| cred.uid());
+        Self(uid.map(|uid| Caller { uid }))
+    }
+}
+
+/// Answers a request as asked for by whoever has connected.
+async fn as_caller(request: Request, next: Next) -> Response {
+    let other = request.extensions().get::<ConnectInfo<Other>>();
+    match other.and_then(|ConnectInfo(Other(caller))| *caller) {
+        Some(caller) => caller.asks(next.run(request)).await,
+        None => next.run(request).await,
+    }
 }
 
 fn ended(outcome: io::Result<()>) {
@@ -180,6 +204,7 @@ pub fn control_router(site: Arc<dyn Site>) -> Router {
         .route("/v1/events", get(events))
         .with_state(Arc::clone(&site))
         .merge(public_router(site))
+        .layer(middleware::from_fn(as_caller))
 }
 
 /// What may be asked by anyone who reaches the TCP address.

@@ -206,7 +206,10 @@ fn with_versions(
 ) -> Result<Batch, String> {
     for version in versions {
         let origin = match &version.from {
-            None => Origin::Local,
+            None => match version.by.clone() {
+                Some(by) => Origin::Made { by },
+                None => Origin::Local,
+            },
             // The core had nothing to go by: a first copy, or one that is to take the place of what was held whatever its serial.
             Some(from) if version.base.is_none() => Origin::Forced {
                 from: from.to_string(),

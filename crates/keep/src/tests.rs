@@ -22,6 +22,7 @@ fn learnt(commit: CommitId, zone: &Zone, base: Option<&Zone>) -> Job {
         zone: zone.clone(),
         diffs: Vec::new(),
         from: Some(zonemesh_mesh::core::PeerId::Foreign("b".to_owned())),
+        by: None,
         base: base.cloned(),
         forced: false,
     };

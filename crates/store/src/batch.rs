@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use zonemesh_zone::{Diff, Key, Name, Serial, Zone};
+use zonemesh_zone::{Author, Diff, Key, Name, Serial, Zone};
 
 use crate::format::{EntryHead, encode_entry, encode_snapshot};
 
@@ -22,8 +22,13 @@ pub struct Batch {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
-    /// Made here, as primary: the serial must be greater than the high-water mark.
+    /// Made here, as primary, by the site itself or by nobody knows whom: the serial must be greater than the high-water mark.
     Local,
+    /// The same, by somebody of whom it is known who that is.
+    Made {
+        /// Who.
+        by: Author,
+    },
     /// Transferred from a primary: the serial must be greater than that of the stored version. It may be below the
     /// high-water mark, which also knows of serials that were seen but not transferred.
     Transfer {

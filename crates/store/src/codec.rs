@@ -134,6 +134,16 @@ impl<'a> Reader<'a> {
         name(self.octets()?.to_vec())
     }
 
+    /// Reads the octet that a value begins with, which says in which of several forms it is.
+    pub(crate) fn form(&mut self, known: &[u8]) -> Result<u8, Damage> {
+        match self.u8()? {
+            form if known.contains(&form) => Ok(form),
+            form => Err(Damage::new(format!(
+                "a value is of form {form}, only forms {known:?} are known"
+            ))),
+        }
+    }
+
     /// Reads the octet that every value begins with.
     pub(crate) fn version(&mut self, known: u8) -> Result<(), Damage> {
         match self.u8()? {

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use zonemesh_zone::{Diff, Editor, Name, Node, Rtype, Serial, Ttl, Zone, ZoneError};
+use zonemesh_zone::{Author, By, Diff, Editor, Name, Node, Rtype, Serial, Ttl, Zone, ZoneError};
 
 use crate::Origin;
 use crate::codec::{
@@ -36,11 +36,24 @@ pub(crate) struct Header {
     pub(crate) tail_bytes: u64,
     /// Size of all entries.
     pub(crate) journal_bytes: u64,
+    /// How the history began; older versions of the server kept nothing of it.
+    pub(crate) made: Option<Made>,
+}
+
+/// The first version of a history: when it was stored, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Made {
+    pub(crate) at: Timestamp,
+    pub(crate) records: u64,
+    pub(crate) origin: Origin,
 }
 
 impl Header {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
+        let mut out = vec![match self.made {
+            None => VERSION,
+            Some(_) => WITH_BEGINNING,
+        }];
         put_octets(&mut out, self.apex.as_slice());
         for value in [
             self.id,
@@ -58,12 +71,18 @@ impl Header {
         ] {
             put_int(&mut out, value);
         }
+        if let Some(made) = &self.made {
+            put_time(&mut out, made.at);
+            put_int(&mut out, made.records);
+            put_origin(&mut out, &made.origin);
+        }
         out
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Damage> {
-        reader.version(VERSION)?;
-        Ok(Self {
+        let form = reader.form(&[VERSION, WITH_BEGINNING])?;
+        let mut header = Self {
+            made: None,
             apex: reader.name()?,
             id: reader.int()?,
             serial: reader.serial()?,
@@ -77,7 +96,15 @@ impl Header {
             next_seq: reader.int()?,
             tail_bytes: reader.int()?,
             journal_bytes: reader.int()?,
-        })
+        };
+        if form == WITH_BEGINNING {
+            header.made = Some(Made {
+                at: read_time(reader)?,
+                records: reader.int()?,
+                origin: read_origin(reader)?,
+            });
+        }
+        Ok(header)
     }
 
     pub(crate) fn decode(value: &[u8]) -> Result<Self, Damage> {
@@ -139,19 +166,9 @@ impl EntryHead {
     fn read(reader: &mut Reader<'_>) -> Result<Self, Damage> {
         reader.version(VERSION)?;
         let at = read_time(reader)?;
-        let origin = match reader.u8()? {
-            0 => Origin::Local,
-            1 => Origin::Transfer {
-                from: reader.text()?.to_owned(),
-            },
-            2 => Origin::Forced {
-                from: reader.text()?.to_owned(),
-            },
-            kind => return Err(Damage::new(format!("an unknown origin {kind}"))),
-        };
         Ok(Self {
             at,
-            origin,
+            origin: read_origin(reader)?,
             from: reader.serial()?,
             to: reader.serial()?,
             removed: reader.len()?,
@@ -169,17 +186,7 @@ pub(crate) fn encode_entry(apex: &Name, head: &EntryHead, diff: &Diff) -> Vec<u8
     let mut out = Vec::with_capacity(diff.wire_len() + 64);
     out.push(VERSION);
     put_time(&mut out, head.at);
-    match &head.origin {
-        Origin::Local => out.push(0),
-        Origin::Transfer { from } => {
-            out.push(1);
-            put_octets(&mut out, from.as_bytes());
-        }
-        Origin::Forced { from } => {
-            out.push(2);
-            put_octets(&mut out, from.as_bytes());
-        }
-    }
+    put_origin(&mut out, &head.origin);
     put_int(&mut out, u64::from(head.from.into_int()));
     put_int(&mut out, u64::from(head.to.into_int()));
     put_int(&mut out, diff.removed.len() as u64);
@@ -187,6 +194,54 @@ pub(crate) fn encode_entry(apex: &Name, head: &EntryHead, diff: &Diff) -> Vec<u8
     put_records(&mut out, apex, &diff.removed);
     put_records(&mut out, apex, &diff.added);
     out
+}
+
+fn put_origin(out: &mut Vec<u8>, origin: &Origin) {
+    match origin {
+        Origin::Local => out.push(0),
+        Origin::Transfer { from } => {
+            out.push(1);
+            put_octets(out, from.as_bytes());
+        }
+        Origin::Forced { from } => {
+            out.push(2);
+            put_octets(out, from.as_bytes());
+        }
+        Origin::Made { by } => {
+            out.extend_from_slice(&[3, by.by.code(), u8::from(by.from.is_some())]);
+            put_octets(out, by.who.as_bytes());
+            if let Some(from) = &by.from {
+                put_octets(out, from.as_bytes());
+            }
+        }
+    }
+}
+
+fn read_origin(reader: &mut Reader<'_>) -> Result<Origin, Damage> {
+    Ok(match reader.u8()? {
+        0 => Origin::Local,
+        1 => Origin::Transfer {
+            from: reader.text()?.to_owned(),
+        },
+        2 => Origin::Forced {
+            from: reader.text()?.to_owned(),
+        },
+        3 => {
+            let code = reader.u8()?;
+            let by = By::of_code(code);
+            let by = by.ok_or_else(|| Damage::new(format!("an unknown kind of author {code}")))?;
+            let has_from = reader.u8()? != 0;
+            let who = reader.text()?.to_owned();
+            let from = match has_from {
+                true => Some(reader.text()?.to_owned()),
+                false => None,
+            };
+            Origin::Made {
+                by: Author { by, who, from },
+            }
+        }
+        kind => return Err(Damage::new(format!("an unknown origin {kind}"))),
+    })
 }
 
 /// Decodes an entry of the journal.
@@ -291,6 +346,48 @@ fn read_time(reader: &mut Reader<'_>) -> Result<Timestamp, Damage> {
 /// The form of every value described here.
 const VERSION: u8 = 1;
 
+/// The form of a head that says how the history began.
+const WITH_BEGINNING: u8 = 2;
+
 /// Largest chunk, but for a single name with more records than that: the database keeps large values in pages of a
 /// power of two, so that with its own head and the checksum 64 KiB are just not exceeded.
 const CHUNK: usize = 64 * 1024 - 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_of_an_older_version_is_read_and_says_nothing_of_how_its_history_began() {
+        let apex = zonemesh_zone::record::parse_name("example").unwrap();
+        // As version 1 wrote it: an octet for the form, the name, and twelve integers.
+        let mut old = vec![1];
+        put_octets(&mut old, apex.as_slice());
+        old.extend(1..=12);
+        let header = Header::decode(&old).unwrap();
+        assert_eq!((header.id, header.journal_bytes), (1, 12));
+        assert_eq!(header.made, None);
+        assert_eq!(header.encode(), old);
+        let made = Made {
+            at: Timestamp::UNIX_EPOCH,
+            records: 3,
+            origin: Origin::Local,
+        };
+        let new = Header {
+            made: Some(made),
+            ..header
+        };
+        assert_eq!(Header::decode(&new.encode()).unwrap(), new);
+        // And an origin of then.
+        let mut old = vec![1, 6];
+        old.extend_from_slice(b"site-b");
+        let read = read_origin(&mut Reader::new(&old)).unwrap();
+        assert_eq!(
+            read,
+            Origin::Transfer {
+                from: "site-b".to_owned()
+            }
+        );
+        assert!(read_origin(&mut Reader::new(&[3, 9, 0, 0])).is_err());
+    }
+}

@@ -33,4 +33,4 @@ pub use self::medium::Medium;
 pub use self::place::{DATABASE, last_change};
 pub use self::plan::{Histories, History};
 pub use self::salvage::{Damaged, Salvage};
-pub use self::store::{HistoryEntry, RemovedZone, Store, Stored};
+pub use self::store::{Beginning, HistoryEntry, RemovedZone, Store, Stored};

@@ -16,7 +16,7 @@ use zonemesh_zone::{Name, Serial, SerialExt, Zone};
 use crate::batch::{Batch, Op, Origin, Snapshot, zone_key};
 use crate::codec::Damage;
 use crate::error::{CommitError, ReadError};
-use crate::format::{Header, Retired};
+use crate::format::{Header, Made, Retired};
 
 /// How much of a zone's past is kept, beyond what is needed to load it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,6 +201,7 @@ impl<V: View> Planner<'_, V> {
         let key = self.draft(apex)?;
         let snapshot_id = self.new_id()?;
         let id = self.new_id()?;
+        let at = self.at;
         let draft = self.at_key(&key);
         // What is damaged cannot be compared with; only an order that admits any serial replaces it.
         if !matches!(origin, Origin::Forced { .. }) {
@@ -211,6 +212,11 @@ impl<V: View> Planner<'_, V> {
         draft.admit(apex, serial, old.as_ref(), origin)?;
         draft.raise(serial);
         draft.header = Some(Header {
+            made: Some(Made {
+                at,
+                records,
+                origin: origin.clone(),
+            }),
             apex: apex.clone(),
             id,
             serial,
@@ -489,7 +495,9 @@ impl Draft {
         origin: &Origin,
     ) -> Result<(), CommitError> {
         match (origin, self.high_water, old) {
-            (Origin::Local, Some(high_water), _) if !serial.is_after(high_water) => {
+            (Origin::Local | Origin::Made { .. }, Some(high_water), _)
+                if !serial.is_after(high_water) =>
+            {
                 Err(CommitError::NotGreater {
                     zone: apex.clone(),
                     serial,

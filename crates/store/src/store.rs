@@ -62,6 +62,19 @@ pub struct HistoryEntry {
     pub origin: Origin,
 }
 
+/// The version that the history of a zone begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beginning {
+    /// Its serial.
+    pub serial: Serial,
+    /// When it was stored.
+    pub at: Timestamp,
+    /// How many records it had.
+    pub records: u64,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
 /// A zone that was removed and can be brought back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemovedZone {
@@ -365,6 +378,30 @@ impl Store {
                 .collect()
         })?;
         Ok(found.unwrap_or_default())
+    }
+
+    /// The version that the history of a zone begins with; `None` when it reaches back to that no longer, or was begun by an older
+    /// version of this program, which kept nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// When the zone is damaged or the database fails.
+    pub fn beginning(&self, apex: &Name) -> Result<Option<Beginning>, ReadError> {
+        let found = self.on_zone(apex, |tables, _, header| {
+            let made = header.made.as_ref().filter(|_| header.first_seq == 0);
+            let Some(made) = made else { return Ok(None) };
+            let serial = match header.next_seq {
+                0 => header.serial,
+                _ => tables.entry_head(header, 0)?.from,
+            };
+            Ok(Some(Beginning {
+                serial,
+                at: made.at,
+                records: made.records,
+                origin: made.origin.clone(),
+            }))
+        })?;
+        Ok(found.flatten())
     }
 
     /// An older version, or the stored one; `None` when the history does not reach back to it or there is no such zone.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use support::{advance, apex, at, create, next, zone};
 use zonemesh_store::{Batch, CommitError, Histories, History, Origin, Store, ZoneState};
-use zonemesh_zone::{Serial, SerialExt, Zone};
+use zonemesh_zone::{Author, By, Serial, SerialExt, Zone};
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -68,6 +68,9 @@ fn a_zone_comes_back_after_a_restart_with_its_history_and_state() {
     );
     assert_eq!((history[1].removed, history[1].added), (1, 1));
     assert_eq!((history[1].at, &history[1].origin), (at(3), &Origin::Local));
+    let beginning = store.beginning(&apex(1)).unwrap().unwrap();
+    assert_eq!((beginning.serial, beginning.at), (Serial(10), at(1)));
+    assert_eq!(beginning.records, first.record_count() as u64);
     for version in [&first, &second, &third] {
         let read = store.version_at(&apex(1), version.serial()).unwrap();
         assert!(read.unwrap().same_contents(version));
@@ -470,4 +473,43 @@ fn history_stays_within_its_bounds_and_the_zone_whole() {
             .zone
             .same_contents(&last)
     );
+}
+
+#[test]
+fn who_made_a_version_is_kept_with_it_and_goes_by_the_rules_of_one_made_here() {
+    let (dir, store) = store();
+    let made = |by, who: &str, from: Option<&str>| Origin::Made {
+        by: Author {
+            by,
+            who: who.to_owned(),
+            from: from.map(str::to_owned),
+        },
+    };
+    let file = made(By::File, "zones/a.zone", None);
+    let mut zone = zone(1, 10, &[]);
+    let first = Batch::new(at(1)).replace(&zone, file.clone());
+    store.commit(first).unwrap();
+    let authors = [
+        made(By::Operator, "uid 1000", None),
+        made(By::Update, "ddns.", Some("192.0.2.7")),
+        made(By::Site, "site-b", Some("2001:db8::2")),
+        Origin::Local,
+    ];
+    for (serial, origin) in (11..).zip(&authors) {
+        let next = next(&zone, serial);
+        let batch = Batch::new(at(2)).append(&next, &zone.diff(&next), origin.clone());
+        store.commit(batch).unwrap();
+        zone = next;
+    }
+    let again = Batch::new(at(3)).replace(&zone, made(By::Operator, "uid 0", None));
+    assert!(matches!(
+        store.commit(again),
+        Err(CommitError::NotGreater { .. })
+    ));
+    drop(store);
+    let store = Store::open(dir.path(), "site-a").unwrap();
+    let history = store.history(&apex(1)).unwrap();
+    let origins: Vec<Origin> = history.into_iter().map(|entry| entry.origin).collect();
+    assert_eq!(origins, authors);
+    assert_eq!(store.beginning(&apex(1)).unwrap().unwrap().origin, file);
 }

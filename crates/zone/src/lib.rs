@@ -4,6 +4,7 @@
 //! Nothing here touches a disk, a socket, a clock or a source of randomness; what the outside knows is an argument.
 //! The types of the `domain` crate that the product uses are re-exported here, so that an upgrade has one door.
 
+pub mod author;
 pub mod catalog;
 pub mod check;
 pub mod diff;
@@ -30,6 +31,7 @@ pub use domain;
 pub use domain::base::Ttl;
 pub use domain::base::iana::{Class, Rcode, Rtype};
 
+pub use self::author::{Author, By};
 pub use self::diff::{ApplyError, Diff};
 pub use self::digest::Digest;
 pub use self::finding::{Finding, Severity};

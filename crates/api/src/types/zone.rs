@@ -90,8 +90,25 @@ pub struct HistoryEntry {
     pub removed: u64,
     /// Number of records that came.
     pub added: u64,
-    /// What made it: `import`, `update`, `transfer from site-a`, ….
+    /// What made it, for people: `operator uid 0`, `update with ddns. from 192.0.2.7`, `transfer from site-a`, ….
     pub origin: String,
+    /// Who made it, where it was made here and that was proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<Author>,
+}
+
+/// Who made a version of a zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Author {
+    /// In which way: `operator` (at the control socket), `update` (with a TSIG key), `site` (an UPDATE by a member of the mesh), or
+    /// `file` (the zone file of the configuration).
+    pub by: String,
+    /// The user, the key, the site or the file.
+    pub who: String,
+    /// From which address, where it came over a network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 /// Which records to list.

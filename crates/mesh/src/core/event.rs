@@ -7,7 +7,7 @@ use std::time::Duration;
 use zonemesh_zone::directory::SiteName;
 use zonemesh_zone::inventory::{Listing, Section};
 use zonemesh_zone::record::canonical_text;
-use zonemesh_zone::{Diff, Name, Rcode, Record, Rrset, Rtype, Serial, Zone};
+use zonemesh_zone::{Author, Diff, Name, Rcode, Record, Rrset, Rtype, Serial, Zone};
 
 use super::{ClockFault, MemberOf, PeerList, Seen, Verdict};
 
@@ -469,6 +469,8 @@ pub struct NewVersion {
     pub diffs: Vec<Diff>,
     /// Who it was transferred from; none when it was made here.
     pub from: Option<PeerId>,
+    /// Who made it here, where somebody asked for it; filled in when the commit is asked for.
+    pub by: Option<Author>,
     /// The version before, filled in when the commit is asked for; none where this one may have any serial.
     pub base: Option<Zone>,
     /// Whether it takes the place of what is held whatever its serial: its member node in a catalog is another (RFC 9432 §5.4).
@@ -482,6 +484,7 @@ impl NewVersion {
             zone,
             diffs,
             from: None,
+            by: None,
             base: None,
             forced: false,
         }

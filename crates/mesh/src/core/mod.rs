@@ -17,6 +17,7 @@ mod catalogs;
 mod change;
 mod clocks;
 mod consent;
+mod entries;
 mod event;
 mod far;
 mod membership;
@@ -41,6 +42,7 @@ use self::clocks::Clocks;
 pub use self::clocks::{ClockFault, FUDGE_MS};
 use self::consent::Consent;
 pub use self::consent::{CONSENT, Verdict};
+use self::entries::Entries;
 pub use self::event::*;
 use self::membership::Mesh;
 pub use self::membership::{Me, MeshSettings, Promotion, Report, Seen};
@@ -53,7 +55,7 @@ pub use self::serials::SerialPolicy;
 use self::watch::Watch;
 pub use self::yielded::{Fate, YIELDED, Yield, Yielded};
 use zonemesh_planted::{Bug, planted};
-use zonemesh_zone::{Name, Serial, Zone};
+use zonemesh_zone::{Author, Name, Serial, Zone};
 
 /// How often things are done that no event asks for.
 #[derive(Clone, Debug)]
@@ -113,7 +115,7 @@ pub struct Founding {
 /// The core of one site. See the module's documentation.
 pub struct Core {
     settings: Settings,
-    zones: BTreeMap<Name, Entry>,
+    zones: Entries,
     /// When which zone wants attention: the one list of all timers.
     due: BTreeSet<(Duration, Name)>,
     peers: BTreeMap<PeerId, Peer>,
@@ -124,6 +126,8 @@ pub struct Core {
     catalogs: Catalogs,
     consent: Consent,
     commits: BTreeMap<CommitId, PendingCommit>,
+    /// Who has asked for what is not answered yet.
+    authors: BTreeMap<RequestId, Author>,
     waiting: Vec<Waiting>,
     /// The highest serials that zones had here that are not held: see `drop_zone`.
     marks: BTreeMap<Name, Serial>,
@@ -173,7 +177,7 @@ impl Core {
             },
             consent: Consent::kept(&mut settings),
             settings,
-            zones: BTreeMap::new(),
+            zones: Entries::default(),
             due: BTreeSet::new(),
             peers: BTreeMap::new(),
             watch: Watch::default(),
@@ -181,6 +185,7 @@ impl Core {
             alike: Alike::default(),
             catalogs: Catalogs::default(),
             commits: BTreeMap::new(),
+            authors: BTreeMap::new(),
             waiting: Vec::new(),
             next_commit: 1,
             next_probe: now.mono,
@@ -261,6 +266,18 @@ impl Core {
         self.tick(now);
         self.look_whether_ready();
         std::mem::take(&mut self.out)
+    }
+
+    /// Takes a request, and says who makes it: the versions that come of it are kept with that.
+    pub fn handle_by(
+        &mut self,
+        request: RequestId,
+        by: Author,
+        input: Input,
+        now: Now,
+    ) -> Vec<Output> {
+        self.authors.insert(request, by);
+        self.handle(input, now)
     }
 
     /// Takes another configuration; zones and peers that stay are not disturbed.
@@ -364,8 +381,8 @@ impl Core {
         }
         let after = self.lacking.take();
         let rest = match &after {
-            Some(apex) => self.zones.range::<Name, _>(apex..),
-            None => self.zones.range::<Name, _>(..),
+            Some(apex) => self.zones.range(apex.clone()..),
+            None => self.zones.range(Name::root_bytes()..),
         };
         let mut lacking = rest
             .chain(self.zones.iter())
@@ -396,6 +413,7 @@ impl Core {
 
     fn reply(&mut self, request: Option<RequestId>, reply: Reply) {
         if let Some(request) = request {
+            self.authors.remove(&request);
             self.out.push(Output::Reply { request, reply });
         }
     }

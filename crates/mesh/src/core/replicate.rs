@@ -304,8 +304,8 @@ impl Core {
     /// Puts in a zone of which nothing is held yet.
     pub(super) fn add_zone(&mut self, spec: ZoneSpec) {
         let mark = self.marks.get(&spec.apex).copied();
-        let entry = self.zones.entry(spec.apex.clone());
-        let entry = entry.or_insert_with(|| Entry::new(spec));
+        let apex = spec.apex.clone();
+        let entry = self.zones.get_or_insert_with(apex, || Entry::new(spec));
         if let Some(mark) = mark {
             entry.see(mark);
         }
@@ -480,5 +480,25 @@ impl Core {
                 None => entry.refresh.expires_at,
             },
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hundred thousand zones are a hundred thousand of these.
+    #[test]
+    fn what_is_kept_of_a_zone_stays_small() {
+        let sizes = [
+            ("entry", size_of::<Entry>()),
+            ("refresh", size_of::<Refresh>()),
+            ("doubt", size_of::<Doubt>()),
+            ("offer", size_of::<Offer>()),
+            ("corrections", size_of::<Corrections>()),
+            ("round", size_of::<Round>()),
+            ("spec", size_of::<ZoneSpec>()),
+        ];
+        assert!(size_of::<Entry>() <= 1, "{sizes:?}");
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use zonemesh_api::Caller;
 use zonemesh_mesh::core::{Core, Input, Now, Output, Receipt, Reply, RequestId};
+use zonemesh_zone::{Author, By};
 
 use super::clock::Clock;
 use super::jobs::Jobs;
@@ -21,8 +23,8 @@ type Look = Box<dyn FnOnce(&Core, Now) + Send>;
 pub(crate) enum Command {
     /// An event.
     Input(Input),
-    /// A request, made of the core as it is at that moment, and where its answer goes.
-    Request(Make, oneshot::Sender<Reply>),
+    /// A request, made of the core as it is at that moment, who makes it, and where its answer goes.
+    Request(Make, Option<Author>, oneshot::Sender<Reply>),
     /// Wait until a serial is served everywhere, or as long as this.
     Wait(
         zonemesh_zone::Name,
@@ -63,14 +65,29 @@ impl CoreHandle {
         }
     }
 
-    /// Makes a request of the core as it is, and waits for the answer.
+    /// Makes a request of the core as it is, and waits for the answer. It is made by whoever asks at the control socket, if this is
+    /// done for one.
     pub(crate) async fn request(
         &self,
         make: impl FnOnce(&Core, RequestId) -> Result<Input, Reply> + Send + 'static,
     ) -> Result<Reply, Stopped> {
+        let operator = Caller::current().map(|caller| Author {
+            by: By::Operator,
+            who: format!("uid {}", caller.uid),
+            from: None,
+        });
+        self.request_by(operator, make).await
+    }
+
+    /// The same by somebody else.
+    pub(crate) async fn request_by(
+        &self,
+        author: Option<Author>,
+        make: impl FnOnce(&Core, RequestId) -> Result<Input, Reply> + Send + 'static,
+    ) -> Result<Reply, Stopped> {
         let (sender, receiver) = oneshot::channel();
         self.commands
-            .send(Command::Request(Box::new(make), sender))
+            .send(Command::Request(Box::new(make), author, sender))
             .map_err(|_| Stopped)?;
         receiver.await.map_err(|_| Stopped)
     }
@@ -180,7 +197,7 @@ impl Driver {
         let now = self.clock.now();
         match command {
             Command::Input(input) => self.core.handle(input, now),
-            Command::Request(make, sender) => {
+            Command::Request(make, author, sender) => {
                 let request = self.next_request();
                 let made =
                     make(&self.core, request).and_then(|input| match self.jobs.refuses_changes() {
@@ -193,7 +210,10 @@ impl Driver {
                 match made {
                     Ok(input) => {
                         self.replies.insert(request, sender);
-                        self.core.handle(input, now)
+                        match author {
+                            Some(author) => self.core.handle_by(request, author, input, now),
+                            None => self.core.handle(input, now),
+                        }
                     }
                     Err(reply) => {
                         // Whoever asked may have gone; then nobody needs the answer.

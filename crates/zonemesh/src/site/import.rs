@@ -11,7 +11,7 @@ use zonemesh_mesh::core::{Change, Founding, Input, Reply};
 use zonemesh_store::Batch;
 use zonemesh_zone::catalog::{Broken, Catalog};
 use zonemesh_zone::record::canonical_text;
-use zonemesh_zone::{Diff, Name, Rcode, Serial, Zone, check, file};
+use zonemesh_zone::{Author, By, Diff, Name, Rcode, Serial, Zone, check, file};
 
 use super::drift::Stamp;
 use super::live::Live;
@@ -119,6 +119,11 @@ async fn one(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, Fa
     let Some(path) = config.file.clone() else {
         return Ok(None);
     };
+    let author = Author {
+        by: By::File,
+        who: path.display().to_string(),
+        from: None,
+    };
     let (store, apex) = (live.store.clone(), config.name.clone());
     let read = tokio::task::spawn_blocking(move || read(&store, &apex, &path))
         .await
@@ -137,7 +142,7 @@ async fn one(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, Fa
     let over = passed_over.clone();
     let reply = live
         .core
-        .request(move |core, request| {
+        .request_by(Some(author), move |core, request| {
             let merged = match (core.head(&apex), &base) {
                 (Some(head), None) if says(&zone, head) => {
                     let serial = head.serial();

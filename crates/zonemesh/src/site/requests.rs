@@ -13,7 +13,7 @@ use zonemesh_transfer::outbound::{Content, Response};
 use zonemesh_transfer::query::{self, ExtendedError, Question, RequestError};
 use zonemesh_transfer::tsig::{Judgement, Signer, Stamp, TsigRefusal, Verified};
 use zonemesh_update::{DirectoryPolicy, SiteIdentity, Update, apply};
-use zonemesh_zone::{Name, Rcode, Serial};
+use zonemesh_zone::{Author, By, Name, Rcode, Serial};
 
 use super::access::{self, Identity};
 use super::gate::Place;
@@ -166,6 +166,21 @@ impl Asked {
             },
             key: self.key.clone(),
         }
+    }
+
+    /// Who makes the change that an update asks for.
+    fn author(&self) -> Option<Author> {
+        let (by, who) = match (&self.identity, &self.key) {
+            (Identity::Site(site), _) => (By::Site, site.to_string()),
+            (_, Some(key)) => (By::Update, key.fmt_with_dot().to_string()),
+            // An address alone is not enough to update anything, and proves nothing.
+            (_, None) => return None,
+        };
+        Some(Author {
+            by,
+            who,
+            from: Some(self.client.ip().to_string()),
+        })
     }
 
     /// Signs and sends an answer.
@@ -563,7 +578,7 @@ async fn update_directory(live: &Arc<Live>, asked: &Asked, update: Update) -> (R
     };
     let from = asked.client.ip();
     let wall = Timestamp::now().as_second();
-    let reply = live.core.request(move |core, request| {
+    let reply = live.core.request_by(asked.author(), move |core, request| {
         let refuse = |rcode, reason| Err(Reply::Refused { rcode, reason });
         if !core.is_catalog_primary() {
             let at = core
@@ -622,7 +637,7 @@ async fn update_zone(live: &Arc<Live>, asked: &Asked, update: Update) -> (Rcode,
         return (Rcode::REFUSED, "no right to update this zone".to_owned());
     }
     let apex = update.zone.clone();
-    let reply = live.core.request(move |core, request| {
+    let reply = live.core.request_by(asked.author(), move |core, request| {
         let Some(head) = core.head(&apex) else {
             return Err(Reply::Refused {
                 rcode: Rcode::SERVFAIL,

@@ -145,6 +145,7 @@ impl World {
             zone,
             diffs: Vec::new(),
             from: Some(PeerId::Foreign("nobody".to_owned())),
+            by: None,
             base: None,
             forced: true,
         };

@@ -149,6 +149,7 @@ impl Disk {
             from,
             base,
             forced,
+            ..
         } in versions
         {
             let (apex, serial) = (zone.apex().clone(), zone.serial());

@@ -37,7 +37,7 @@ impl Core {
             if let (Some(mesh), false) = (&mut self.mesh, own.contains(&apex)) {
                 mesh.observed.zones.insert(apex.clone(), unknown.clone());
             }
-            self.zones.entry(apex).or_insert_with(|| Entry::new(spec));
+            self.zones.get_or_insert_with(apex, || Entry::new(spec));
             self.take_over(held, now);
         }
         self.read_mesh();
@@ -48,8 +48,7 @@ impl Core {
             let spec = mesh.spec(apex, &setup);
             let entry = self
                 .zones
-                .entry(apex.clone())
-                .or_insert_with(|| Entry::new(spec.clone()));
+                .get_or_insert_with(apex.clone(), || Entry::new(spec.clone()));
             entry.spec = spec;
             if let Some(mark) = self.marks.get(apex) {
                 entry.see(*mark);

@@ -21,7 +21,9 @@ impl Core {
     ) {
         let commit = self.next_commit;
         self.next_commit += 1;
+        let by = answer.and_then(|answer| self.authors.get(&answer.request));
         for version in &mut versions {
+            version.by = by.filter(|_| version.from.is_none()).cloned();
             if let Some(entry) = self.zones.get_mut(version.zone.apex()) {
                 let base = entry.head.replace(version.zone.clone());
                 version.base = base.filter(|_| !version.forced);

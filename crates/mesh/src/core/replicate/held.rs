@@ -84,7 +84,7 @@ impl Core {
     /// An operator has said what becomes of what is held: it is taken, or published above.
     pub(in crate::core) fn decided(&mut self, about: &Fingerprint, verdict: Verdict, now: Now) {
         let mut free = Vec::new();
-        for (apex, entry) in &mut self.zones {
+        for (apex, entry) in self.zones.iter_mut() {
             let held = entry.doubt.as_mut().and_then(|doubt| {
                 let held = &mut doubt.held;
                 held.take_if(|held| held.fingerprint == *about)

@@ -3,7 +3,8 @@
 use tokio::sync::mpsc;
 use zonemesh_api::ApiError;
 use zonemesh_api::types as api;
-use zonemesh_zone::{Diff, Name, Serial, Zone, check, file};
+use zonemesh_store::{Beginning, HistoryEntry, Origin};
+use zonemesh_zone::{By, Diff, Name, Serial, Zone, check, file};
 
 use super::Control;
 use super::convert::{difference, finding, zone_name};
@@ -96,13 +97,14 @@ impl Control {
     pub(super) async fn history(&self, apex: &Name) -> Result<Vec<api::HistoryEntry>, ApiError> {
         let store = self.live.store.clone();
         let name = apex.clone();
-        let entries = super::blocking(move || {
-            store
-                .history(&name)
-                .map_err(|error| ApiError::internal(error.to_string()))
+        let (entries, beginning) = super::blocking(move || {
+            let failed = |error: zonemesh_store::ReadError| ApiError::internal(error.to_string());
+            let entries = store.history(&name).map_err(failed)?;
+            Ok((entries, store.beginning(&name).map_err(failed)?))
         })
         .await?;
-        Ok(entries.into_iter().rev().map(history_entry).collect())
+        let entries = entries.into_iter().rev().map(history_entry);
+        Ok(entries.chain(beginning.map(first_entry)).collect())
     }
 
     pub(super) async fn check(&self, zone: String) -> Result<Vec<api::Finding>, ApiError> {
@@ -111,20 +113,54 @@ impl Control {
     }
 }
 
-fn history_entry(entry: zonemesh_store::HistoryEntry) -> api::HistoryEntry {
+fn history_entry(entry: HistoryEntry) -> api::HistoryEntry {
     api::HistoryEntry {
         from: Some(entry.from.into_int()),
         to: entry.to.into_int(),
         at: entry.at,
         removed: entry.removed as u64,
         added: entry.added as u64,
-        origin: match entry.origin {
-            zonemesh_store::Origin::Local => "local".to_owned(),
-            zonemesh_store::Origin::Transfer { from } | zonemesh_store::Origin::Forced { from } => {
-                format!("transfer from {from}")
-            }
-        },
+        origin: origin_text(&entry.origin),
+        author: author(entry.origin),
     }
+}
+
+/// The version that the history begins with.
+fn first_entry(beginning: Beginning) -> api::HistoryEntry {
+    api::HistoryEntry {
+        from: None,
+        to: beginning.serial.into_int(),
+        at: beginning.at,
+        removed: 0,
+        added: beginning.records,
+        origin: origin_text(&beginning.origin),
+        author: author(beginning.origin),
+    }
+}
+
+fn origin_text(origin: &Origin) -> String {
+    match origin {
+        Origin::Local => "this site".to_owned(),
+        Origin::Made { by } => by.to_string(),
+        Origin::Transfer { from } | Origin::Forced { from } => format!("transfer from {from}"),
+    }
+}
+
+fn author(origin: Origin) -> Option<api::Author> {
+    let Origin::Made { by: author } = origin else {
+        return None;
+    };
+    let by = match author.by {
+        By::Operator => "operator",
+        By::Update => "update",
+        By::Site => "site",
+        By::File => "file",
+    };
+    Some(api::Author {
+        by: by.to_owned(),
+        who: author.who,
+        from: author.from,
+    })
 }
 
 fn not_found(apex: &Name) -> ApiError {
