@@ -22,6 +22,7 @@ mod event;
 mod far;
 mod membership;
 mod peer_list;
+mod peer_map;
 mod peers;
 mod receipt;
 mod replicate;
@@ -48,6 +49,7 @@ use self::membership::Mesh;
 pub use self::membership::{Me, MeshSettings, Promotion, Report, Seen};
 pub use self::peer_list::PeerList;
 use self::peer_list::SharedPeers;
+pub use self::peer_map::PeerMap;
 use self::peers::Peer;
 use self::receipt::Waiting;
 use self::replicate::Entry;
@@ -493,7 +495,7 @@ pub struct ZoneView<'a> {
     /// Whether half of the time until it expires is over.
     pub half_expired: bool,
     /// What the peers have shown.
-    pub shown: &'a BTreeMap<PeerId, Serial>,
+    pub shown: &'a PeerMap<Serial>,
     /// Whether it is past its expiry.
     pub expired: bool,
     /// Whether a transfer is under way.

@@ -27,7 +27,9 @@ pub(super) use self::epochs::STEP;
 use self::epochs::{Offer, Standing};
 use self::round::Round;
 use self::wait::Waits;
-use super::{Core, Happening, Held, HeldDoubt, Now, Output, PeerId, ZoneSpec, ZoneView, far};
+use super::{
+    Core, Happening, Held, HeldDoubt, Now, Output, PeerId, PeerMap, ZoneSpec, ZoneView, far,
+};
 
 /// One zone at this site.
 pub(super) struct Entry {
@@ -37,7 +39,7 @@ pub(super) struct Entry {
     /// The newest version that is durable.
     pub(super) served: Option<Zone>,
     pub(super) high_water: Option<Serial>,
-    pub(super) shown: BTreeMap<PeerId, Serial>,
+    pub(super) shown: PeerMap<Serial>,
     /// When the served version was published, and whether it is yet to be seen everywhere.
     pub(super) published: Option<(Duration, bool)>,
     /// A site that did not serve it yet when that was last looked at.
@@ -112,7 +114,7 @@ struct Refresh {
     /// A source other than the primary that had nothing newer, while others were still to be asked; and what it told of expiry.
     confirmed: Option<(PeerId, Option<Duration>)>,
     /// What takes the place of what was written here, while the store looks for the last version in common.
-    offer: Option<Offer>,
+    offer: Option<Box<Offer>>,
     /// Whether the whole zone is wanted, whatever is held.
     whole: bool,
     /// Sources of this round that did not say that they lack the zone.
@@ -146,7 +148,7 @@ impl Entry {
             head: None,
             served: None,
             high_water: None,
-            shown: BTreeMap::new(),
+            shown: PeerMap::default(),
             published: None,
             lacking: None,
             due: None,
@@ -490,15 +492,6 @@ mod tests {
     /// A hundred thousand zones are a hundred thousand of these.
     #[test]
     fn what_is_kept_of_a_zone_stays_small() {
-        let sizes = [
-            ("entry", size_of::<Entry>()),
-            ("refresh", size_of::<Refresh>()),
-            ("doubt", size_of::<Doubt>()),
-            ("offer", size_of::<Offer>()),
-            ("corrections", size_of::<Corrections>()),
-            ("round", size_of::<Round>()),
-            ("spec", size_of::<ZoneSpec>()),
-        ];
-        assert!(size_of::<Entry>() <= 1, "{sizes:?}");
+        assert!(size_of::<Entry>() <= 1320, "{}", size_of::<Entry>());
     }
 }

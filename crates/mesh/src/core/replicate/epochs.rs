@@ -181,13 +181,13 @@ impl Core {
             forced,
             ..
         } = version;
-        entry.refresh.offer = Some(Offer {
+        entry.refresh.offer = Some(Box::new(Offer {
             from: from.clone(),
             zone,
             diffs,
             forced,
             why,
-        });
+        }));
         match base {
             Some(serial) => {
                 // Nobody else is asked meanwhile.
@@ -214,7 +214,7 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        let Some(offer) = entry.refresh.offer.take() else {
+        let Some(offer) = entry.refresh.offer.take().map(|offer| *offer) else {
             return;
         };
         entry.refresh.asking = None;
