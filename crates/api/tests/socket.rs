@@ -242,6 +242,7 @@ fn status() -> Status {
                 errors: vec![SourceError {
                     source: "site-a".into(),
                     error: "timed out".into(),
+                    at: None,
                 }],
             }],
         }],

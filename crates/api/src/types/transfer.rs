@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// A transfer under way at the answering site.
@@ -55,4 +56,7 @@ pub struct SourceError {
     pub source: String,
     /// Why it was of no use.
     pub error: String,
+    /// When it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }

@@ -86,6 +86,15 @@ pub struct Failure {
     pub lacks: bool,
 }
 
+/// What a source of a zone has said last, as long as it has not been of use since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceError {
+    /// What an operator reads.
+    pub message: String,
+    /// Unix time at which it said so.
+    pub at: i64,
+}
+
 /// What a member says of itself in the answer to a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beat {

@@ -489,7 +489,7 @@ pub struct ZoneView<'a> {
     /// The source that it last came from or that last confirmed it.
     pub source: Option<&'a PeerId>,
     /// The last error of each source that has not succeeded since.
-    pub errors: &'a BTreeMap<PeerId, String>,
+    pub errors: &'a BTreeMap<PeerId, SourceError>,
     /// Of the last round without success the first source that failed, and why; none since one has succeeded.
     pub first_error: Option<&'a (PeerId, String)>,
     /// Whether half of the time until it expires is over.

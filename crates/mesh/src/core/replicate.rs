@@ -28,7 +28,7 @@ use self::epochs::{Offer, Standing};
 use self::round::Round;
 use self::wait::Waits;
 use super::{
-    Core, Happening, Held, HeldDoubt, Now, Output, PeerId, PeerMap, ZoneSpec, ZoneView, far,
+    Core, Happening, Held, HeldDoubt, Now, Output, PeerId, PeerMap, SourceError, ZoneSpec, ZoneView, far,
 };
 
 /// One zone at this site.
@@ -84,7 +84,7 @@ struct Refresh {
     again: Option<Option<PeerId>>,
     /// Rounds without success, one after the other.
     failures: u32,
-    errors: BTreeMap<PeerId, String>,
+    errors: BTreeMap<PeerId, SourceError>,
     /// The first source that failed in the last round without success, and why.
     first_error: Option<(PeerId, String)>,
     /// The first source that failed in the round that is under way.
@@ -129,6 +129,17 @@ struct Refresh {
     asked: bool,
     /// The freshest that has come so far to a primary that holds nothing, and from whom.
     best: Option<(PeerId, Zone)>,
+}
+
+impl Refresh {
+    /// A source was of no use.
+    fn failed(&mut self, source: PeerId, message: String, now: Now) {
+        let error = SourceError {
+            message,
+            at: now.wall,
+        };
+        self.errors.insert(source, error);
+    }
 }
 
 /// A NOTIFY that is owed to a peer.

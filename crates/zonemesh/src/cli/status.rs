@@ -258,10 +258,14 @@ fn copy_row(zone: &str, copy: &ZoneAtSite) -> [(String, Colour); 8] {
 pub(super) fn errors_table(zone: &ZoneStatus) -> Option<Table> {
     let mut errors = zone.sites.iter().flat_map(|copy| &copy.errors).peekable();
     errors.peek()?;
-    let mut table = Table::new(["SOURCE", "LAST ERROR"]);
+    let mut table = Table::new(["SOURCE", "AT", "LAST ERROR"]);
     for error in errors {
         table.painted([
             (error.source.clone(), Colour::Plain),
+            (
+                or_dash(error.at.map(|at| format!("{at:.0}"))),
+                Colour::Plain,
+            ),
             (error.error.clone(), Colour::Red),
         ]);
     }

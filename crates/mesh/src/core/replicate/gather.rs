@@ -39,9 +39,9 @@ impl Core {
             Ok(_) => "sent another zone than was asked for".to_owned(),
         };
         match message.is_empty() {
-            true => entry.refresh.errors.remove(&from),
-            false => entry.refresh.errors.insert(from.clone(), message.clone()),
-        };
+            true => drop(entry.refresh.errors.remove(&from)),
+            false => entry.refresh.failed(from.clone(), message.clone(), now),
+        }
         if self.ask_next(apex, rest).is_some() {
             return;
         }

@@ -61,7 +61,7 @@ impl Core {
                 self.take_from_peer(apex, from, got, now);
             }
             Err(failure) => {
-                entry.refresh.errors.insert(from.clone(), failure.message);
+                entry.refresh.failed(from.clone(), failure.message, now);
                 if let Some(doubt) = &mut entry.doubt {
                     if failure.unreachable {
                         doubt.silent.insert(from.clone());

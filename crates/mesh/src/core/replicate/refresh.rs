@@ -481,7 +481,7 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        entry.refresh.errors.insert(from.clone(), message.clone());
+        entry.refresh.failed(from.clone(), message.clone(), now);
         let first = &mut entry.refresh.failed_first;
         first.get_or_insert_with(|| (from.clone(), message.clone()));
         if self.ask_next(apex, rest).is_none() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use zonemesh_api::ApiError;
 use zonemesh_api::types::SourceError;
 use zonemesh_mesh::core::{
@@ -233,7 +234,10 @@ fn recovery_of(view: &RecoveryView<'_>, now: Now) -> Option<Recovery> {
 fn error_of(view: &ZoneView<'_>) -> Option<String> {
     let first = view.first_error.map(|(peer, error)| (peer, error));
     first
-        .or_else(|| view.errors.iter().next())
+        .or_else(|| {
+            let any = view.errors.iter().next();
+            any.map(|(peer, error)| (peer, &error.message))
+        })
         .map(|(peer, error)| format!("{peer}: {error}"))
 }
 
@@ -242,7 +246,8 @@ fn errors_of(view: &ZoneView<'_>) -> Vec<SourceError> {
     errors
         .map(|(peer, error)| SourceError {
             source: peer.to_string(),
-            error: error.clone(),
+            error: error.message.clone(),
+            at: Timestamp::from_second(error.at).ok(),
         })
         .collect()
 }
