@@ -342,4 +342,18 @@ mod tests {
         assert!(matches!(next(old), Some(None)));
         assert!(matches!(next(new), Some(Some((_, 3)))));
     }
+    #[test]
+    fn ten_thousand_small_ones_behind_large_ones_come_through_while_those_run() {
+        let queue = queue();
+        let tickets = (0..10_002).filter_map(|n| queue.wait(&"a", n));
+        let ticket = tickets.last().unwrap();
+        let take = || queue.next(&"a", ticket).now_or_never().flatten();
+        let (mut large, _larger) = (take().unwrap(), take().unwrap());
+        assert!(take().is_none(), "both places are taken");
+        large.0.move_aside();
+        for n in 2..10_002 {
+            let (_place, what) = take().expect("the place of the large one that was moved aside");
+            assert_eq!(what, n);
+        }
+    }
 }
