@@ -28,7 +28,8 @@ use self::epochs::{Offer, Standing};
 use self::round::Round;
 use self::wait::Waits;
 use super::{
-    Core, Happening, Held, HeldDoubt, Now, Output, PeerId, PeerMap, SourceError, ZoneSpec, ZoneView, far,
+    Core, Happening, Held, HeldDoubt, Now, Output, PeerId, PeerMap, SourceError, ZoneSpec,
+    ZoneView, far,
 };
 
 /// One zone at this site.

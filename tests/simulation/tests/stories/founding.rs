@@ -210,7 +210,7 @@ fn a_site_that_joins_is_made_known_before_anything_is_sent_to_it() {
     });
     let core = world.core("site-a");
     let view = core.zone(&name("alpha.example")).unwrap();
-    let unmet = |why: &&String| why.contains("not known");
+    let unmet = |why: &&SourceError| why.message.contains("not known");
     assert_eq!(view.errors.values().find(unmet), None);
     let nobody = world.hosts["site-a"].sent.get("to nobody");
     assert_eq!(nobody, None, "NOTIFYs for the newcomer are lost");

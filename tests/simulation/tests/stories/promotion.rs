@@ -536,7 +536,9 @@ fn a_site_that_joined_at_the_loser_is_told_and_comes_in_when_that_is_made_again(
     assert!(!member(&world), "never without a command");
     let view = world.core("site-new").zone(&directory()).unwrap();
     assert!(
-        view.errors.values().any(|why| why.message.contains("not a member")),
+        view.errors
+            .values()
+            .any(|why| why.message.contains("not a member")),
         "{:?}",
         view.errors
     );

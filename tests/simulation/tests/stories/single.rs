@@ -254,7 +254,9 @@ fn a_source_that_is_behind_never_rolls_back() {
         "a source that is behind confirms nothing"
     );
     assert!(
-        view.errors.values().all(|error| error.message.contains("behind 5")),
+        view.errors
+            .values()
+            .all(|error| error.message.contains("behind 5")),
         "{:?}",
         view.errors
     );
