@@ -64,7 +64,7 @@ impl Core {
             return Vec::new();
         };
         let lacks = |peer: &&PeerId| {
-            let shown = entry.shown.get(*peer);
+            let shown = entry.shown.get(peer);
             shown.is_none_or(|shown| latest.is_after(*shown))
         };
         self.peers.keys().filter(lacks).cloned().collect()

@@ -122,7 +122,7 @@ impl Core {
             return None;
         }
         let served = |zone: &&Name| {
-            let entry = self.zones.get(*zone);
+            let entry = self.zones.get(zone);
             entry.is_some_and(|entry| entry.served.is_some())
         };
         let zones: Vec<&Name> = zones.iter().filter(served).collect();

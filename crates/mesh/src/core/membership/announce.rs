@@ -33,7 +33,7 @@ impl Core {
         site.pins.sort_unstable();
         site.pins.dedup();
         let held = |apex: &&Name| {
-            let entry = self.zones.get(*apex);
+            let entry = self.zones.get(apex);
             entry.is_some_and(|entry| entry.served.is_some())
         };
         let zones: BTreeSet<Name> = mesh

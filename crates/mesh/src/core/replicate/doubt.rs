@@ -654,7 +654,7 @@ impl Core {
         }
         let answered = entry
             .others()
-            .filter(|peer| entry.shown.contains_key(*peer));
+            .filter(|peer| entry.shown.contains_key(peer));
         match (ahead.len() * 2).cmp(&answered.count()) {
             Ordering::Greater => Belief::Given,
             Ordering::Less => Belief::Denied,
