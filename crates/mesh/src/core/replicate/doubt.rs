@@ -652,9 +652,7 @@ impl Core {
         if open && now.mono < doubt.until {
             return Belief::Open;
         }
-        let answered = entry
-            .others()
-            .filter(|peer| entry.shown.contains_key(peer));
+        let answered = entry.others().filter(|peer| entry.shown.contains_key(peer));
         match (ahead.len() * 2).cmp(&answered.count()) {
             Ordering::Greater => Belief::Given,
             Ordering::Less => Belief::Denied,
