@@ -70,7 +70,7 @@ pub enum TokenRefusal {
     },
     /// It has been used.
     #[error(
-        "the welcome packet of {site} was used at {at} from {by}; if that was not you, remove that site with `zonemesh site remove {site}`"
+        "the welcome packet of {site} was used at {at} from {by}; if that was not you, remove that site with `zonemesh site remove {site}`; for another try make a new packet with `zonemesh invite {site}`"
     )]
     Used {
         /// Who was invited.

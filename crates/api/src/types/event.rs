@@ -133,7 +133,7 @@ impl std::fmt::Display for What {
             Self::SiteChanged { name } => {
                 write!(
                     f,
-                    "site {name} has other addresses or keys, and is followed"
+                    "site {name} has other addresses or keys, or another role, and is followed"
                 )
             }
             Self::ZoneLearnt {

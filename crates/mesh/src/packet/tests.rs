@@ -114,7 +114,7 @@ fn a_token_is_good_once_for_one_site_for_a_day() {
     assert_eq!(
         used.spend(61, &site("site-c"), by).unwrap_err().to_string(),
         "the welcome packet of site-c was used at 1970-01-01T00:01:00Z from 192.0.2.9; \
-         if that was not you, remove that site with `zonemesh site remove site-c`"
+         if that was not you, remove that site with `zonemesh site remove site-c`; for another try make a new packet with `zonemesh invite site-c`"
     );
     let json = serde_json::to_string(&used).unwrap();
     assert_eq!(serde_json::from_str::<Token>(&json).unwrap(), used);

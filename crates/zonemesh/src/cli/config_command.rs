@@ -154,7 +154,9 @@ fn explain(config: &Config, path: &std::path::Path) -> Result<(), Failure> {
         None => output::line("  a plain name server: neither directory nor catalog is set")?,
     }
     output::line(&format!("  answers on {}", addresses(&config.listen.dns)))?;
-    output::line(&format!("  over TLS on {}", addresses(&config.listen.tls)))?;
+    if !config.listen.tls.is_empty() {
+        output::line(&format!("  over TLS on {}", addresses(&config.listen.tls)))?;
+    }
     if !config.listen.quic.is_empty() {
         output::line(&format!(
             "  over QUIC on {}",

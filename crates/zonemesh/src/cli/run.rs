@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use zonemesh_api::Client;
 use zonemesh_api::error::exit;
-use zonemesh_mesh::packet::Welcome;
+use zonemesh_mesh::packet::{PacketError, Welcome};
 
 use super::args::{Init, Join, Target, Up};
 use super::{Failure, Outcome, output, sites};
@@ -57,8 +57,13 @@ pub(super) async fn join(join: Join, target: Target) -> Outcome {
     let packet = read_packet(&join.packet)?;
     let welcome =
         Welcome::decode(&packet, jiff::Timestamp::now().as_second()).map_err(|error| {
-            Failure::new(format!("the welcome packet cannot be used: {error}"))
-                .hint("pass on what `zonemesh invite` printed, whole; `-` reads standard input")
+            let failure = Failure::new(format!("the welcome packet cannot be used: {error}"));
+            match error {
+                PacketError::Expired(_) => failure,
+                _ => failure.hint(
+                    "pass on what `zonemesh invite` printed, whole; `-` reads standard input",
+                ),
+            }
         })?;
     let path = match &join.config {
         Some(path) => path.clone(),

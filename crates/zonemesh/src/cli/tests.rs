@@ -11,6 +11,23 @@ fn parse(line: &str) -> Result<Cli, clap::Error> {
 }
 
 #[test]
+fn a_ttl_is_given_in_seconds_or_with_units_as_in_zone_files() {
+    let all = [
+        ("300", 300),
+        ("1h", 3600),
+        ("1H30m", 5400),
+        ("2d", 172_800),
+        ("0", 0),
+    ];
+    for (text, secs) in all {
+        assert_eq!(args::ttl(text), Ok(secs), "{text}");
+    }
+    for bad in ["", "h", "1x", "1h30", "-1", "99999999w", "1é"] {
+        assert!(args::ttl(bad).unwrap_err().contains("1h30m"), "{bad}");
+    }
+}
+
+#[test]
 fn the_definition_of_the_command_line_is_sound() {
     Cli::command().debug_assert();
 }

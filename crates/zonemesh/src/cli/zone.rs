@@ -52,9 +52,7 @@ pub(super) async fn zone(target: &Target, command: Zone) -> Outcome {
                 wait: change.into(),
             };
             let changed = client.remove_zone(&request).await?;
-            let done = format!(
-                "zone {zone} removed; `zonemesh zone restore {zone}` brings it back for 30 days"
-            );
+            let done = format!("zone {zone} removed");
             output::changed(&changed, change.json, &done)
         }
         Zone::Restore { zone, change } => {
@@ -200,7 +198,11 @@ async fn show(client: &Client, zone: &str, json: bool) -> Outcome {
         or_dash(zone.serial),
         or_dash(zone.primary.as_deref()),
         or_dash(zone.records),
-        if zone.dynamic { "dynamic" } else { "fixed" },
+        if zone.dynamic {
+            "dynamic"
+        } else {
+            "not dynamic here"
+        },
         if zone.groups.is_empty() {
             String::new()
         } else {

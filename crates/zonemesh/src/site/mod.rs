@@ -121,6 +121,10 @@ struct Signals {
     interrupt: Signal,
 }
 
+/// What there is to do at a site that has not joined.
+pub(crate) const HOW_TO_JOIN: &str = "`zonemesh invite NAME` at the catalog primary, then `zonemesh join` here: this is for a new site, and for one \
+     that has its key and nothing else";
+
 /// How long an end waits for the store to be closed: for what is being written, and not for a disk that hangs.
 const CLOSING: Duration = Duration::from_secs(20);
 
@@ -194,6 +198,11 @@ async fn run_on(
         bootstrap = join::bootstrap(&store)?;
     }
     let others = !bootstrap.is_empty() || peers::are_known(&config)?;
+    let waits = config.mesh.is_some() && config.site.role != Role::CatalogPrimary;
+    if waits && !others && store.zones()?.is_empty() {
+        let hint = HOW_TO_JOIN.replace("NAME", &config.site.name);
+        tracing::warn!(hint, "this site has not joined its mesh");
+    }
     let mut settings = settings::core(&config, &key, bootstrap)?;
     settings.catalogs.remembered = store.list(CATALOG_MEMBERS)?;
     settings.founding = import::founding(&config, &store)?;

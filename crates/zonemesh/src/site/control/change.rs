@@ -8,7 +8,7 @@ use zonemesh_mesh::core::{Change, Input, NewVersion, Reply};
 use zonemesh_zone::{Name, Serial, Zone, check, file};
 
 use super::Control;
-use super::convert::{difference, name_text, receipt, record_text, refusal, zone_name};
+use super::convert::{difference, fault, name_text, receipt, record_text, refusal, zone_name};
 
 impl Control {
     /// Waits for receipts, if the request wants it to.
@@ -212,14 +212,14 @@ pub(super) fn parse(
             findings.extend(check::check(&zone));
             match findings.iter().find(|finding| finding.is_error()) {
                 None => Ok((zone, findings)),
-                Some(error) => Err(ApiError::invalid(error.to_string())),
+                Some(error) => Err(ApiError::invalid(fault(error))),
             }
         }
         None => {
             let errors: Vec<String> = findings
                 .iter()
                 .filter(|finding| finding.is_error())
-                .map(ToString::to_string)
+                .map(fault)
                 .collect();
             Err(ApiError::invalid(errors.join("\n")).hint("nothing was changed"))
         }

@@ -122,6 +122,15 @@ pub(super) fn refusal(rcode: Rcode, reason: String) -> ApiError {
     ApiError::new(kind, reason)
 }
 
+/// An error in a zone as the message of a refusal, which is shown after the word `error` anyway.
+pub(super) fn fault(finding: &zonemesh_zone::finding::Finding) -> String {
+    let text = finding.to_string();
+    match text.strip_prefix("error: ") {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    }
+}
+
 pub(super) fn finding(finding: &zonemesh_zone::finding::Finding) -> api::Finding {
     use zonemesh_zone::finding::Severity;
     api::Finding {

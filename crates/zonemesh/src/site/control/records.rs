@@ -7,7 +7,7 @@ use zonemesh_zone::{Name, Record, Rrset, Rtype, Zone, check};
 
 use super::Control;
 use super::change::nothing_held;
-use super::convert::{owner_name, record_text, rtype, zone_name};
+use super::convert::{fault, owner_name, record_text, rtype, zone_name};
 
 impl Control {
     pub(super) async fn records_change(
@@ -42,6 +42,12 @@ impl Control {
             .as_deref()
             .map(|name| owner_name(name, &apex))
             .transpose()?;
+        if let Some(owner) = owner.as_ref().filter(|owner| zone.node(owner).is_none()) {
+            return Err(
+                ApiError::not_found(format!("there is no {owner} in zone {apex}"))
+                    .hint("`zonemesh record list ZONE` shows all there is"),
+            );
+        }
         let of_type = |record: &Record| wanted.is_none_or(|wanted| record.rtype == wanted);
         Ok(match owner {
             Some(owner) => zone
@@ -81,9 +87,16 @@ fn edit_records(head: &Zone, apex: &Name, changes: &[api::RecordChange]) -> Resu
                 for text in data {
                     let line = format!("{} {ttl} IN {of} {text}", owner.fmt_with_dot());
                     let record = Record::from_text(&line, apex).map_err(|error| {
-                        ApiError::invalid(format!(
+                        let invalid = ApiError::invalid(format!(
                             "`{text}` is not data of a {of} record of {owner}: {error}"
-                        ))
+                        ));
+                        match data.as_slice() {
+                            [_] => invalid,
+                            words => invalid.hint(format!(
+                                "each argument is a record of its own; if this is one, quote it: '{}'",
+                                words.join(" ")
+                            )),
+                        }
                     })?;
                     rdata.push(record.rdata);
                 }
@@ -109,7 +122,7 @@ fn edit_records(head: &Zone, apex: &Name, changes: &[api::RecordChange]) -> Resu
         .find(|finding| finding.is_error())
     {
         None => Ok(zone),
-        Some(error) => Err(ApiError::invalid(error.to_string()).hint("nothing was changed")),
+        Some(error) => Err(ApiError::invalid(fault(error)).hint("nothing was changed")),
     }
 }
 

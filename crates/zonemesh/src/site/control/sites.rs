@@ -201,7 +201,19 @@ impl Control {
                         ),
                         Departure::Remove => "removed, and kept for 30 days".to_owned(),
                     };
-                    Ok((edited, zones.iter().map(|zone| format!("{} is {what}", name_text(zone))).collect()))
+                    let mut notes: Vec<String> = zones.iter().map(|zone| format!("{} is {what}", name_text(zone))).collect();
+                    if let Departure::Adopt(heir) = &departure {
+                        let after = directory::Directory::read(&edited);
+                        notes.extend(zones.iter().filter_map(|zone| {
+                            let gone = super::versions::gone_servers(core.head(zone)?, &after);
+                            let gone = (!gone.is_empty()).then(|| gone.join(", "))?;
+                            Some(format!(
+                                "the NS records of {} still name {gone}, which no longer resolves: change them at {heir}",
+                                name_text(zone)
+                            ))
+                        }));
+                    }
+                    Ok((edited, notes))
                 })();
                 match made {
                     Ok((edited, notes)) => {

@@ -104,6 +104,10 @@ impl Control {
         self.damage_checks(&mut checks).await;
         server_checks(&snapshot, &mut checks);
         only_of_members(&mut checks);
+        if self.live.mesh.is_some() && snapshot.directory.is_none() {
+            // What is missing is the mesh, which is told of already.
+            checks.retain(|check| !table::ZONE_MISSING.is(check));
+        }
         Ok(self.status_of(checks, sites, zones))
     }
 

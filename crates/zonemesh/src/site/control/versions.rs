@@ -4,10 +4,11 @@ use tokio::sync::mpsc;
 use zonemesh_api::ApiError;
 use zonemesh_api::types as api;
 use zonemesh_store::{Beginning, HistoryEntry, Origin};
-use zonemesh_zone::{By, Diff, Name, Serial, Zone, check, file};
+use zonemesh_zone::directory::Directory;
+use zonemesh_zone::{By, Diff, Name, Rtype, Serial, Zone, check, file};
 
 use super::Control;
-use super::convert::{difference, finding, zone_name};
+use super::convert::{difference, finding, name_text, zone_name};
 
 impl Control {
     pub(super) async fn export(
@@ -109,8 +110,51 @@ impl Control {
 
     pub(super) async fn check(&self, zone: String) -> Result<Vec<api::Finding>, ApiError> {
         let zone = self.version(&zone_name(&zone)?, None).await?;
-        super::blocking(move || Ok(check::check(&zone).iter().map(finding).collect())).await
+        let directory = self.live.directory.load_full();
+        super::blocking(move || {
+            let mut found: Vec<api::Finding> = check::check(&zone).iter().map(finding).collect();
+            if let Some(directory) = directory.as_ref() {
+                found.extend(
+                    gone_servers(&zone, directory)
+                        .iter()
+                        .map(|server| api::Finding {
+                            severity: api::Severity::Warning,
+                            file: None,
+                            line: None,
+                            column: None,
+                            zone: name_text(zone.apex()),
+                            name: Some(name_text(zone.apex())),
+                            rtype: Some("NS".to_owned()),
+                            message: format!(
+                                "{server} is not a site of this mesh, and does not resolve"
+                            ),
+                        }),
+                );
+            }
+            Ok(found)
+        })
+        .await
     }
+}
+
+/// The servers of a zone that are named as sites of the mesh and are none, as after one was removed.
+pub(super) fn gone_servers(zone: &Zone, directory: &Directory) -> Vec<String> {
+    let servers = zone.rrset(zone.apex(), Rtype::NS).into_iter();
+    let servers = servers.flat_map(|set| {
+        let names = set
+            .iter()
+            .map(|rdata| Name::from_octets(rdata.to_vec().into()));
+        names.filter_map(Result::ok).collect::<Vec<Name>>()
+    });
+    let is_gone = |server: &Name| {
+        let sites = directory.sites.keys();
+        let mut names = sites.filter_map(|site| site.under(&directory.apex).ok());
+        *server != directory.apex
+            && server.ends_with(&directory.apex)
+            && !names.any(|name| name == *server)
+    };
+    let gone = servers.filter(is_gone);
+    gone.map(|server| name_text(&server)).collect()
 }
 
 fn history_entry(entry: HistoryEntry) -> api::HistoryEntry {
@@ -194,5 +238,47 @@ impl std::io::Write for Chunks {
         self.sender
             .blocking_send(Ok(text))
             .map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zonemesh_zone::record::parse_name;
+    use zonemesh_zone::{Editor, Record};
+
+    fn zone(apex: &str, lines: &[&str]) -> Zone {
+        let apex = parse_name(apex).unwrap();
+        let mut editor = Editor::new(apex.clone());
+        for line in lines.iter().chain(&["@ 60 IN SOA ns root 1 2 3 4 5"]) {
+            editor.add(Record::from_text(line, &apex).unwrap()).unwrap();
+        }
+        editor.finish().unwrap()
+    }
+
+    #[test]
+    fn a_server_that_is_no_site_any_longer_is_found_and_no_other() {
+        let mut directory = Directory::read(&zone("dns.internal", &[]));
+        let of = |directory: &Directory| {
+            let servers = ["@ 60 IN NS site-a.dns.internal.", "@ 60 IN NS ns.example."];
+            gone_servers(&zone("a.example", &servers), directory)
+        };
+        assert_eq!(of(&directory), ["site-a.dns.internal."]);
+        let name: zonemesh_zone::directory::SiteName = "site-a".parse().unwrap();
+        directory.sites.insert(
+            name.clone(),
+            zonemesh_zone::directory::Site {
+                name,
+                addresses: Vec::new(),
+                dot: None,
+                doq: None,
+                dns: None,
+                pins: Vec::new(),
+                role: zonemesh_zone::directory::Role::Standard,
+                engine: String::new(),
+                failure_domain: None,
+            },
+        );
+        assert_eq!(of(&directory), [""; 0]);
     }
 }

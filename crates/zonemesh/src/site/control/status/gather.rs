@@ -79,6 +79,10 @@ pub(super) struct Snapshot {
     pub(super) catalogs: Vec<String>,
     pub(super) ready: bool,
     pub(super) clock_faults: Vec<ClockFault>,
+    /// The other sites that are known, from the directory or from before it.
+    pub(super) sites: Vec<String>,
+    /// Whether this site is the one that founds the mesh, and waits for nobody.
+    pub(super) founds: bool,
     /// Peers that answer and do not get on.
     pub(super) stuck: Vec<(PeerId, Duration)>,
     /// Zones of which another site has other contents under the same serial.
@@ -204,6 +208,12 @@ pub(super) fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -
         catalogs: crate::site::control::plan::catalog_reasons(core),
         ready: core.ready(),
         clock_faults: core.clock_faults().to_vec(),
+        sites: core
+            .peers()
+            .filter(|(id, _)| matches!(id, PeerId::Site(_)))
+            .map(|(id, _)| id.to_string())
+            .collect(),
+        founds: core.is_catalog_primary(),
         stuck: core
             .stuck()
             .map(|(peer, since)| (peer.clone(), since))

@@ -12,7 +12,7 @@ use super::gather::{Snapshot, There};
 use super::judge::site_status;
 use super::table;
 use crate::site::control::{Control, convert};
-use crate::site::{membership, settings};
+use crate::site::{HOW_TO_JOIN, membership, settings};
 
 impl Control {
     pub(super) fn sites_of(
@@ -54,7 +54,8 @@ impl Control {
             checks.push(table::NOT_A_MEMBER.of(Some(self.live.name.clone()), what));
         }
         if !snapshot.ready {
-            checks.push(table::NOT_READY.of(Some(self.live.name.clone()), not_ready(snapshot)));
+            let in_mesh = self.live.mesh.is_some();
+            checks.push(not_ready_check(&self.live.name, in_mesh, snapshot));
         }
         if let Some(what) = settings::role_differs(&self.live) {
             checks.push(table::ROLE_DIFFERS.of(Some(self.live.name.clone()), what));
@@ -174,8 +175,7 @@ fn silence_checks(
 /// What is left to say at a site that is no member: what the others hold, and who is away, is not its business any longer, and what is
 /// advised about it elsewhere would be wrong.
 pub(super) fn only_of_members(checks: &mut Vec<api::Check>) {
-    let is = |check: &api::Check, kind: &table::Kind| check.name == kind.of(None, "").name;
-    if !checks.iter().any(|check| is(check, &table::NOT_A_MEMBER)) {
+    if !checks.iter().any(|check| table::NOT_A_MEMBER.is(check)) {
         return;
     }
     let of_members = [
@@ -187,7 +187,28 @@ pub(super) fn only_of_members(checks: &mut Vec<api::Check>) {
         &table::CONTENTS_DIFFER,
         &table::RECONCILE_LATE,
     ];
-    checks.retain(|check| !of_members.iter().any(|kind| is(check, kind)));
+    checks.retain(|check| !of_members.iter().any(|kind| kind.is(check)));
+}
+
+/// What keeps this site from answering, and what to do.
+fn not_ready_check(me: &str, in_mesh: bool, snapshot: &Snapshot) -> api::Check {
+    let of = |what: String| table::NOT_READY.of(Some(me.to_owned()), what);
+    if !in_mesh || snapshot.directory.is_some() || snapshot.founds {
+        return of(not_ready(snapshot));
+    }
+    match snapshot.sites.as_slice() {
+        [] => api::Check {
+            hint: Some(HOW_TO_JOIN.replace("NAME", me)),
+            ..of("this site has not joined its mesh, and knows none of its sites".to_owned())
+        },
+        some => api::Check {
+            hint: Some("start one of them; what this site held comes back from there".to_owned()),
+            ..of(format!(
+                "the store of this site is empty, and it waits for {}",
+                some.join(", ")
+            ))
+        },
+    }
 }
 
 /// What keeps this site from answering.
@@ -284,8 +305,10 @@ pub(super) fn clock_checks(me: &str, faults: &[ClockFault], checks: &mut Vec<api
 
 #[cfg(test)]
 mod tests {
+    use zonemesh_mesh::core::{Core, Now, Settings};
     use zonemesh_zone::directory::Role;
 
+    use super::super::gather;
     use super::*;
 
     #[test]
@@ -362,6 +385,45 @@ mod tests {
         let zones = ["b.example", "c.example"].map(|name| parse_name(name).unwrap());
         read.owners = zones.map(|zone| (zone, "site-b".parse().unwrap())).into();
         read
+    }
+
+    fn snapshot() -> Snapshot {
+        let now = Now {
+            mono: Duration::from_secs(1),
+            wall: 1_700_000_000,
+        };
+        let (core, _) = Core::new(Settings::default(), Vec::new(), 1, now);
+        gather::snapshot(&core, now, &|_| false)
+    }
+
+    #[test]
+    fn a_site_that_has_not_joined_is_told_how_and_one_that_lost_its_store_for_whom_it_waits() {
+        let fresh = not_ready_check("site-c", true, &snapshot());
+        assert!(fresh.message.contains("has not joined"), "{fresh:?}");
+        let hint = fresh.hint.unwrap();
+        assert!(hint.contains("`zonemesh invite site-c`"), "{hint}");
+        let emptied = Snapshot {
+            sites: vec!["site-a".to_owned(), "site-b".to_owned()],
+            ..snapshot()
+        };
+        let emptied = not_ready_check("site-c", true, &emptied);
+        assert!(
+            emptied.message.ends_with("waits for site-a, site-b"),
+            "{emptied:?}"
+        );
+        for founder in [
+            not_ready_check("site-a", false, &snapshot()),
+            not_ready_check(
+                "site-a",
+                true,
+                &Snapshot {
+                    founds: true,
+                    ..snapshot()
+                },
+            ),
+        ] {
+            assert!(founder.message.contains("does not know"), "{founder:?}");
+        }
     }
 
     fn silence(me: &str, directory: &Directory, names: &[&str]) -> Vec<api::Check> {

@@ -18,6 +18,11 @@ pub(super) struct Kind {
 }
 
 impl Kind {
+    /// Whether a check is of this sort.
+    pub(super) fn is(&self, check: &Check) -> bool {
+        check.name == self.name
+    }
+
     /// The check, with what was found.
     pub(super) fn of(&self, subject: Option<String>, message: impl Into<String>) -> Check {
         Check {
