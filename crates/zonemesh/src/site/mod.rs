@@ -126,7 +126,7 @@ pub(crate) const HOW_TO_JOIN: &str = "`zonemesh invite NAME` at the catalog prim
      that has its key and nothing else";
 
 /// How long an end waits for the store to be closed: for what is being written, and not for a disk that hangs.
-const CLOSING: Duration = Duration::from_secs(20);
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// Closes the store, whoever still has it: jobs and connections end with the process, and hold it until then.
 async fn close(store: Store) {
