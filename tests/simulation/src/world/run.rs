@@ -134,11 +134,12 @@ impl World {
         self.note(host, "is ready");
     }
 
-    /// Whether another machine has a version of a zone on disk that is not older than what a site has published or seen itself: to
-    /// one from before that it must not go back.
+    /// Whether another machine that runs has a version of a zone on disk that is not older than what a site has published or seen
+    /// itself: to one from before that it must not go back, nor does it wait for who may never be back.
     fn is_to_be_had(&self, host: &str, zone: &Name) -> bool {
         let mark = self.high_water(host, zone);
-        let others = self.hosts.iter().filter(|(other, _)| *other != host);
+        let runs = |(other, state): &(&String, &Host)| *other != host && state.core.is_some();
+        let others = self.hosts.iter().filter(runs);
         let mut stored =
             others.filter_map(|(_, state)| Some(state.disk.zones.get(zone)?.zone.serial()));
         stored.any(|serial| mark.is_none_or(|mark| !mark.is_after(serial)))
