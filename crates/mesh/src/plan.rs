@@ -23,6 +23,8 @@ pub struct Observed {
     pub zones: BTreeMap<Name, ZoneSetup>,
     /// From which versions the last plan was made that was carried out.
     pub applied: Option<MadeFrom>,
+    /// The zones whose removal in bulk waits for approval, and would still happen: none of them goes because others have come back.
+    pub held: BTreeSet<Name>,
 }
 
 /// One thing to do. Each can be done again without harm, and none waits for another.
@@ -308,8 +310,10 @@ fn remove_zones(
         .filter(|(zone, setup)| desired.catalog_empty || !consent(zone, setup))
         .map(|(zone, _)| zone.fmt_with_dot().to_string())
         .collect();
+    let mut without = gone.iter().filter(|(zone, setup)| !consent(zone, setup));
+    let waits = without.any(|(zone, _)| observed.held.contains(*zone));
     // One zone is no bulk; counting costs what there is.
-    let members = match desired.catalog_empty || names.len() > 1 {
+    let members = match desired.catalog_empty || names.len() > 1 || waits {
         true => observed
             .zones
             .values()
@@ -317,7 +321,7 @@ fn remove_zones(
             .count(),
         false => observed.zones.len(),
     };
-    let bulk = desired.catalog_empty || too_many(names.len(), members);
+    let bulk = desired.catalog_empty || too_many(names.len(), members) || waits;
     let bulk = bulk && !planted(Bug::BrokenCatalogRemoves);
     if bulk && !approved("zones", names, members, approvals, plan) {
         return;
@@ -431,6 +435,23 @@ impl Observed {
         left.sites
             .extend(desired.peers.keys().filter(lacks).cloned());
         left
+    }
+
+    /// Remembers what a plan holds back, until it is wanted again or gone.
+    pub fn hold(&mut self, desired: &Desired, plan: &Plan) {
+        let zones = &self.zones;
+        let waits = |zone: &Name| zones.contains_key(zone) && !desired.zones.contains_key(zone);
+        self.held.retain(waits);
+        let of_zones = plan.held.iter().filter(|held| held.kind == "zones");
+        let names: BTreeSet<&str> = of_zones
+            .flat_map(|held| held.names.iter().map(String::as_str))
+            .collect();
+        if names.is_empty() {
+            return;
+        }
+        let text = |zone: &Name| zone.fmt_with_dot().to_string();
+        let held = zones.keys().filter(|zone| names.contains(&*text(zone)));
+        self.held.extend(held.cloned());
     }
 
     /// Remembers from which versions a plan was made that has been carried out. What was unreadable does not make

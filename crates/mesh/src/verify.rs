@@ -249,7 +249,8 @@ fn check_brake(zones: &[&Name], peers: &[&SiteName], facts: &Facts<'_>, faults: 
         true => members.count(),
         false => zones.len(),
     };
-    let bulk = zones.len() >= 2 && zones.len() as f64 > of as f64 / 10.0;
+    let waits = zones.iter().any(|zone| facts.observed.held.contains(*zone));
+    let bulk = waits || (zones.len() >= 2 && zones.len() as f64 > of as f64 / 10.0);
     let names = zones.iter().map(|zone| zone.fmt_with_dot());
     if !zones.is_empty()
         && (emptied || bulk)

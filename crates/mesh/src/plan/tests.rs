@@ -146,6 +146,9 @@ impl World {
     fn settle(&mut self) -> Plan {
         let plan = self.plan();
         apply(&mut self.observed, &plan);
+        if let Ok(desired) = self.desired() {
+            self.observed.hold(&desired, &plan);
+        }
         plan
     }
 
@@ -503,11 +506,45 @@ fn mass_removal_is_held_until_exactly_that_is_approved() {
     // Another set is not what was approved.
     world.publish(3, "ab", &zones[1..2]);
     assert_eq!(world.removals(), [""; 0]);
+    world.publish(4, "ab", &zones);
+    world.settle();
     // Five of fifty are 10 %, not more.
-    world.publish(4, "ab", &zones[5..]);
+    world.publish(5, "ab", &zones[5..]);
     assert_eq!(world.removals().len(), 5);
-    world.publish(5, "ab", &zones[6..]);
+    world.publish(6, "ab", &zones[6..]);
     assert_eq!(world.removals(), [""; 0]);
+}
+
+#[test]
+fn what_is_held_goes_only_when_approved_however_many_of_it_come_back() {
+    let zones = many(50);
+    let zones = borrowed(&zones);
+    let mut world = World::new("site-b", "ab", &zones);
+    world.settle();
+    world.publish(2, "ab", &zones[9..]);
+    assert_eq!(world.settle().held[0].names.len(), 9);
+    // All but one are back, and another one is gone that was not among them.
+    let but = |left_out: [usize; 2]| {
+        let kept = zones.iter().enumerate();
+        let kept = kept.filter(|(number, _)| !left_out.contains(number));
+        kept.map(|(_, zone)| *zone).collect::<Vec<_>>()
+    };
+    world.publish(3, "ab", &but([4, 4]));
+    let plan = world.settle();
+    assert_eq!((removals(&plan).len(), plan.held.len()), (0, 1), "{plan}");
+    world.publish(4, "ab", &but([4, 40]));
+    assert_eq!(world.settle().held[0].names.len(), 2);
+    // A checker that is given such a plan refuses it.
+    let held = std::mem::take(&mut world.observed.held);
+    let plan = world.plan();
+    assert_eq!(removals(&plan).len(), 2);
+    world.observed.held = held;
+    assert!(matches!(world.check(&plan)[..], [Fault::Brake { .. }]));
+    // What is back may go by itself later on.
+    world.publish(5, "ab", &zones);
+    assert!(world.settle().held.is_empty());
+    world.publish(6, "ab", &but([4, 4]));
+    assert_eq!(removals(&world.settle()).len(), 1);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
-use zonemesh_zone::directory::{Departure, KeyPin, SiteName, remove_owner, set_owner};
+use zonemesh_zone::directory::{Departure, Directory, KeyPin, SiteName, remove_owner, set_owner};
 use zonemesh_zone::{Record, Rtype};
 use zonemesh_zone::{Serial, Zone};
 
@@ -315,6 +315,33 @@ fn a_mass_removal_is_held_until_it_is_approved() {
         assert!(world.zone(host, "z6.example").is_some(), "{host}");
     }
     world.settle(60);
+}
+
+#[test]
+fn a_mistake_that_is_taken_back_zone_by_zone_removes_none_of_them() {
+    let mut world = with_zones(37, 3, 4);
+    let zones = ["z0.example", "z1.example", "z2.example"].map(name);
+    let head = world.core("site-a").head(&directory()).unwrap();
+    let owners = Directory::read(head).owners;
+    world
+        .edit_directory(|editor, _| {
+            for zone in &zones {
+                assert!(remove_owner(editor, zone).unwrap());
+            }
+        })
+        .unwrap();
+    world.run_for(90);
+    for zone in &zones {
+        let site = &owners[zone];
+        world
+            .edit_directory(|editor, _| set_owner(editor, zone, site).unwrap())
+            .unwrap();
+        world.run_for(90);
+    }
+    world.settle(60);
+    for host in ["site-a", "site-b", "site-c"] {
+        assert!(!world.saw(host, |what| matches!(what, Happening::ZoneRemoved(_))));
+    }
 }
 
 #[test]

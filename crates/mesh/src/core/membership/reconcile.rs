@@ -133,6 +133,7 @@ impl Core {
             mesh.reconciled = Some(now);
         }
         if let (Some(mesh), Ok(wanted)) = (&mut self.mesh, wanted) {
+            mesh.observed.hold(&wanted, &plan);
             mesh.unsettled = Some(mesh.observed.unsettled(&wanted, scope));
         }
         !plan.actions.is_empty()
