@@ -243,13 +243,13 @@ fn check_brake(zones: &[&Name], peers: &[&SiteName], facts: &Facts<'_>, faults: 
         .zones
         .values()
         .filter(|setup| !setup.members_only);
+    let waits = zones.iter().any(|zone| facts.observed.held.contains(*zone));
     let emptied = is_emptied(facts);
     // One zone alone is no bulk, and counting costs what there is.
-    let of = match emptied || zones.len() > 1 {
+    let of = match emptied || waits || zones.len() > 1 {
         true => members.count(),
         false => zones.len(),
     };
-    let waits = zones.iter().any(|zone| facts.observed.held.contains(*zone));
     let bulk = waits || (zones.len() >= 2 && zones.len() as f64 > of as f64 / 10.0);
     let names = zones.iter().map(|zone| zone.fmt_with_dot());
     if !zones.is_empty()

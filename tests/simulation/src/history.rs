@@ -291,7 +291,15 @@ impl History {
             self.pass(10_000)?;
             self.load_files();
             let (approved, replayed) = (self.approve(), self.replay_all()?);
-            let mended = self.mend_catalog() || self.remove_orphans();
+            let mended = match self.mend_catalog() {
+                true => {
+                    // With a broken one nobody was let in.
+                    self.pass(5_000)?;
+                    self.mend();
+                    true
+                }
+                false => self.remove_orphans(),
+            };
             if !approved && !replayed && !mended && self.world.converged().is_ok() {
                 break;
             }

@@ -138,8 +138,8 @@ pub enum About {
         host: String,
         /// Who gets its zones; nobody where they go with it.
         heir: Option<String>,
-        /// Those of its zones that this is about: of what only another writer lists nothing was said.
-        zones: Vec<String>,
+        /// Those of its zones that only another writer lists: of them nothing was said.
+        others: Vec<String>,
         /// The keys that it had.
         pins: Vec<KeyPin>,
         /// How often each host had stopped by then.
@@ -263,7 +263,7 @@ impl Record {
             About::Leave {
                 host,
                 heir,
-                zones,
+                others,
                 pins,
                 stops,
                 epoch,
@@ -273,7 +273,7 @@ impl Record {
                     serial,
                     pins: pins.clone(),
                 };
-                self.left(host, heir.as_deref(), zones, removed, stops);
+                self.left(host, heir.as_deref(), others, removed, stops);
             }
             About::Promote { host, epoch } => self.writer_is_sure(host, *epoch),
             About::Else => {}
@@ -291,7 +291,7 @@ impl Record {
         &mut self,
         host: &str,
         heir: Option<&str>,
-        zones: &[String],
+        others: &[String],
         removed: Removed,
         stops: &BTreeMap<String, u64>,
     ) {
@@ -299,11 +299,10 @@ impl Record {
             site.wanted = Wanted::No;
             site.removed = Some(removed);
         }
-        for apex in zones {
-            let zone = self.zones.get_mut(apex);
-            let Some(zone) = zone.filter(|zone| zone.primary == host) else {
-                continue;
-            };
+        let goes =
+            |apex: &String, zone: &ZoneRecord| zone.primary == host && !others.contains(apex);
+        let zones = self.zones.iter_mut();
+        for (_, zone) in zones.filter(|(apex, zone)| goes(apex, zone)) {
             match heir {
                 Some(heir) => {
                     zone.primary = heir.to_owned();

@@ -271,11 +271,12 @@ impl History {
             record.wanted = Wanted::Unsure;
         }
         let elsewhere = self.listed_by_others(epoch);
-        let mut zones = self.record.zones_of(host);
-        zones.retain(|apex| {
+        let is_other = |apex: &String| {
             let apex = name(apex);
-            read.owners.contains_key(&apex) || !elsewhere.contains(&apex)
-        });
+            !read.owners.contains_key(&apex) && elsewhere.contains(&apex)
+        };
+        let (others, zones): (Vec<String>, Vec<String>) =
+            self.record.zones_of(host).into_iter().partition(is_other);
         if heir.is_none() {
             for apex in &zones {
                 if let Some(zone) = self.record.zones.get_mut(apex) {
@@ -292,7 +293,7 @@ impl History {
         let leave = About::Leave {
             host: host.to_owned(),
             heir: heir.map(str::to_owned),
-            zones,
+            others,
             pins,
             stops: self.record.stops.clone(),
             epoch,
