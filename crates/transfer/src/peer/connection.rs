@@ -462,3 +462,49 @@ const QUEUE: usize = 64;
 const MAX_IDS: usize = 8192;
 /// Messages of a transfer that are read before they are used.
 const READ_AHEAD: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request of which more than one message may come, and whether its answer is whole.
+    fn exchange(ids: &Arc<Ids>, finished: bool) -> Exchange {
+        let (replies, _) = mpsc::channel(1);
+        Exchange {
+            id: Id::allocate(ids).unwrap(),
+            message: vec![0; 12],
+            replies,
+            many: true,
+            finished: Arc::new(AtomicBool::new(finished)),
+        }
+    }
+
+    fn target() -> Target {
+        Target {
+            addr: "192.0.2.1:53".parse().unwrap(),
+            source: None,
+            transport: Transport::Tcp,
+            tsig: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn transfers_that_are_over_do_not_keep_a_connection_from_the_next_ones() {
+        let (ids, target) = (Arc::default(), target());
+        let mut open = OpenConnection::new(&target);
+        for _ in 0..10_000 {
+            assert!(!open.is_full());
+            open.take(exchange(&ids, true));
+        }
+        // Those that are not over do, from a bound on.
+        let mut open = OpenConnection::new(&target);
+        let taken = (0..1000).take_while(|_| {
+            let room = !open.is_full();
+            if room {
+                open.take(exchange(&ids, false));
+            }
+            room
+        });
+        assert_eq!(taken.count(), crate::peer::open::MAX_PENDING);
+    }
+}

@@ -31,6 +31,8 @@ pub(super) enum End {
 pub(super) struct OpenConnection<'a> {
     target: &'a Target,
     pending: HashMap<u16, Pending>,
+    /// From so many on those are forgotten whose answer is whole.
+    forget_at: usize,
     incoming: BytesMut,
     outgoing: BytesMut,
     unflushed: bool,
@@ -52,6 +54,7 @@ impl<'a> OpenConnection<'a> {
         Self {
             target,
             pending: HashMap::new(),
+            forget_at: FEW,
             incoming: BytesMut::with_capacity(READ_BUFFER),
             outgoing: BytesMut::new(),
             unflushed: false,
@@ -60,8 +63,19 @@ impl<'a> OpenConnection<'a> {
         }
     }
 
+    /// Whether no more requests are taken until others are answered.
+    pub(super) fn is_full(&self) -> bool {
+        self.pending.len() >= MAX_PENDING
+    }
+
     /// Takes a request to send.
     pub(super) fn take(&mut self, mut exchange: Exchange) {
+        if self.pending.len() >= self.forget_at {
+            // One transfer after the other must not wait for the next sweep: that would be so many a second.
+            let open = |pending: &Pending| !pending.exchange.finished.load(Ordering::Acquire);
+            self.pending.retain(|_, pending| open(pending));
+            self.forget_at = (self.pending.len() * 2).max(FEW);
+        }
         let message = std::mem::take(&mut exchange.message);
         self.outgoing
             .extend_from_slice(&(message.len() as u16).to_be_bytes());
@@ -93,7 +107,7 @@ impl<'a> OpenConnection<'a> {
                 false => next_sweep,
             };
             tokio::select! {
-                request = requests.recv(), if self.pending.len() < MAX_PENDING && !asked_for_all => {
+                request = requests.recv(), if !self.is_full() && !asked_for_all => {
                     match request {
                         Some(exchange) => self.take(exchange),
                         None => asked_for_all = true,
@@ -230,6 +244,8 @@ async fn push<W: AsyncWrite + Unpin>(writer: &mut W, outgoing: &mut BytesMut) ->
 
 /// Requests under way on one connection.
 pub(super) const MAX_PENDING: usize = 256;
+/// So few are not worth a look.
+const FEW: usize = 16;
 /// Octets that are read at once.
 const READ_BUFFER: usize = 64 * 1024;
 /// How often those are looked for who have gone.
