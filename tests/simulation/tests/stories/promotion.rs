@@ -587,7 +587,7 @@ fn a_site_that_joins_again_at_the_new_writer_lists_its_zones_there_though_it_nev
 
 #[test]
 fn a_site_that_the_new_writer_does_not_know_answers_nothing_without_the_zones_that_are_listed() {
-    let mut world = mesh_with(762, 4, &["site-b"]);
+    let mut world = mesh_with(766, 4, &["site-b"]);
     cut_in_two(&mut world, &["site-b", "site-d"], &["site-a", "site-c"]);
     // Two, whom the brake holds where they are no members any longer: they are not refused yet.
     for new in ["site-new", "site-too"] {

@@ -152,10 +152,11 @@ impl Core {
         if tell.serial != serial {
             // Something newer is owed by now.
             tell.due = now.mono;
-        } else if tell.crossed {
-            (tell.due, tell.attempts) = (now.mono, 0);
         } else if result.is_ok() || planted(Bug::NotifyNotRepeated) {
-            entry.tell.remove(to);
+            let crossed = entry.tell.remove(to).is_some_and(|tell| tell.crossed);
+            if crossed {
+                self.tell_again(apex, to.clone(), now);
+            }
         } else if planted(Bug::NotifyWithoutBackoff) {
             tell.due = now.mono;
         } else {
