@@ -142,6 +142,8 @@ pub struct Core {
     ready: bool,
     /// A zone that was lacking when that was last looked at.
     lacking: Option<Name>,
+    /// Zones without contents of which changes wait for the directory to say whether they may begin.
+    to_begin: BTreeSet<Name>,
     out: Vec<Output>,
 }
 
@@ -195,6 +197,7 @@ impl Core {
             random: seed | 1,
             ready: false,
             lacking: None,
+            to_begin: BTreeSet::new(),
             out: Vec::new(),
         };
         core.look_at_clock(now);

@@ -15,6 +15,24 @@ fn a_first_site_founds_a_mesh_of_itself() {
 }
 
 #[test]
+fn a_zone_of_the_first_site_is_begun_as_soon_as_the_mesh_is_founded() {
+    for seed in 0..20 {
+        let mut world = World::new(300 + seed);
+        world.add_host("site-a", vec![own("beta.example", &[])]);
+        world.start("site-a");
+        let before = world.below(30);
+        world.run_millis(before);
+        let request = world.change("site-a", Change::Replace(zone("beta.example", 3, &[])));
+        world.run_for(1);
+        assert!(
+            world.hosts["site-a"].replies.contains_key(&request),
+            "seed {seed}: it waits"
+        );
+        assert_eq!(world.done("site-a", request), Ok(Serial(3)), "seed {seed}");
+    }
+}
+
+#[test]
 fn sites_that_join_hold_and_serve_everything() {
     let mut world = World::mesh(2, 1);
     world

@@ -97,7 +97,7 @@ impl Core {
     }
 
     /// Whether the directory that is held is known to be the newest.
-    fn directory_is_current(&self) -> bool {
+    pub(super) fn directory_is_current(&self) -> bool {
         let directory = self.mesh.as_ref().map(|mesh| &mesh.settings.directory);
         let entry = directory.and_then(|directory| self.zones.get(directory));
         entry.is_some_and(|entry| match entry.spec.primary {

@@ -134,6 +134,9 @@ impl Core {
         waits.look = next.map_or(waits.until, |next| next.min(waits.until));
         if let Some(entry) = self.zones.get_mut(apex) {
             entry.waiting.push(waits);
+            if entry.head.is_none() {
+                self.to_begin.insert(apex.clone());
+            }
         }
     }
 
@@ -168,6 +171,13 @@ impl Core {
             self.go_on(apex, waits, now);
         }
         let Some(mesh) = &self.mesh else { return };
+        if mesh.settings.directory == *apex && self.directory_is_current() {
+            for zone in std::mem::take(&mut self.to_begin) {
+                self.release(&zone, now);
+                self.schedule(&zone);
+            }
+            return;
+        }
         if mesh.settings.catalog == *apex {
             let directory = mesh.settings.directory.clone();
             self.release(&directory, now);
