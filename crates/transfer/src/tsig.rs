@@ -44,7 +44,7 @@ pub enum TsigError {
     #[error("the TSIG signature is truncated (BADTRUNC)")]
     Truncated,
     /// The signature is right but made at another time.
-    #[error("the clocks are {} s apart: the message was signed at {signed} by the peer's clock, it is {ours} by ours, and {fudge} s are allowed (BADTIME)", ours.abs_diff(*signed))]
+    #[error("the clocks are {} s apart: the message was signed at {} by the peer's clock, it is {} by ours, and {fudge} s are allowed (BADTIME)", ours.abs_diff(*signed), at(*signed), at(*ours))]
     BadTime {
         /// When it was signed, in seconds since 1970.
         signed: u64,
@@ -60,7 +60,7 @@ pub enum TsigError {
     #[error("the peer has another secret for TSIG key {0} (it answered BADSIG)")]
     PeerBadSignature(Name),
     /// The peer says that our clock is off.
-    #[error("the clocks are {} s apart: by the peer's clock it is {theirs}, by ours {ours} (it answered BADTIME)", ours.abs_diff(*theirs))]
+    #[error("the clocks are {} s apart: by the peer's clock it is {}, by ours {} (it answered BADTIME)", ours.abs_diff(*theirs), at(*theirs), at(*ours))]
     PeerBadTime {
         /// The time that the peer has, in seconds since 1970.
         theirs: u64,
@@ -76,6 +76,16 @@ pub enum TsigError {
     /// Too many messages came without a signature between them, or the last one had none.
     #[error("too many messages without a TSIG signature, or none on the last one")]
     TooManyUnsigned,
+}
+
+/// A time on the wire, for people.
+fn at(secs: u64) -> String {
+    let time = i64::try_from(secs).ok();
+    let time = time.and_then(|secs| jiff::Timestamp::from_second(secs).ok());
+    time.map_or_else(
+        || format!("{secs} s after 1970"),
+        |time| format!("{time:.0}"),
+    )
 }
 
 /// The keys that we share with others.

@@ -302,11 +302,13 @@ fn each_refusal_tells_both_sides_what_is_wrong() {
 
     let (ours, theirs) = refused(&good, &have, NOW - 4000, NOW);
     assert!(
-        ours.to_string().contains("the clocks are 4000 s apart"),
+        ours.to_string().contains("the clocks are 4000 s apart")
+            && ours.to_string().contains("Z by ours"),
         "{ours}"
     );
     assert!(
-        theirs.to_string().contains("the clocks are 4000 s apart"),
+        theirs.to_string().contains("the clocks are 4000 s apart")
+            && theirs.to_string().contains("Z (it answered"),
         "{theirs}"
     );
 }

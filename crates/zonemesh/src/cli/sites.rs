@@ -4,6 +4,7 @@
 //! the folder already is started as it is.
 
 use std::fs::{File, OpenOptions};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -38,6 +39,16 @@ pub(super) async fn up(count: usize, target: Target) -> Outcome {
             ))
             .hint("stop it first, or choose another folder with --data-dir"));
         }
+    }
+    // Before anything is written or said.
+    for site in &sites {
+        is_free(
+            site.address.into(),
+            &[DNS_PORT],
+            &[DNS_PORT, TLS_PORT, HTTP_PORT],
+        )?;
+    }
+    for site in &sites {
         site.create()
             .with_context(|| format!("cannot write {}", site.data_dir.display()))?;
     }
@@ -52,6 +63,27 @@ pub(super) async fn up(count: usize, target: Target) -> Outcome {
     };
     mesh.stop().await;
     outcome
+}
+
+/// Whether nobody else listens where a site is to.
+fn is_free(address: IpAddr, udp: &[u16], tcp: &[u16]) -> Result<(), Failure> {
+    let udp = udp.iter().map(|port| {
+        let at = SocketAddr::new(address, *port);
+        (at, "UDP", UdpSocket::bind(at).err())
+    });
+    let tcp = tcp.iter().map(|port| {
+        let at = SocketAddr::new(address, *port);
+        (at, "TCP", TcpListener::bind(at).err())
+    });
+    for (at, over, error) in udp.chain(tcp) {
+        if let Some(error) = error {
+            return Err(Failure::new(format!("cannot listen at {at} ({over}): {error}")).hint(format!(
+                "is another mesh, or name server, running? `ss -lnp 'sport = {}'` shows who listens there",
+                at.port()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What to try, before anything happens.
@@ -409,3 +441,21 @@ const POLL: Duration = Duration::from_millis(100);
 /// Used at once.
 const INVITE_SECS: u64 = 600;
 const TAIL: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_is_named_before_anything_is_made() {
+        let here = IpAddr::from([127, 0, 0, 1]);
+        let taken = TcpListener::bind((here, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let why = is_free(here, &[], &[port]).unwrap_err();
+        let text = format!("{why:?}");
+        assert!(text.contains(&format!("127.0.0.1:{port} (TCP)")), "{text}");
+        let udp = UdpSocket::bind((here, 0)).unwrap();
+        let port = udp.local_addr().unwrap().port();
+        is_free(here, &[port], &[]).unwrap_err();
+    }
+}

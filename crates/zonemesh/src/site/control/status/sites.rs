@@ -83,6 +83,11 @@ impl Control {
                     .find_map(|answer| answer.as_ref().err().filter(|failure| failure.unreachable))
             });
             status.reachable = Some(failure.is_none());
+            // It was asked for this very status.
+            status.last_seen = match failure {
+                None => Some(Timestamp::now()),
+                Some(_) => since(snapshot, &PeerId::Site(site.name.clone())),
+            };
             status.rtt_ms = answers
                 .and_then(|answers| answers.rtt)
                 .map(|rtt| rtt.as_millis() as u64);
