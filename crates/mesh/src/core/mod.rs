@@ -120,6 +120,10 @@ pub struct Core {
     zones: Entries,
     /// When which zone wants attention: the one list of all timers.
     due: BTreeSet<(Duration, Name)>,
+    /// Zones that lack something that a peer that comes back may have.
+    stuck: BTreeSet<Name>,
+    /// Of which zones a NOTIFY is owed to whom and not under way; one that came to nothing may still be in it.
+    owed: BTreeMap<PeerId, BTreeSet<Name>>,
     peers: BTreeMap<PeerId, Peer>,
     watch: Watch,
     mesh: Option<Mesh>,
@@ -183,6 +187,8 @@ impl Core {
             settings,
             zones: Entries::default(),
             due: BTreeSet::new(),
+            stuck: BTreeSet::new(),
+            owed: BTreeMap::new(),
             peers: BTreeMap::new(),
             watch: Watch::default(),
             clocks: Clocks::default(),
@@ -346,9 +352,11 @@ impl Core {
         }
     }
 
-    /// Enters the zone into the list of timers at the moment at which it next wants attention, and into the inventory.
+    /// Enters the zone into the list of timers at the moment at which it next wants attention, into the list of those that lack
+    /// something, and into the inventory.
     fn schedule(&mut self, apex: &Name) {
         self.take_stock(apex);
+        self.note_stuck(apex);
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
@@ -363,6 +371,20 @@ impl Core {
             self.due.insert((next, apex.clone()));
         }
         entry.due = next;
+    }
+
+    /// Enters a zone into the list of those that lack something, or takes it out: after whatever was held or shown of it is another.
+    fn note_stuck(&mut self, apex: &Name) {
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let stuck = entry.is_stuck();
+        if std::mem::replace(&mut entry.stuck, stuck) != stuck {
+            match stuck {
+                true => self.stuck.insert(apex.clone()),
+                false => self.stuck.remove(apex),
+            };
+        }
     }
 
     /// A number for jitter: xorshift, because all that matters is that sites do not act in step.

@@ -8,14 +8,16 @@ mod doubt;
 mod epochs;
 mod gather;
 mod held;
+mod owed;
 mod pace;
 mod recover;
 mod refresh;
 mod round;
+mod shown;
 mod tell;
 mod wait;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use zonemesh_planted::{Bug, planted};
@@ -25,11 +27,12 @@ use self::correct::Corrections;
 use self::doubt::Doubt;
 pub(super) use self::epochs::STEP;
 use self::epochs::{Offer, Standing};
+use self::owed::Tells;
 use self::round::Round;
+use self::shown::Shown;
 use self::wait::Waits;
 use super::{
-    Core, Happening, Held, HeldDoubt, Now, Output, PeerId, PeerMap, SourceError, ZoneSpec,
-    ZoneView, far,
+    Core, Happening, Held, HeldDoubt, Now, Output, PeerId, SourceError, ZoneSpec, ZoneView, far,
 };
 
 /// One zone at this site.
@@ -40,7 +43,7 @@ pub(super) struct Entry {
     /// The newest version that is durable.
     pub(super) served: Option<Zone>,
     pub(super) high_water: Option<Serial>,
-    pub(super) shown: PeerMap<Serial>,
+    pub(super) shown: Shown,
     /// When the served version was published, and whether it is yet to be seen everywhere.
     pub(super) published: Option<(Duration, bool)>,
     /// A site that did not serve it yet when that was last looked at.
@@ -55,7 +58,9 @@ pub(super) struct Entry {
     pub(super) adopted: bool,
     pub(super) commits: usize,
     refresh: Refresh,
-    tell: BTreeMap<PeerId, Tell>,
+    tell: Tells,
+    /// Whether it is entered in the list of those that lack something.
+    pub(super) stuck: bool,
     /// When peers were last told again because of what they said, or will be.
     told_again: Option<Duration>,
     /// Whether a primary's copy is the newest; none when that is certain.
@@ -81,6 +86,9 @@ struct Refresh {
     at: Option<Duration>,
     /// The source that is being asked, and those that come after it.
     asking: Option<(PeerId, Round)>,
+    /// Sources that are asked besides, by a primary that holds nothing and asks all; and how many at once altogether.
+    beside: BTreeSet<PeerId>,
+    at_once: usize,
     /// Something came in between: ask again, and this one first.
     again: Option<Option<PeerId>>,
     /// Rounds without success, one after the other.
@@ -143,16 +151,6 @@ impl Refresh {
     }
 }
 
-/// A NOTIFY that is owed to a peer.
-struct Tell {
-    serial: Serial,
-    due: Duration,
-    attempts: u32,
-    under_way: bool,
-    /// Whether who is told has lost track while this was under way: it may have come there before that, and is sent once more.
-    crossed: bool,
-}
-
 impl Entry {
     pub(super) fn new(spec: ZoneSpec) -> Self {
         Self {
@@ -160,7 +158,7 @@ impl Entry {
             head: None,
             served: None,
             high_water: None,
-            shown: PeerMap::default(),
+            shown: Shown::default(),
             published: None,
             lacking: None,
             due: None,
@@ -169,7 +167,8 @@ impl Entry {
             adopted: false,
             commits: 0,
             refresh: Refresh::default(),
-            tell: BTreeMap::new(),
+            tell: Tells::default(),
+            stuck: false,
             told_again: None,
             doubt: None,
             stored_doubt: None,
@@ -207,12 +206,7 @@ impl Entry {
             .refresh
             .at
             .filter(|_| self.refresh.asking.is_none() && self.commits == 0);
-        let tell = self
-            .tell
-            .values()
-            .filter(|tell| !tell.under_way)
-            .map(|tell| tell.due)
-            .min();
+        let tell = self.tell.first_due();
         let look = self.refresh.look.filter(|_| !self.spec.primary);
         let again = self.doubt.as_ref().and_then(|doubt| doubt.again);
         let again = again.filter(|_| self.refresh.asking.is_none());
@@ -262,10 +256,21 @@ impl Entry {
     }
 
     /// Whether a peer has shown a version that is not held here.
-    fn knows_newer(&self) -> bool {
+    fn knows_newer(&mut self) -> bool {
+        self.shown.any_after(self.head.as_ref().map(Zone::serial))
+    }
+
+    /// Whether something is lacking that a peer that comes back may have.
+    pub(super) fn is_stuck(&mut self) -> bool {
+        self.refresh.failures > 0 || self.served.is_none() || self.knows_newer()
+    }
+
+    /// The same found by a look at all that was shown, to check what is noted.
+    fn looks_stuck(&self) -> bool {
         let head = self.head.as_ref().map(Zone::serial);
         let newer = |serial: &Serial| head.is_none_or(|head| serial.is_after(head));
-        self.shown.values().any(newer)
+        let shown = self.shown.values().any(newer);
+        self.refresh.failures > 0 || self.served.is_none() || shown
     }
 
     pub(super) fn see(&mut self, serial: Serial) {
@@ -401,13 +406,16 @@ impl Core {
             false => Vec::new(),
         };
         let stays = |peer: &PeerId| spec.notify.contains(peer) || spec.sources.contains(peer);
-        entry.tell.retain(|peer, _| stays(peer));
-        entry.shown.retain(|peer, _| stays(peer));
+        entry.tell.retain(stays);
+        entry.shown.retain(stays);
         entry.too_far.retain(|peer, _| stays(peer));
         let same_first = entry.spec.sources.first() == spec.sources.first();
         let served_alike = entry.spec.members_only == spec.members_only;
         let same_sources = entry.spec.sources == spec.sources;
-        let more_sources = !spec.sources.without(&entry.spec.sources).is_empty();
+        // In proportion to the mesh, for each zone: only where it is to be known.
+        let more_sources = entry.served.is_none()
+            && was_primary == spec.primary
+            && !spec.sources.without(&entry.spec.sources).is_empty();
         entry.spec = spec;
         if was_primary != entry.spec.primary {
             entry.adopted = entry.spec.primary && !entry.written;
@@ -421,7 +429,7 @@ impl Core {
             self.serve_held(&apex, now);
             return self.settle(&apex, now);
         }
-        if entry.served.is_none() && more_sources {
+        if more_sources {
             // That nobody has it is not known from a round that leaves somebody out.
             entry.refresh.nobody_has = false;
             entry.refresh.unsure += 1;
@@ -457,6 +465,7 @@ impl Core {
         if let Some(due) = entry.due {
             self.due.remove(&(due, apex.clone()));
         }
+        self.stuck.remove(apex);
         if let Some(served) = entry.served.filter(|_| entry.spec.mesh) {
             self.marks.insert(apex.clone(), served.serial());
         }

@@ -1,6 +1,7 @@
 //! A site comes back with its key and an empty disk, and becomes itself again from its peers, its own zones included.
 
 use zonemesh_mesh::core::*;
+use zonemesh_simulation::cost::Measured;
 use zonemesh_simulation::*;
 use zonemesh_zone::{Serial, SerialExt};
 
@@ -51,6 +52,50 @@ fn the_freshest_copy_of_all_is_taken_and_not_the_first() {
         world.net.cut.clear();
         world.settle(120);
         assert!(all_have(&world, "www", 1) && all_have(&world, "late", 2));
+    }
+}
+
+#[test]
+fn of_forty_sites_several_are_asked_at_once_and_what_a_single_one_has_is_found() {
+    const SITES: usize = 40;
+    for seed in 0..4 {
+        let mut mesh = Measured::new(8410 + seed, SITES, SITES);
+        mesh.power_comes_back("at once", 0);
+        let mut world = mesh.world;
+        let hosts: Vec<String> = world.hosts.keys().cloned().collect();
+        let (primary, only) = (&hosts[3], &hosts[5 + 9 * seed as usize]);
+        let zone = "zone-0003.example";
+        for host in hosts.iter().filter(|host| *host != only) {
+            world.cut_both(primary, host);
+        }
+        world.changed(primary, put(zone, "last", 9));
+        world.run_until(5, "the only one has it", |world| {
+            has(world.zone(only, zone).unwrap(), "last", 9)
+        });
+        // Whoever has it tells nobody, and is not asked.
+        for host in hosts.iter().filter(|host| *host != only) {
+            world.cut_both(only, host);
+        }
+        emptied(&mut world, primary);
+        world.net.cut.clear();
+        let before = world.now;
+        world.host(primary).transfers.clear();
+        world.start(primary);
+        world.run_until(10, "it has its zone again", |world| {
+            let core = world.hosts[primary].core.as_ref();
+            core.is_some_and(|core| core.ready() && core.zone(&name(zone)).unwrap().spec.primary)
+        });
+        assert!(has(world.zone(primary, zone).unwrap(), "last", 9));
+        let asked = &world.hosts[primary].transfers;
+        let of_it = asked.iter().filter(|(_, apex, _)| *apex == name(zone));
+        let mut whom: Vec<&PeerId> = of_it.map(|(_, _, peer)| peer).collect();
+        let times = whom.len();
+        whom.sort();
+        whom.dedup();
+        // All of them, none twice. One after the other that would be forty times there and back: eight tenths of a second.
+        assert_eq!((whom.len(), times), (SITES - 1, SITES - 1));
+        let took = world.now - before;
+        assert!(took.as_millis() < 450, "{took:?}");
     }
 }
 

@@ -21,9 +21,11 @@ impl Core {
     ) {
         let commit = self.next_commit;
         self.next_commit += 1;
-        let by = answer.and_then(|answer| self.authors.get(&answer.request));
+        let by = answer
+            .and_then(|answer| self.authors.get(&answer.request))
+            .cloned();
         for version in &mut versions {
-            version.by = by.filter(|_| version.from.is_none()).cloned();
+            version.by = by.clone().filter(|_| version.from.is_none());
             if let Some(entry) = self.zones.get_mut(version.zone.apex()) {
                 let base = entry.head.replace(version.zone.clone());
                 version.base = base.filter(|_| !version.forced);
@@ -34,6 +36,7 @@ impl Core {
                     let value = doubt.publishes(&version.zone);
                     also.push((DOUBTS.to_owned(), doubts_key(version.zone.apex()), value));
                 }
+                self.note_stuck(version.zone.apex());
             }
         }
         self.commits.insert(
@@ -184,6 +187,7 @@ impl Core {
             if let Some(doubt) = &mut entry.doubt {
                 doubt.goes_back_to(entry.head.as_ref().map(Zone::serial));
             }
+            self.note_stuck(apex);
         }
     }
 

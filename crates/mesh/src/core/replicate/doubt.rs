@@ -540,7 +540,7 @@ impl Core {
         doubt.remind = now.mono + REMIND;
         let entry = self.zones.get(apex);
         let unheard: Vec<PeerId> = entry.map_or(Vec::new(), |entry| {
-            let owed = |peer: &&PeerId| entry.tell.contains_key(*peer);
+            let owed = |peer: &&PeerId| entry.tell.get(peer).is_some();
             entry
                 .unheard()
                 .filter(|peer| !owed(peer))

@@ -450,16 +450,14 @@ impl Core {
 
     /// Goes a step above what others have shown.
     fn go_above(&mut self, apex: &Name, peer: &PeerId) {
-        let Some(entry) = self.zones.get(apex) else {
+        let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        let (Some(head), Some(floor)) = (&entry.head, entry.floor()) else {
+        let newer = entry.knows_newer();
+        let (Some(head), Some(floor), true) = (&entry.head, entry.floor(), newer) else {
             return;
         };
         let ours = head.serial();
-        if !entry.knows_newer() {
-            return;
-        }
         match with_serial(head, floor.add(STEP)) {
             Ok(zone) => {
                 let diffs = vec![head.diff(&zone)];

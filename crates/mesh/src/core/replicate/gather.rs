@@ -1,11 +1,39 @@
-//! A primary that has lost its copy: it asks all others and takes the freshest, and begins anew only with a zone that nobody has.
+//! A primary that has lost its copy: it asks all others, several at once, and takes the freshest, and begins anew only with a zone
+//! that nobody has.
 
 use zonemesh_zone::{Name, Rcode, SerialExt, Zone};
 
 use super::doubt::{Doubt, Taking};
 use super::epochs::is_fresher;
-use super::round::Round;
-use crate::core::{Core, Failure, Got, NewVersion, Now, PeerId};
+use super::{Refresh, round::Round};
+use crate::core::peers::Peer;
+use crate::core::{Core, Failure, Got, NewVersion, Now, Output, PeerId};
+
+/// How many are asked for one zone at once.
+const AT_ONCE: usize = 16;
+/// How many for all zones that are lacking, but one for each.
+const ALTOGETHER: usize = 512;
+
+impl Refresh {
+    /// Whether a source is being asked.
+    pub(super) fn is_asking(&self, peer: &PeerId) -> bool {
+        let asking = self.asking.as_ref();
+        asking.is_some_and(|(asked, _)| asked == peer) || self.beside.contains(peer)
+    }
+
+    /// A source that was asked has answered, or will not: the others of its round, of which some may be under way.
+    pub(super) fn answered(&mut self, peer: &PeerId) -> Option<Round> {
+        if let Some((_, rest)) = self.asking.take_if(|(asked, _)| asked == peer) {
+            return Some(rest);
+        }
+        if !self.beside.remove(peer) {
+            return None;
+        }
+        let (other, rest) = self.asking.take()?;
+        self.beside.insert(other);
+        Some(rest)
+    }
+}
 
 /// # Having lost everything
 impl Core {
@@ -42,7 +70,7 @@ impl Core {
             true => drop(entry.refresh.errors.remove(&from)),
             false => entry.refresh.failed(from.clone(), message.clone(), now),
         }
-        if self.ask_next(apex, rest).is_some() {
+        if self.gather_on(apex, rest) {
             return;
         }
         let Some(entry) = self.zones.get_mut(apex) else {
@@ -79,6 +107,33 @@ impl Core {
         });
         entry.doubt = Some(doubt);
         self.commit(vec![version], Vec::new(), None);
+    }
+
+    /// Asks as many more as there may be under way; whether any is. The first is asked alone, because what it has the others are asked
+    /// for the difference to; then two for each that has answered.
+    fn gather_on(&mut self, apex: &Name, mut round: Round) -> bool {
+        let most = (ALTOGETHER / self.stuck.len().max(1)).clamp(1, AT_ONCE);
+        let peers = &self.peers;
+        let lost = |peer: &PeerId| peers.get(peer).is_some_and(Peer::is_lost);
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return false;
+        };
+        entry.refresh.at_once = (entry.refresh.at_once + 1).min(most);
+        while entry.refresh.beside.len() < entry.refresh.at_once {
+            let Some(from) = round.next(lost) else { break };
+            entry.refresh.beside.insert(from.clone());
+            self.out.push(Output::Transfer {
+                apex: apex.clone(),
+                have: entry.have(&from),
+                from,
+            });
+        }
+        let Some(one) = entry.refresh.beside.pop_first() else {
+            entry.refresh.unsure += u32::from(round.passed_over());
+            return false;
+        };
+        entry.refresh.asking = Some((one, round));
+        true
     }
 
     /// Whether a primary that holds nothing may begin with contents of its own: nobody has any.

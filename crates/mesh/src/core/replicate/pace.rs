@@ -71,13 +71,8 @@ impl Core {
     pub(in crate::core) fn leave_lost(&mut self, lost: &PeerId, message: &str, now: Now) {
         let mut open = Vec::new();
         let mut recent = Vec::new();
-        for (apex, entry) in &self.zones {
-            if entry
-                .refresh
-                .asking
-                .as_ref()
-                .is_some_and(|(peer, _)| peer == lost)
-            {
+        for (apex, entry) in self.zones.iter() {
+            if entry.refresh.is_asking(lost) {
                 open.push(apex.clone());
             }
             let new = |(at, _): (Duration, bool)| now.mono.saturating_sub(at) < RECENT;
@@ -86,11 +81,11 @@ impl Core {
             }
         }
         for apex in open {
-            let asking = self.zones.get_mut(&apex).and_then(|entry| {
+            let rest = self.zones.get_mut(&apex).and_then(|entry| {
                 entry.refresh.unsure += 1;
-                entry.refresh.asking.take()
+                entry.refresh.answered(lost)
             });
-            let Some((from, rest)) = asking else {
+            let (from, Some(rest)) = (lost.clone(), rest) else {
                 continue;
             };
             match self
@@ -159,7 +154,7 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        if entry.tell.contains_key(&peer) {
+        if entry.tell.get(&peer).is_some() {
             return;
         }
         // Whoever comes meanwhile gets the same turn, so that many do not make a long line.

@@ -30,23 +30,15 @@ impl Core {
         let Some(entry) = self.zones.get(apex) else {
             return;
         };
-        let due: Vec<PeerId> = entry
-            .tell
-            .iter()
-            .filter(|(_, tell)| !tell.under_way && tell.due <= now.mono)
-            .map(|(peer, _)| peer.clone())
-            .collect();
+        let due = entry.tell.due(now.mono);
         self.settle_due(apex, now);
         for peer in due {
             if !self.is_lost_site(&peer) {
                 self.send_notify(apex, &peer, now);
-            } else if let Some(tell) = self
-                .zones
-                .get_mut(apex)
-                .and_then(|entry| entry.tell.get_mut(&peer))
-            {
+            } else if let Some(entry) = self.zones.get_mut(apex) {
                 // A probe finds out for all zones at once when it is back; see `tell_now`.
-                tell.due = now.mono + self.settings.pace.cap;
+                let due = now.mono + self.settings.pace.cap;
+                entry.tell.change(&peer, |tell| tell.due = due);
             }
         }
     }
@@ -94,6 +86,7 @@ impl Core {
         entry.refresh.failed_first = None;
         entry.refresh.begin(self.settings.pace.floor, now);
         entry.refresh.best = None;
+        entry.refresh.at_once = 1;
         self.ask(apex, from, round);
     }
 
@@ -120,6 +113,7 @@ impl Core {
             return;
         };
         let have = entry.have(&from);
+        entry.refresh.beside.clear();
         entry.refresh.asking = Some((from.clone(), rest));
         self.out.push(Output::Transfer {
             apex: apex.clone(),
@@ -154,6 +148,10 @@ impl Core {
                 entry.see(serial);
             }
         }
+        self.note_stuck(apex);
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
         if entry.spec.primary {
             let told = entry.spec.notify.contains(&from);
             if let (Some(theirs), Some(head)) = (serial, entry.head.as_ref().map(Zone::serial)) {
@@ -176,9 +174,9 @@ impl Core {
         }
         // Its primary has lost track of what is served here, or has an older version than it once published.
         if entry.spec.sources.first() == Some(&from) {
-            if let Some(tell) = entry.tell.get_mut(&from) {
-                tell.crossed = tell.under_way;
-            }
+            entry
+                .tell
+                .change(&from, |tell| tell.crossed = tell.under_way);
             self.tell_again(apex, from, now);
         }
     }
@@ -200,9 +198,9 @@ impl Core {
             return;
         }
         // The answer to a question of before the zone was given another role is no answer to the one that is open now.
-        match entry.refresh.asking.take_if(|(asked, _)| *asked == from) {
-            None => return,
-            Some((_, rest)) if entry.spec.primary => {
+        match entry.refresh.answered(&from) {
+            None => {}
+            Some(rest) if entry.spec.primary => {
                 let reached = match &result {
                     Err(failure) if failure.unreachable => Err(failure.message.clone()),
                     _ => Ok(()),
@@ -211,19 +209,21 @@ impl Core {
                     entry.refresh.unsure += u32::from(!failure.lacks);
                 }
                 self.transferred_to_primary(apex, from.clone(), rest, result, now);
+                self.schedule(apex);
                 match reached {
                     Err(message) => self.peer_failed(&from, &message, now),
                     Ok(()) => self.peer_answered(&from, now),
                 }
             }
             // Whether the peer is back comes last: that asks again whatever it could not give before.
-            Some((_, rest)) => match result {
+            Some(rest) => match result {
                 Err(failure) if failure.lacks && planted(Bug::LackTakenForRemoval) => {
                     self.drop_zone(apex);
                 }
                 Err(failure) => {
                     entry.refresh.unsure += u32::from(!failure.lacks);
                     self.try_next(apex, from.clone(), rest, failure.message.clone(), now);
+                    self.schedule(apex);
                     if failure.unreachable {
                         self.peer_failed(&from, &failure.message, now);
                     } else {
@@ -234,11 +234,11 @@ impl Core {
                     let left = expire.map(|left| Duration::from_secs(left.into()));
                     entry.refresh.told_until = left.map(|left| entry.refresh.began + left);
                     self.take_transfer(apex, from.clone(), rest, got, now);
+                    self.schedule(apex);
                     self.peer_answered(&from, now);
                 }
             },
         }
-        self.schedule(apex);
     }
 
     pub(super) fn take_transfer(
@@ -498,7 +498,8 @@ impl Core {
         entry.corrected();
         // That others have nothing newer is not enough when one has shown that it has.
         let confirmed = entry.refresh.confirmed.take();
-        if let Some((peer, told)) = confirmed.filter(|_| !entry.knows_newer()) {
+        let newer = entry.knows_newer();
+        if let Some((peer, told)) = confirmed.filter(|_| !newer) {
             entry.refresh.told_until = told;
             return self.refreshed(apex, peer, now);
         }

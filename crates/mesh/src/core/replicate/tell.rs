@@ -5,7 +5,7 @@ use std::time::Duration;
 use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Name, Serial, Zone};
 
-use super::Tell;
+use super::owed::Tell;
 use crate::core::{Core, Failure, Now, Output, PeerId};
 
 /// # Telling others
@@ -55,29 +55,21 @@ impl Core {
         let Some(serial) = entry.served.as_ref().map(Zone::serial) else {
             return;
         };
-        match entry.tell.get_mut(&peer) {
-            Some(tell) if tell.serial == serial && tell.under_way => {}
-            Some(tell) => {
-                tell.serial = serial;
-                tell.attempts = 0;
-                tell.due = due;
+        let owed = entry.tell.change(&peer, |tell| {
+            if tell.serial != serial || !tell.under_way {
+                (tell.serial, tell.attempts, tell.due) = (serial, 0, due);
             }
-            None => {
-                entry.tell.insert(
-                    peer.clone(),
-                    Tell {
-                        serial,
-                        due,
-                        attempts: 0,
-                        under_way: false,
-                        crossed: false,
-                    },
-                );
-            }
+        });
+        if owed.is_none() {
+            entry.tell.put(peer.clone(), Tell::new(serial, due));
         }
-        // Whoever does not answer is told when it is back; see `peer_back`.
-        if !lost && entry.tell.get(&peer).is_some_and(|tell| !tell.under_way) {
-            self.send_notify(apex, &peer, now);
+        if !entry.tell.waits(&peer) {
+            return;
+        }
+        match lost {
+            // Whoever does not answer is told when it is back; see `tell_now`.
+            true => self.note_owed(apex, peer),
+            false => self.send_notify(apex, &peer, now),
         }
     }
 
@@ -89,15 +81,14 @@ impl Core {
         let Some(serial) = entry.served.as_ref().map(Zone::serial) else {
             return;
         };
-        let tell = Tell {
-            serial,
-            due,
-            attempts: 0,
-            under_way: false,
-            crossed: false,
-        };
-        entry.tell.insert(peer, tell);
+        entry.tell.put(peer.clone(), Tell::new(serial, due));
+        self.note_owed(apex, peer);
         self.schedule(apex);
+    }
+
+    /// Notes that something is owed to a peer that is not under way.
+    fn note_owed(&mut self, apex: &Name, peer: PeerId) {
+        self.owed.entry(peer).or_default().insert(apex.clone());
     }
 
     /// Whether a peer does not answer and is probed: then nothing else need be sent to it.
@@ -111,19 +102,30 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        let (Some(zone), Some(tell)) = (&entry.served, entry.tell.get_mut(peer)) else {
+        let Some(zone) = &entry.served else {
             return;
         };
-        tell.serial = zone.serial();
-        tell.under_way = true;
-        tell.crossed = false;
-        tell.attempts += 1;
-        tell.due = now.mono + cap;
+        let sent = entry.tell.change(peer, |tell| {
+            tell.serial = zone.serial();
+            tell.under_way = true;
+            tell.crossed = false;
+            tell.attempts += 1;
+            tell.due = now.mono + cap;
+        });
+        if sent.is_none() {
+            return;
+        }
         self.out.push(Output::Notify {
             to: peer.clone(),
             soa: zone.soa_record(),
             serial: zone.serial(),
         });
+        if let Some(owed) = self.owed.get_mut(peer) {
+            owed.remove(apex);
+            if owed.is_empty() {
+                self.owed.remove(peer);
+            }
+        }
     }
 
     /// A NOTIFY was answered, or not.
@@ -145,24 +147,33 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        let Some(tell) = entry.tell.get_mut(to) else {
-            return;
-        };
-        tell.under_way = false;
-        if tell.serial != serial {
-            // Something newer is owed by now.
-            tell.due = now.mono;
-        } else if result.is_ok() || planted(Bug::NotifyNotRepeated) {
-            let crossed = entry.tell.remove(to).is_some_and(|tell| tell.crossed);
-            if crossed {
-                self.tell_again(apex, to.clone(), now);
+        let done = entry.tell.change(to, |tell| {
+            tell.under_way = false;
+            if tell.serial != serial {
+                // Something newer is owed by now.
+                tell.due = now.mono;
+                return false;
             }
-        } else if planted(Bug::NotifyWithoutBackoff) {
-            tell.due = now.mono;
-        } else {
-            let wait =
-                (pace.floor * 2u32.pow(tell.attempts.saturating_sub(1).min(9))).min(pace.cap);
-            tell.due = now.mono + wait + wait * jitter as u32 / 1000;
+            if result.is_ok() || planted(Bug::NotifyNotRepeated) {
+                return true;
+            }
+            let doublings = tell.attempts.saturating_sub(1).min(9);
+            let wait = (pace.floor * 2u32.pow(doublings)).min(pace.cap);
+            tell.due = match planted(Bug::NotifyWithoutBackoff) {
+                true => now.mono,
+                false => now.mono + wait + wait * jitter as u32 / 1000,
+            };
+            false
+        });
+        match done {
+            None => return,
+            Some(true) => {
+                let crossed = entry.tell.remove(to).is_some_and(|tell| tell.crossed);
+                if crossed {
+                    self.tell_again(apex, to.clone(), now);
+                }
+            }
+            Some(false) => self.note_owed(apex, to.clone()),
         }
         if result.is_err() {
             self.is_silent(apex, to, now);
@@ -172,26 +183,33 @@ impl Core {
 
     /// Sends at once what is owed to a peer that has come back.
     pub(in crate::core) fn tell_now(&mut self, peer: &PeerId, now: Now) {
-        let owed: Vec<Name> = self
-            .zones
-            .iter()
-            .filter(|(_, entry)| entry.tell.get(peer).is_some_and(|tell| !tell.under_way))
-            .map(|(apex, _)| apex.clone())
-            .collect();
+        let waits = |apex: &&Name| {
+            let entry = self.zones.get(apex);
+            entry.is_some_and(|entry| entry.tell.waits(peer))
+        };
+        let owed = self.owed.get(peer).into_iter().flatten();
+        let owed: Vec<Name> = owed.filter(waits).cloned().collect();
+        debug_assert!(
+            self.zones.keys().filter(waits).eq(&owed),
+            "what is owed to {peer} is not what is noted"
+        );
+        self.owed.remove(peer);
         for apex in owed {
             self.send_notify(&apex, peer, now);
             self.schedule(&apex);
         }
         // What could not be had from it may be had now.
-        let stuck: Vec<Name> = self
-            .zones
-            .iter()
-            .filter(|(_, entry)| {
-                (entry.refresh.failures > 0 || entry.served.is_none() || entry.knows_newer())
-                    && entry.spec.sources.contains(peer)
-            })
-            .map(|(apex, _)| apex.clone())
-            .collect();
+        let from_it = |apex: &&Name| {
+            let entry = self.zones.get(apex);
+            entry.is_some_and(|entry| entry.spec.sources.contains(peer))
+        };
+        let stuck: Vec<Name> = self.stuck.iter().filter(from_it).cloned().collect();
+        debug_assert!(
+            self.zones
+                .values()
+                .all(|entry| entry.stuck == entry.looks_stuck()),
+            "which zones lack something is not what is noted"
+        );
         for apex in stuck {
             self.ask_soon(&apex, Some(peer.clone()), now);
         }
