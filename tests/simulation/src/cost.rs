@@ -7,8 +7,9 @@ pub mod core;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use zonemesh_mesh::core::{Core, PeerId};
 use zonemesh_zone::{Name, Serial, SerialExt};
 
@@ -35,7 +36,7 @@ pub struct Cost {
     pub busiest: u64,
     /// Time of all cores, per site.
     pub busy: Duration,
-    /// Time to simulate it.
+    /// Time of a processor that it took to simulate it.
     pub took: Duration,
 }
 
@@ -211,7 +212,7 @@ impl Measured {
         seconds: Option<u64>,
         befall: impl FnOnce(&mut World),
     ) -> Cost {
-        let started = Instant::now();
+        let started = processor_time();
         for host in self.world.hosts.values_mut() {
             host.traffic = Traffic::default();
             host.transfers = Vec::new();
@@ -251,7 +252,7 @@ impl Measured {
             most: most.max_by_key(|sent| sent.messages).unwrap_or_default(),
             busiest: hosts.map(|host| host.traffic.busiest).max().unwrap_or(0),
             busy: self.world.busy.unwrap_or_default() / self.size.0 as u32,
-            took: started.elapsed(),
+            took: processor_time() - started,
         }
     }
 
@@ -360,6 +361,12 @@ pub fn memory(sites: usize, zones: usize) -> Option<u64> {
     let after = resident()?;
     drop(cores);
     Some(after.saturating_sub(before) / CORES as u64)
+}
+
+/// How much time of a processor this thread has had: what else the machine does is not in it.
+pub(crate) fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// What this process holds of memory.

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use zonemesh_update::{DirectoryPolicy, SiteIdentity, Update, apply, request};
 use zonemesh_zone::directory::{Directory, Epoch, KeyPin, Role, Site, SiteName};

@@ -3,6 +3,7 @@
 use zonemesh_keep::Job;
 
 use super::*;
+use crate::cost::processor_time;
 
 /// Numbers out of a seed: xorshift.
 pub(super) struct Draws(u64);
@@ -105,9 +106,9 @@ impl World {
             return waiting.push(Event::Input { host, epoch, input });
         }
         let now = self.clock_of(host);
-        let started = self.busy.map(|busy| (busy, Instant::now()));
+        let started = self.busy.map(|busy| (busy, processor_time()));
         let outputs = self.core(host).handle(input, now);
-        self.busy = started.map(|(busy, since)| busy + since.elapsed());
+        self.busy = started.map(|(busy, since)| busy + (processor_time() - since));
         self.note_plan(host);
         self.perform(host, outputs);
         self.look_whether_ready(host);
