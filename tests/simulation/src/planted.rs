@@ -50,7 +50,7 @@ const BOUNDS: &[(Bug, &str, u64)] = &[
     (Bug::DoubtNeverEnds, "hostile", 60),
     (Bug::EpochNotRaised, "one writer", 20),
     (Bug::LaterEpochIgnored, "one writer", 20),
-    (Bug::EarlierEpochTaken, "one writer", 60),
+    (Bug::EarlierEpochTaken, "one writer", 250),
     (Bug::RoleByConfiguration, "one writer", 20),
     (Bug::YieldedDropped, "one writer", 250),
     (Bug::DirectoryFromAnyone, "hostile", 60),
