@@ -17,7 +17,7 @@ mod shown;
 mod tell;
 mod wait;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use zonemesh_planted::{Bug, planted};
@@ -85,10 +85,7 @@ struct Refresh {
     /// When to ask next; none at a primary.
     at: Option<Duration>,
     /// The source that is being asked, and those that come after it.
-    asking: Option<(PeerId, Round)>,
-    /// Sources that are asked besides, by a primary that holds nothing and asks all; and how many at once altogether.
-    beside: BTreeSet<PeerId>,
-    at_once: usize,
+    asking: Option<(PeerId, Box<Round>)>,
     /// Something came in between: ask again, and this one first.
     again: Option<Option<PeerId>>,
     /// Rounds without success, one after the other.

@@ -191,7 +191,7 @@ impl Core {
         match base {
             Some(serial) => {
                 // Nobody else is asked meanwhile.
-                entry.refresh.asking = Some((from, rest));
+                entry.refresh.asking = Some((from, Box::new(rest)));
                 let apex = apex.clone();
                 self.out.push(Output::Recall { apex, serial });
             }

@@ -17,21 +17,22 @@ const ALTOGETHER: usize = 512;
 impl Refresh {
     /// Whether a source is being asked.
     pub(super) fn is_asking(&self, peer: &PeerId) -> bool {
-        let asking = self.asking.as_ref();
-        asking.is_some_and(|(asked, _)| asked == peer) || self.beside.contains(peer)
+        let asks =
+            |(asked, rest): &(PeerId, Box<Round>)| asked == peer || rest.beside.contains(peer);
+        self.asking.as_ref().is_some_and(asks)
     }
 
     /// A source that was asked has answered, or will not: the others of its round, of which some may be under way.
     pub(super) fn answered(&mut self, peer: &PeerId) -> Option<Round> {
-        if let Some((_, rest)) = self.asking.take_if(|(asked, _)| asked == peer) {
-            return Some(rest);
-        }
-        if !self.beside.remove(peer) {
+        if !self.is_asking(peer) {
             return None;
         }
-        let (other, rest) = self.asking.take()?;
-        self.beside.insert(other);
-        Some(rest)
+        let (asked, mut rest) = self.asking.take()?;
+        if asked != *peer {
+            rest.beside.remove(peer);
+            rest.beside.insert(asked);
+        }
+        Some(*rest)
     }
 }
 
@@ -118,21 +119,21 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return false;
         };
-        entry.refresh.at_once = (entry.refresh.at_once + 1).min(most);
-        while entry.refresh.beside.len() < entry.refresh.at_once {
+        round.at_once = (round.at_once + 1).min(most);
+        while round.beside.len() < round.at_once {
             let Some(from) = round.next(lost) else { break };
-            entry.refresh.beside.insert(from.clone());
+            round.beside.insert(from.clone());
             self.out.push(Output::Transfer {
                 apex: apex.clone(),
                 have: entry.have(&from),
                 from,
             });
         }
-        let Some(one) = entry.refresh.beside.pop_first() else {
+        let Some(one) = round.beside.pop_first() else {
             entry.refresh.unsure += u32::from(round.passed_over());
             return false;
         };
-        entry.refresh.asking = Some((one, round));
+        entry.refresh.asking = Some((one, Box::new(round)));
         true
     }
 

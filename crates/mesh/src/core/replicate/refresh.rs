@@ -86,7 +86,6 @@ impl Core {
         entry.refresh.failed_first = None;
         entry.refresh.begin(self.settings.pace.floor, now);
         entry.refresh.best = None;
-        entry.refresh.at_once = 1;
         self.ask(apex, from, round);
     }
 
@@ -113,8 +112,7 @@ impl Core {
             return;
         };
         let have = entry.have(&from);
-        entry.refresh.beside.clear();
-        entry.refresh.asking = Some((from.clone(), rest));
+        entry.refresh.asking = Some((from.clone(), Box::new(rest)));
         self.out.push(Output::Transfer {
             apex: apex.clone(),
             from,

@@ -26,6 +26,9 @@ pub(super) struct Round {
     lost: bool,
     left: usize,
     passed_over: bool,
+    /// Who is asked besides, by a primary that holds nothing and asks all; and how many at once altogether.
+    pub(super) beside: BTreeSet<PeerId>,
+    pub(super) at_once: usize,
 }
 
 impl Round {
@@ -46,6 +49,8 @@ impl Round {
             lost: false,
             left: FEW,
             passed_over: false,
+            beside: BTreeSet::new(),
+            at_once: 1,
         }
     }
 
