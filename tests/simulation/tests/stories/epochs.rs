@@ -451,6 +451,14 @@ fn what_is_made_again_lets_in_no_site_that_was_removed_since_and_lists_none_of_i
     let kept = kept.iter().find(|kept| kept.zone == directory()).unwrap();
     // Of the one an operator hears, and removes it where the mesh is written now.
     remove_site(&mut world, "site-y", Departure::Remove);
+    world.run_for(30);
+    // Where the two zones had been listed they go at once, and so when that is approved.
+    for host in ["site-a", "site-d"] {
+        let held = world.core(host).report().unwrap().plan.held.clone();
+        for held in held {
+            world.decide(host, held.fingerprint.to_string(), Verdict::Approve);
+        }
+    }
     world.settle(60);
     let head = world.core("site-b").head(&directory()).unwrap().clone();
     for (change, fate) in kept.changes.iter().zip(kept.fates(&head).unwrap()) {
