@@ -218,8 +218,9 @@ fn come_back(many: &mut Many) -> Result<()> {
     Ok(())
 }
 
-/// Waits until all but one have logged something once more than they had.
-fn all_log(many: &Many, but: &str, (line, before): &Logged, within: Duration) -> Result<()> {
+/// Waits until all but one have logged something once more than they had; for how many seconds.
+fn all_log(many: &Many, but: &str, (line, before): &Logged, within: Duration) -> Result<f64> {
+    let began = Instant::now();
     let mut lack: Vec<(&Site, usize)> = many.sites.iter().zip(before.iter().copied()).collect();
     lack.retain(|(site, _)| site.name != but);
     wait::until(within, &format!("{line:?} at all"), || {
@@ -227,7 +228,8 @@ fn all_log(many: &Many, but: &str, (line, before): &Logged, within: Duration) ->
         let names: Vec<&str> = lack.iter().map(|(site, _)| site.name.as_str()).collect();
         ensure!(names.is_empty(), "{names:?}");
         Ok(Some(()))
-    })
+    })?;
+    Ok(began.elapsed().as_secs_f64())
 }
 
 /// Starts as many as are asked for, and tells how long that took.
@@ -283,19 +285,11 @@ fn two_dozen_sites_watch_a_few_each_and_all_know_when_one_hangs_or_is_back() -> 
     let name = many.sites[hung].name.clone();
     let lost = many.logged(&format!("peer {name} lost"));
     many.sites[hung].daemon()?.signal(Signal::STOP)?;
-    let began = Instant::now();
-    all_log(&many, &name, &lost, NOTICED)?;
-    println!(
-        "that one hangs was known to all after {:.1} s",
-        began.elapsed().as_secs_f64()
-    );
+    let took = all_log(&many, &name, &lost, NOTICED)?;
+    println!("that one hangs was known to all after {took:.1} s");
     let back = many.logged(&format!("peer {name} healed"));
     many.sites[hung].daemon()?.signal(Signal::CONT)?;
-    let began = Instant::now();
-    all_log(&many, &name, &back, NOTICED)?;
-    println!(
-        "that it is back after {:.1} s",
-        began.elapsed().as_secs_f64()
-    );
+    let took = all_log(&many, &name, &back, NOTICED)?;
+    println!("that it is back after {took:.1} s");
     come_back(&mut many)
 }

@@ -76,14 +76,6 @@ impl<'a> RrsetRef<'a> {
         Rrset::new(self.rtype(), self.ttl(), others)
     }
 
-    /// This RRset with another TTL.
-    pub fn with_ttl(&self, ttl: Ttl) -> Rrset {
-        Rrset {
-            ttl: ttl.as_secs(),
-            ..self.to_owned()
-        }
-    }
-
     /// The same with data of its own.
     pub fn to_owned(&self) -> Rrset {
         Rrset {

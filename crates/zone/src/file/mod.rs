@@ -21,7 +21,7 @@ pub(crate) mod report;
 mod scan;
 mod svcb;
 mod token;
-mod ttl;
+pub mod ttl;
 mod write;
 
 use std::io;

@@ -1,7 +1,11 @@
 //! Times as zone files have them: seconds, or numbers with units, such as `1h30m`.
 
-/// Reads a time. The error is a sentence that says what was expected.
-pub(super) fn parse(text: &[u8]) -> Result<u32, String> {
+/// Reads a time.
+///
+/// # Errors
+///
+/// A sentence that says what was expected.
+pub fn parse(text: &[u8]) -> Result<u32, String> {
     let bad = || {
         format!(
             "`{}` is not a time; expected seconds, such as 3600, or numbers with the units w, d, h, m and s, such as 1h30m",

@@ -589,35 +589,9 @@ pub enum Config {
 }
 
 /// A TTL as zone files have it.
-pub(super) fn ttl(text: &str) -> Result<u32, String> {
-    let expected = || "expected seconds, or numbers with units: 300, 1h, 1h30m, 2d, 1w".to_owned();
-    let mut rest = text;
-    let mut sum = 0_u32;
-    while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(rest.len());
-        let (number, unit) = rest.split_at(digits);
-        let number: u32 = number.parse().map_err(|_| expected())?;
-        let secs = match unit.bytes().next().map(|unit| unit.to_ascii_lowercase()) {
-            None if digits == text.len() => 1,
-            Some(b's') => 1,
-            Some(b'm') => 60,
-            Some(b'h') => 3600,
-            Some(b'd') => 86_400,
-            Some(b'w') => 604_800,
-            _ => return Err(expected()),
-        };
-        sum = number
-            .checked_mul(secs)
-            .and_then(|secs| sum.checked_add(secs))
-            .ok_or_else(expected)?;
-        rest = unit.get(1..).unwrap_or_default();
-    }
-    match text.is_empty() {
-        true => Err(expected()),
-        false => Ok(sum),
-    }
+pub(super) fn ttl(text: &str) -> Result<u32, &'static str> {
+    zonemesh_zone::file::ttl::parse(text.as_bytes())
+        .map_err(|_| "expected seconds, or numbers with units: 300, 1h, 1h30m, 2d, 1w")
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {

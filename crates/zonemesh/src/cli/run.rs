@@ -27,10 +27,9 @@ pub(super) async fn up(up: Up, target: Target) -> Outcome {
             let folder = target
                 .data_dir
                 .unwrap_or_else(|| config::loopback::FOLDER.into());
-            let site = config::loopback::LoopbackSite::new(0, &folder);
-            let file = Config::loopback(0, &folder)?.file;
-            site::init_for_trying(&site)?;
-            (file, None)
+            let config = Config::loopback(0, &folder)?;
+            site::init_for_trying(&config.site.data_dir, &config.site.name)?;
+            (config.file, None)
         }
     };
     run(&path, data_dir.as_deref(), None, up.accept_damage).await

@@ -163,7 +163,7 @@ impl Running {
         first: &LoopbackSite,
     ) -> Result<(), Failure> {
         let packet = if index == 0 {
-            crate::site::init_for_trying(site)?;
+            crate::site::init_for_trying(&site.data_dir, &site.name)?;
             None
         } else {
             self.packet_for(site, first).await?

@@ -28,7 +28,7 @@ mod seen;
 mod settings;
 mod transfers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,7 +42,6 @@ use self::control::Control;
 use self::driver::{CoreHandle, Driver};
 use self::jobs::Jobs;
 use self::live::{Live, Parts};
-use crate::config::loopback::LoopbackSite;
 use crate::config::{Config, Role};
 use crate::systemd;
 
@@ -87,9 +86,9 @@ pub fn init(config: &Config) -> anyhow::Result<String> {
 }
 
 /// The same for a mesh on loopback, where there is nothing to lose: a data directory that has something is left alone.
-pub(crate) fn init_for_trying(site: &LoopbackSite) -> anyhow::Result<()> {
-    match identity::is_nobodys(&site.data_dir) {
-        Ok(()) => identity::init(&site.data_dir, &site.name).map(drop),
+pub(crate) fn init_for_trying(data_dir: &Path, name: &str) -> anyhow::Result<()> {
+    match identity::is_nobodys(data_dir) {
+        Ok(()) => identity::init(data_dir, name).map(drop),
         Err(_) => Ok(()),
     }
 }

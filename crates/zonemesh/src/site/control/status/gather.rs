@@ -261,3 +261,15 @@ fn errors_of(view: &ZoneView<'_>) -> Vec<SourceError> {
         })
         .collect()
 }
+
+/// What a core that has nothing shows.
+#[cfg(test)]
+pub(super) fn of_nothing() -> Snapshot {
+    use zonemesh_mesh::core::Settings;
+    let now = Now {
+        mono: Duration::from_secs(1),
+        wall: 1_700_000_000,
+    };
+    let (core, _) = Core::new(Settings::default(), Vec::new(), 1, now);
+    snapshot(&core, now, &|_| false)
+}

@@ -310,7 +310,6 @@ pub(super) fn clock_checks(me: &str, faults: &[ClockFault], checks: &mut Vec<api
 
 #[cfg(test)]
 mod tests {
-    use zonemesh_mesh::core::{Core, Now, Settings};
     use zonemesh_zone::directory::Role;
 
     use super::super::gather;
@@ -392,24 +391,15 @@ mod tests {
         read
     }
 
-    fn snapshot() -> Snapshot {
-        let now = Now {
-            mono: Duration::from_secs(1),
-            wall: 1_700_000_000,
-        };
-        let (core, _) = Core::new(Settings::default(), Vec::new(), 1, now);
-        gather::snapshot(&core, now, &|_| false)
-    }
-
     #[test]
     fn a_site_that_has_not_joined_is_told_how_and_one_that_lost_its_store_for_whom_it_waits() {
-        let fresh = not_ready_check("site-c", true, &snapshot());
+        let fresh = not_ready_check("site-c", true, &gather::of_nothing());
         assert!(fresh.message.contains("has not joined"), "{fresh:?}");
         let hint = fresh.hint.unwrap();
         assert!(hint.contains("`zonemesh invite site-c`"), "{hint}");
         let emptied = Snapshot {
             sites: vec!["site-a".to_owned(), "site-b".to_owned()],
-            ..snapshot()
+            ..gather::of_nothing()
         };
         let emptied = not_ready_check("site-c", true, &emptied);
         assert!(
@@ -417,13 +407,13 @@ mod tests {
             "{emptied:?}"
         );
         for founder in [
-            not_ready_check("site-a", false, &snapshot()),
+            not_ready_check("site-a", false, &gather::of_nothing()),
             not_ready_check(
                 "site-a",
                 true,
                 &Snapshot {
                     founds: true,
-                    ..snapshot()
+                    ..gather::of_nothing()
                 },
             ),
         ] {
