@@ -1,5 +1,6 @@
 //! All members of a catalog to an empty secondary, until it serves every one of them.
 
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -128,11 +129,7 @@ fn wait_all(server: SocketAddr, members: usize) -> Result<()> {
         loop {
             let question = query::question(&member, qtype::SOA);
             // One that is lost is asked for again.
-            let answer = socket
-                .send(&question)
-                .and_then(|_| socket.recv(&mut buffer));
-            if let Ok(length) = answer
-                && buffer[..2] == question[..2]
+            if let Ok(length) = ask(&socket, &question, &mut buffer)
                 && query::soa_serial(&buffer[..length])? == Some(SERIAL)
             {
                 break;
@@ -144,4 +141,49 @@ fn wait_all(server: SocketAddr, members: usize) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Sends a question and waits for its answer. One that comes to an earlier question, which was given up, is passed over: whoever
+/// took it for a failure would ask again, and find the answer to this one before the answer to the next, and so on.
+fn ask(socket: &UdpSocket, question: &[u8], buffer: &mut [u8]) -> io::Result<usize> {
+    socket.send(question)?;
+    loop {
+        let length = socket.recv(buffer)?;
+        if length > 2 && buffer[..2] == question[..2] {
+            return Ok(length);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_comes_late_does_not_delay_those_to_the_next_questions() {
+        let server = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+        socket.connect(server.local_addr().unwrap()).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let question = || query::question("m0.members.test", qtype::SOA);
+        // It was given up, and is answered all the same.
+        socket.send(&question()).unwrap();
+        let echo = move || {
+            let mut buffer = [0; 512];
+            for _ in 0..11 {
+                let (length, from) = server.recv_from(&mut buffer).unwrap();
+                server.send_to(&buffer[..length], from).unwrap();
+            }
+        };
+        let server = thread::spawn(echo);
+        let mut buffer = [0; 512];
+        for _ in 0..10 {
+            let question = question();
+            let length = ask(&socket, &question, &mut buffer).unwrap();
+            assert_eq!(buffer[..length], question);
+        }
+        server.join().unwrap();
+    }
 }
