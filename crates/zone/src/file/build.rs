@@ -2,40 +2,28 @@
 
 use bytes::Bytes;
 
+use super::gather::{Entry, Gathered};
 use super::parse::Sink;
 use super::report::{Place, Report};
 use crate::finding::{Finding, Kind, Severity};
-use crate::{Editor, Name, Rrset, Rtype, Ttl, Zone};
+use crate::version::{NameRef, owned};
+use crate::{Editor, Name, Rtype, Ttl, Zone};
 
-/// Collects records into an [`Editor`], an RRset at a time.
+/// Collects records, and makes the zone when all are there.
 pub(super) struct Builder {
-    editor: Option<Editor>,
+    zone: Option<(Name, Gathered)>,
     /// Records that came before the SOA, when only that tells which zone it is.
     waiting: Vec<(Place, Name, Rtype, Ttl, Bytes)>,
-    soa: Option<(Place, Bytes)>,
-    run: Option<Run>,
+    soa: Option<Bytes>,
     records: usize,
-}
-
-/// Records of one RRset that came one after the other.
-struct Run {
-    place: Place,
-    owner: Name,
-    rtype: Rtype,
-    ttl: Ttl,
-    data: Vec<u8>,
-    ends: Vec<usize>,
-    /// Whether a difference of TTLs was reported.
-    differs: bool,
 }
 
 impl Builder {
     pub(super) fn new(apex: Option<&Name>) -> Self {
         Self {
-            editor: apex.cloned().map(Editor::new),
+            zone: apex.map(begin),
             waiting: Vec::new(),
             soa: None,
-            run: None,
             records: 0,
         }
     }
@@ -46,9 +34,8 @@ impl Builder {
     }
 
     /// Makes the zone.
-    pub(super) fn finish(mut self, path: &str, report: &mut Report) -> Option<Zone> {
-        self.flush(report);
-        let Some(editor) = self.editor.filter(|_| self.soa.is_some()) else {
+    pub(super) fn finish(self, path: &str, report: &mut Report) -> Option<Zone> {
+        let Some((apex, gathered)) = self.zone.filter(|_| self.soa.is_some()) else {
             let mut finding = Finding::new(
                 Severity::Error,
                 Kind::Soa,
@@ -58,6 +45,16 @@ impl Builder {
             report.add(finding);
             return None;
         };
+        let mut editor = Editor::new(apex);
+        let mut found = Vec::new();
+        let mut joined = Vec::new();
+        gathered.drain(|owner, entries| {
+            put(&mut editor, owner, entries, &mut joined, &mut found);
+        });
+        found.sort_by_key(|(place, _)| (place.file, place.line, place.column));
+        for (place, finding) in found {
+            report.add_at(place, finding);
+        }
         match editor.finish() {
             Ok(zone) => Some(zone),
             Err(error) => {
@@ -67,106 +64,33 @@ impl Builder {
         }
     }
 
-    fn take(
-        &mut self,
-        place: Place,
-        owner: &Name,
-        rtype: Rtype,
-        ttl: Ttl,
-        rdata: &[u8],
-        report: &mut Report,
-    ) {
-        self.records += 1;
-        if let Some(run) = &mut self.run
-            && run.rtype == rtype
-            && run.owner == *owner
-        {
-            if run.ttl != ttl && !run.differs {
-                run.differs = true;
-                report.add_at(place, ttl_differs(owner, rtype, run.ttl, ttl));
-            }
-            run.data.extend_from_slice(rdata);
-            run.ends.push(run.data.len());
-            return;
-        }
-        let (mut data, mut ends) = match self.flush(report) {
-            Some(run) => (run.data, run.ends),
-            None => (Vec::new(), Vec::new()),
-        };
-        data.clear();
-        ends.clear();
-        data.extend_from_slice(rdata);
-        ends.push(data.len());
-        self.run = Some(Run {
-            place,
-            owner: owner.clone(),
-            rtype,
-            ttl,
-            data,
-            ends,
-            differs: false,
-        });
-    }
-
-    /// Puts the run into the zone; gives it back so that its buffers can be used again.
-    fn flush(&mut self, report: &mut Report) -> Option<Run> {
-        let run = self.run.take()?;
-        let editor = self.editor.as_mut()?;
-        let mut start = 0;
-        let new = run.ends.iter().map(|&end| {
-            let rdata = &run.data[start..end];
-            start = end;
-            rdata
-        });
-        let set = match editor.rrset(&run.owner, run.rtype) {
-            None => Rrset::new(run.rtype, run.ttl, new),
-            Some(old) => {
-                if old.ttl() != run.ttl && !run.differs {
-                    report.add_at(
-                        run.place,
-                        ttl_differs(&run.owner, run.rtype, old.ttl(), run.ttl),
-                    );
-                }
-                Rrset::new(run.rtype, old.ttl(), old.iter().chain(new))
-            }
-        };
-        if let Err(error) = editor.put(&run.owner, set) {
-            report.add_at(
-                run.place,
-                Finding::new(Severity::Error, Kind::Record, error.to_string())
-                    .about(&run.owner, run.rtype),
-            );
-        }
-        Some(run)
-    }
-
     /// Whether a record may be in the zone; says why not.
     fn admit(
         &mut self,
         place: Place,
-        owner: &Name,
+        owner: &NameRef,
         rtype: Rtype,
         rdata: &[u8],
         report: &mut Report,
     ) -> bool {
-        let Some(apex) = self.editor.as_ref().map(Editor::apex) else {
+        let Some((apex, _)) = &self.zone else {
             return false;
         };
         if rtype == Rtype::SOA {
             let complaint = if owner != apex {
                 "an SOA record that is not at the zone's apex; a zone has exactly one, remove this one or check the zone's name"
-            } else if let Some((_, first)) = &self.soa {
+            } else if let Some(first) = &self.soa {
                 if first == rdata {
                     return true;
                 }
                 "a second SOA record with other data; a zone has exactly one, remove one of them"
             } else {
-                self.soa = Some((place, Bytes::copy_from_slice(rdata)));
+                self.soa = Some(Bytes::copy_from_slice(rdata));
                 return true;
             };
             report.add_at(
                 place,
-                Finding::new(Severity::Error, Kind::Soa, complaint).about(owner, rtype),
+                Finding::new(Severity::Error, Kind::Soa, complaint).about(&owned(owner), rtype),
             );
             return false;
         }
@@ -176,7 +100,8 @@ impl Builder {
             );
             report.add_at(
                 place,
-                Finding::new(Severity::Warning, Kind::OutOfZone, message).about(owner, rtype),
+                Finding::new(Severity::Warning, Kind::OutOfZone, message)
+                    .about(&owned(owner), rtype),
             );
             return false;
         }
@@ -188,36 +113,79 @@ impl Sink for Builder {
     fn record(
         &mut self,
         place: Place,
-        owner: &Name,
+        owner: &NameRef,
         rtype: Rtype,
         ttl: Ttl,
         rdata: &[u8],
         report: &mut Report,
     ) {
-        if self.editor.is_none() {
+        if self.zone.is_none() {
             if rtype != Rtype::SOA {
                 let rdata = Bytes::copy_from_slice(rdata);
-                self.waiting.push((place, owner.clone(), rtype, ttl, rdata));
+                self.waiting.push((place, owned(owner), rtype, ttl, rdata));
                 return;
             }
-            self.editor = Some(Editor::new(owner.clone()));
-            report.zone = Some(owner.clone());
+            let apex = owned(owner);
+            self.zone = Some(begin(&apex));
+            report.zone = Some(apex);
             for (place, owner, rtype, ttl, rdata) in std::mem::take(&mut self.waiting) {
-                self.record(place, &owner, rtype, ttl, &rdata, report);
+                self.record(place, owner.for_slice(), rtype, ttl, &rdata, report);
             }
         }
-        if self.admit(place, owner, rtype, rdata, report) {
-            self.take(place, owner, rtype, ttl, rdata, report);
+        if !self.admit(place, owner, rtype, rdata, report) {
+            return;
+        }
+        self.records += 1;
+        let Some((_, gathered)) = &mut self.zone else {
+            return;
+        };
+        if let Some(first) = gathered.push(place, owner, rtype, ttl, rdata) {
+            report.add_at(place, ttl_differs(owner, rtype, first, ttl));
         }
     }
 }
 
-fn ttl_differs(owner: &Name, rtype: Rtype, first: Ttl, other: Ttl) -> Finding {
+fn begin(apex: &Name) -> (Name, Gathered) {
+    (apex.clone(), Gathered::new(apex.for_slice()))
+}
+
+/// Puts all records of a name and type into the zone; `joined` is room for their data.
+fn put(
+    editor: &mut Editor,
+    owner: &NameRef,
+    entries: &[Entry<'_>],
+    joined: &mut Vec<u8>,
+    found: &mut Vec<(Place, Finding)>,
+) {
+    let [first, others @ ..] = entries else {
+        return;
+    };
+    let (rtype, ttl) = (first.rtype, first.ttl);
+    let mut data = first.data;
+    if !others.is_empty() {
+        joined.clear();
+        for entry in entries {
+            joined.extend_from_slice(entry.data);
+        }
+        data = joined;
+    }
+    for other in others {
+        if other.ttl != ttl && !other.differs {
+            found.push((other.place, ttl_differs(owner, rtype, ttl, other.ttl)));
+        }
+    }
+    if let Err(error) = editor.put_octets(owner, rtype, ttl, data) {
+        let finding = Finding::new(Severity::Error, Kind::Record, error.to_string());
+        found.push((first.place, finding.about(&owned(owner), rtype)));
+    }
+}
+
+fn ttl_differs(owner: &NameRef, rtype: Rtype, first: Ttl, other: Ttl) -> Finding {
     let (first, other) = (first.as_secs(), other.as_secs());
     Finding::new(
         Severity::Warning,
         Kind::Ttl,
         format!("TTL {other} where the RRset has {first} already; the first one is used for all (RFC 2181 §5.2)"),
     )
-    .about(owner, rtype)
+    .about(&owned(owner), rtype)
 }

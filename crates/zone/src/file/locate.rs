@@ -9,6 +9,7 @@ use std::io;
 use super::parse::{Limits, Parser, Sink};
 use super::report::{Place, Report};
 use crate::finding::Finding;
+use crate::version::NameRef;
 use crate::{Key, Name, Rtype, Ttl};
 
 /// The place of the first record of each owner name and type that is asked for.
@@ -64,7 +65,7 @@ impl Sink for Locator {
     fn record(
         &mut self,
         place: Place,
-        owner: &Name,
+        owner: &NameRef,
         rtype: Rtype,
         _ttl: Ttl,
         _rdata: &[u8],
@@ -73,7 +74,7 @@ impl Sink for Locator {
         if self.missing == 0 {
             return;
         }
-        let record = (Key::of(owner).as_slice().to_vec(), rtype);
+        let record = (Key::from_wire(owner.as_slice()).as_slice().to_vec(), rtype);
         if let Some(found @ None) = self.places.get_mut(&record) {
             *found = Some(place);
             self.missing -= 1;

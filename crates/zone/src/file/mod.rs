@@ -6,12 +6,13 @@
 //! with a string that has no end.
 //!
 //! ```text
-//! octets ─ token ─ entries ─ parse ─ records ─ build ─ Zone ─ check
+//! octets ─ token ─ entries ─ parse ─ records ─ gather ─ build ─ Zone ─ check
 //!                              │  └ scan, name, rdata, svcb, ttl
 //!                              └ generate, files that are included
 //! ```
 
 mod build;
+mod gather;
 mod generate;
 mod locate;
 mod name;

@@ -5,6 +5,7 @@ use domain::base::scan::ScannerError;
 
 use super::scan::{Result, ScanError, escape};
 use crate::Name;
+use crate::version::NameRef;
 
 /// Room for one name in wire format.
 #[derive(Clone)]
@@ -23,6 +24,11 @@ impl NameBuffer {
 
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+
+    /// The name; none when nothing was read.
+    pub(super) fn as_name(&self) -> Option<&NameRef> {
+        NameRef::from_slice(self.as_slice()).ok()
     }
 
     pub(super) fn to_name(&self) -> Result<Name> {

@@ -13,6 +13,7 @@ use super::scan::{Cursor, Result, ScanError};
 use super::token::{Entry, Lexer, Position, Token};
 use super::ttl;
 use crate::finding::{Finding, Kind, Severity};
+use crate::version::{NameRef, owned};
 use crate::{Class, Name, Record, Rtype, Ttl};
 
 /// What is done with each record.
@@ -20,7 +21,7 @@ pub(super) trait Sink {
     fn record(
         &mut self,
         place: Place,
-        owner: &Name,
+        owner: &NameRef,
         rtype: Rtype,
         ttl: Ttl,
         rdata: &[u8],
@@ -32,13 +33,13 @@ impl Sink for Vec<Record> {
     fn record(
         &mut self,
         _place: Place,
-        owner: &Name,
+        owner: &NameRef,
         rtype: Rtype,
         ttl: Ttl,
         rdata: &[u8],
         _report: &mut Report,
     ) {
-        self.push(Record::new(owner.clone(), rtype, ttl, rdata.to_vec()));
+        self.push(Record::new(owned(owner), rtype, ttl, rdata.to_vec()));
     }
 }
 
@@ -77,12 +78,15 @@ pub(super) struct Parser<'o, S> {
     files: usize,
     pub(super) generated: u64,
     origin: Option<Name>,
-    owner: Option<Name>,
+    /// That of the last record; empty before the first.
+    owner: NameBuffer,
+    /// Where the next one is read, which may turn out to be none.
+    next_owner: NameBuffer,
     default_ttl: Option<u32>,
     last_ttl: Option<u32>,
     soa_minimum: Option<u32>,
-    /// The record that is being read, as far as it is known.
-    about: (Option<Name>, Option<Rtype>),
+    /// Whether a record of the owner name is being read, and of which type, as far as it is known.
+    about: (bool, Option<Rtype>),
     rdata: Vec<u8>,
 }
 
@@ -99,11 +103,12 @@ impl<'o, S: Sink> Parser<'o, S> {
             files: 0,
             generated: 0,
             origin: origin.cloned(),
-            owner: None,
+            owner: NameBuffer::new(),
+            next_owner: NameBuffer::new(),
             default_ttl: None,
             last_ttl: None,
             soa_minimum: None,
-            about: (None, None),
+            about: (false, None),
             rdata: Vec::new(),
         }
     }
@@ -155,12 +160,14 @@ impl<'o, S: Sink> Parser<'o, S> {
 
     fn complain(&mut self, file: u32, at: Position, kind: Kind, message: impl Into<String>) {
         let mut finding = Finding::new(Severity::Error, kind, message);
-        (finding.owner, finding.rtype) = std::mem::take(&mut self.about);
+        let (has_owner, rtype) = std::mem::take(&mut self.about);
+        let owner = self.owner.as_name().filter(|_| has_owner);
+        (finding.owner, finding.rtype) = (owner.map(owned), rtype);
         self.report.add_at(place(file, at), finding);
     }
 
     fn entry(&mut self, file: u32, text: &[u8], tokens: &[Token], entry: Entry) {
-        self.about = (None, None);
+        self.about = (false, None);
         let origin = self.origin.clone();
         let mut cursor = Cursor::new(text, tokens, entry, origin.as_ref());
         let first = match tokens.first() {
@@ -228,6 +235,7 @@ impl<'o, S: Sink> Parser<'o, S> {
         );
         let result = self.file(&path);
         (self.origin, self.owner) = before;
+        self.about = (false, None);
         result.map_err(ScanError::new)
     }
 
@@ -288,8 +296,8 @@ impl<'o, S: Sink> Parser<'o, S> {
                 column: token.column,
             })
         });
-        let owner = self.owner(cursor, entry)?;
-        self.about = (Some(owner.clone()), None);
+        self.read_owner(cursor, entry)?;
+        self.about.0 = true;
         let (ttl, rtype) = head(cursor)?;
         self.about.1 = Some(rtype);
         let mut data = std::mem::take(&mut self.rdata);
@@ -299,9 +307,12 @@ impl<'o, S: Sink> Parser<'o, S> {
             .and_then(|()| self.ttl(ttl, rtype, &data))
             .map(|(ttl, doubt)| {
                 let at = place(file, start.unwrap_or(entry.end));
+                let Some(owner) = self.owner.as_name() else {
+                    return;
+                };
                 if let Some(doubt) = doubt {
                     let finding = Finding::new(Severity::Warning, Kind::Ttl, doubt);
-                    self.report.add_at(at, finding.about(&owner, rtype));
+                    self.report.add_at(at, finding.about(&owned(owner), rtype));
                 }
                 if cursor.non_ascii {
                     let finding = Finding::new(
@@ -309,33 +320,28 @@ impl<'o, S: Sink> Parser<'o, S> {
                         Kind::NonAscii,
                         "a name with characters outside of ASCII; write an internationalised name in its xn-- form, and other octets as \\DDD",
                     );
-                    self.report.add_at(at, finding.about(&owner, rtype));
+                    self.report.add_at(at, finding.about(&owned(owner), rtype));
                 }
                 self.sink
-                    .record(at, &owner, rtype, ttl, &data, &mut self.report);
+                    .record(at, owner, rtype, ttl, &data, &mut self.report);
             });
         self.rdata = data;
         result
     }
 
-    fn owner(&mut self, cursor: &mut Cursor<'_>, entry: Entry) -> Result<Name> {
+    /// Reads the owner name, which is that of the record before where the line begins with white space.
+    fn read_owner(&mut self, cursor: &mut Cursor<'_>, entry: Entry) -> Result<()> {
         if entry.indented {
-            return self.owner.clone().ok_or_else(|| {
-                ScanError::custom(
+            return match self.owner.as_name() {
+                Some(_) => Ok(()),
+                None => Err(ScanError::custom(
                     "a line that begins with white space belongs to the name of the record before it, and there is none; begin it with a name",
-                )
-            });
+                )),
+            };
         }
-        let mut buffer = NameBuffer::new();
-        cursor.name_into(&mut buffer)?;
-        match &self.owner {
-            Some(last) if last.as_slice() == buffer.as_slice() => Ok(last.clone()),
-            _ => {
-                let owner = buffer.to_name()?;
-                self.owner = Some(owner.clone());
-                Ok(owner)
-            }
-        }
+        cursor.name_into(&mut self.next_owner)?;
+        std::mem::swap(&mut self.owner, &mut self.next_owner);
+        Ok(())
     }
 
     /// The TTL of a record, and what is doubtful about it. Given; else by `$TTL` (RFC 2308 §4); else that of the record
@@ -424,6 +430,12 @@ pub(super) fn rtype_of(text: &[u8]) -> Option<Rtype> {
         b"A" => Rtype::A,
         b"AAAA" => Rtype::AAAA,
         b"NS" => Rtype::NS,
+        b"CNAME" => Rtype::CNAME,
+        b"MX" => Rtype::MX,
+        b"PTR" => Rtype::PTR,
+        b"TXT" => Rtype::TXT,
+        b"DS" => Rtype::DS,
+        b"NSEC" => Rtype::NSEC,
         b"RRSIG" => Rtype::RRSIG,
         _ => return std::str::from_utf8(text).ok()?.parse().ok(),
     })
