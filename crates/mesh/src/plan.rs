@@ -23,8 +23,9 @@ pub struct Observed {
     pub zones: BTreeMap<Name, ZoneSetup>,
     /// From which versions the last plan was made that was carried out.
     pub applied: Option<MadeFrom>,
-    /// The zones whose removal in bulk waits for approval, and would still happen: none of them goes because others have come back.
-    pub held: BTreeSet<Name>,
+    /// The zones and peers whose removal in bulk waits for approval, and would still happen: none of them goes because others have
+    /// come back.
+    pub held: Scope,
 }
 
 /// One thing to do. Each can be done again without harm, and none waits for another.
@@ -311,7 +312,7 @@ fn remove_zones(
         .map(|(zone, _)| zone.fmt_with_dot().to_string())
         .collect();
     let mut without = gone.iter().filter(|(zone, setup)| !consent(zone, setup));
-    let waits = without.any(|(zone, _)| observed.held.contains(*zone));
+    let waits = without.any(|(zone, _)| observed.held.zones.contains(*zone));
     // One zone is no bulk; counting costs what there is.
     let members = match desired.catalog_empty || names.len() > 1 || waits {
         true => observed
@@ -351,7 +352,8 @@ fn remove_peers(
         .into_iter()
         .partition(|site| desired.departed.contains(*site));
     let names: Vec<String> = lost.iter().map(ToString::to_string).collect();
-    let bulk = too_many(lost.len(), observed.peers.len());
+    let waits = lost.iter().any(|site| observed.held.sites.contains(*site));
+    let bulk = too_many(lost.len(), observed.peers.len()) || waits;
     let lost_go = !bulk || approved("peers", names, observed.peers.len(), approvals, plan);
     let remove = |departed| move |site: &SiteName| remove_peer(site, departed);
     if !planted(Bug::DepartedKept) {
@@ -439,19 +441,24 @@ impl Observed {
 
     /// Remembers what a plan holds back, until it is wanted again or gone.
     pub fn hold(&mut self, desired: &Desired, plan: &Plan) {
-        let zones = &self.zones;
+        let (zones, peers) = (&self.zones, &self.peers);
         let waits = |zone: &Name| zones.contains_key(zone) && !desired.zones.contains_key(zone);
-        self.held.retain(waits);
-        let of_zones = plan.held.iter().filter(|held| held.kind == "zones");
-        let names: BTreeSet<&str> = of_zones
-            .flat_map(|held| held.names.iter().map(String::as_str))
-            .collect();
-        if names.is_empty() {
-            return;
+        self.held.zones.retain(waits);
+        let waits = |site: &SiteName| peers.contains_key(site) && !desired.peers.contains_key(site);
+        self.held.sites.retain(waits);
+        let names = |kind| {
+            let held = plan.held.iter().filter(move |held| held.kind == kind);
+            let names = held.flat_map(|held| held.names.iter().map(String::as_str));
+            names.collect::<BTreeSet<&str>>()
+        };
+        let (held, lost) = (names("zones"), names("peers"));
+        if !held.is_empty() {
+            let is_held = |zone: &&Name| held.contains(&*zone.fmt_with_dot().to_string());
+            let held = zones.keys().filter(is_held);
+            self.held.zones.extend(held.cloned());
         }
-        let text = |zone: &Name| zone.fmt_with_dot().to_string();
-        let held = zones.keys().filter(|zone| names.contains(&*text(zone)));
-        self.held.extend(held.cloned());
+        let lost = peers.keys().filter(|site| lost.contains(site.as_str()));
+        self.held.sites.extend(lost.cloned());
     }
 
     /// Remembers from which versions a plan was made that has been carried out. What was unreadable does not make

@@ -243,7 +243,9 @@ fn check_brake(zones: &[&Name], peers: &[&SiteName], facts: &Facts<'_>, faults: 
         .zones
         .values()
         .filter(|setup| !setup.members_only);
-    let waits = zones.iter().any(|zone| facts.observed.held.contains(*zone));
+    let waits = zones
+        .iter()
+        .any(|zone| facts.observed.held.zones.contains(*zone));
     let emptied = is_emptied(facts);
     // One zone alone is no bulk, and counting costs what there is.
     let of = match emptied || waits || zones.len() > 1 {
@@ -263,7 +265,10 @@ fn check_brake(zones: &[&Name], peers: &[&SiteName], facts: &Facts<'_>, faults: 
         });
     }
     let of = facts.observed.peers.len();
-    let bulk = peers.len() >= 2 && peers.len() as f64 > of as f64 / 10.0;
+    let waits = peers
+        .iter()
+        .any(|site| facts.observed.held.sites.contains(*site));
+    let bulk = waits || (peers.len() >= 2 && peers.len() as f64 > of as f64 / 10.0);
     if bulk && !facts.approvals.contains(&Fingerprint::of("peers", peers)) {
         faults.push(Fault::Brake {
             kind: "peers",

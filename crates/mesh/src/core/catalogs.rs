@@ -127,6 +127,8 @@ struct Brought {
     /// The label of the member node: another one means that the zone starts anew (RFC 9432 §5.4).
     node: String,
     group: Option<String>,
+    /// Whether it is a member no longer, and that was held: it goes when that is approved, however many others come back.
+    held: bool,
 }
 
 impl Admit {
@@ -191,6 +193,7 @@ fn follow(
         let brought = Brought {
             node: label_of(member),
             group: group.cloned(),
+            held: false,
         };
         next.insert(zone.clone(), brought);
     }
@@ -204,11 +207,21 @@ fn follow(
         .filter(|(zone, new)| have.get(*zone).is_some_and(|old| old.node != new.node))
         .map(|(zone, _)| zone.clone())
         .collect();
-    let held = brake(&wanted.apex, &removed, of, approvals);
+    let waits = removed
+        .iter()
+        .any(|zone| have.get(zone).is_some_and(|brought| brought.held));
+    let held = brake(&wanted.apex, &removed, (of, waits), approvals);
     if held.is_some() {
         for zone in std::mem::take(&mut removed) {
             if let Some(brought) = have.get(&zone) {
-                next.insert(zone, brought.clone());
+                let brought = brought.clone();
+                next.insert(
+                    zone,
+                    Brought {
+                        held: true,
+                        ..brought
+                    },
+                );
             }
         }
     }
@@ -235,10 +248,15 @@ fn removal_of(catalog: &Name, removed: &[Name]) -> Fingerprint {
     Fingerprint::of(&members_of(catalog), removed)
 }
 
-/// Holds removals that are too many at once and not approved.
-fn brake(catalog: &Name, removed: &[Name], of: usize, approvals: &Approvals) -> Option<plan::Held> {
+/// Holds removals that are not approved, where they are too many at once or some of them have been held already.
+fn brake(
+    catalog: &Name,
+    removed: &[Name],
+    (of, waits): (usize, bool),
+    approvals: &Approvals,
+) -> Option<plan::Held> {
     let fingerprint = removal_of(catalog, removed);
-    let hold = too_many(removed.len(), of) && !approvals.contains(&fingerprint);
+    let hold = (waits || too_many(removed.len(), of)) && !approvals.contains(&fingerprint);
     hold.then(|| plan::Held {
         names: removed.iter().map(ToString::to_string).collect(),
         kind: members_of(catalog),
@@ -578,7 +596,10 @@ impl Core {
         for held in report
             .held
             .iter()
-            .filter(|held| !before.held.contains(held))
+            .filter(|held| {
+                let mut before = before.held.iter();
+                !before.any(|told| told.fingerprint == held.fingerprint)
+            })
             .filter(|held| !self.consent.is_declined(&held.fingerprint))
             .collect::<Vec<_>>()
         {

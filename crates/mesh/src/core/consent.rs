@@ -1,5 +1,6 @@
-//! What operators have said about what the brake holds. It is kept on disk until it has served, so that a restart in between
-//! neither forgets an approval nor asks again about what was declined.
+//! What operators have said about what the brake holds, and for which zones and sites it waits for them to say something. It is kept
+//! on disk until it has served, so that a restart in between neither forgets an approval nor asks again about what was declined; and
+//! so that what is held stays held, however much of it has come back meanwhile.
 //!
 //! An approval goes once it has been made use of, and is good for a week until then; what was declined is not asked about for a
 //! month, and can be approved all the same.
@@ -7,12 +8,16 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use zonemesh_zone::Serial;
+use zonemesh_zone::directory::SiteName;
+use zonemesh_zone::record::{canonical_text, parse_name};
+use zonemesh_zone::{Name, Serial};
 
 use super::{Answer, Core, Now, RequestId, Settings};
 use crate::brake::{Approvals, Fingerprint};
+use crate::desired::{Peer, Scope};
+use crate::plan::Observed;
 
-/// The table of the store in which it is kept, by what it is about; an empty value says nothing.
+/// The table of the store in which it is kept, by what it is about: a fingerprint, a zone or a site. An empty value says nothing.
 pub const CONSENT: &str = "consent";
 
 const DAY: u64 = 86_400;
@@ -50,19 +55,38 @@ struct Said {
 pub(super) struct Consent {
     said: BTreeMap<Fingerprint, Said>,
     approved: Approvals,
+    /// For which zones and sites the store has that they wait.
+    waiting: Scope,
 }
 
+/// What begins the key of a zone that waits, and of a site; a fingerprint has no space in it.
+const ZONE: &str = "zone ";
+const SITE: &str = "site ";
+
 impl Consent {
-    /// What was said before the start.
-    pub(super) fn kept(settings: &mut Settings) -> Self {
+    /// What was said before the start; and what waited then, as it was met.
+    pub(super) fn kept(settings: &mut Settings) -> (Self, Observed) {
         let mut consent = Self::default();
-        for (hash, value) in std::mem::take(&mut settings.consent) {
-            // What cannot be read is asked again.
-            if let Ok(said) = serde_json::from_slice(&value) {
-                consent.put(Fingerprint(hash), said);
+        let mut waiting = Observed::default();
+        for (key, value) in std::mem::take(&mut settings.consent) {
+            if value.is_empty() {
+                continue;
+            }
+            if let Some(zone) = key.strip_prefix(ZONE) {
+                waiting.held.zones.extend(parse_name(zone).ok());
+            } else if let Some(site) = key.strip_prefix(SITE) {
+                // What cannot be read was written by another version, and is asked again when there is more than one of it.
+                let peer = serde_json::from_slice::<Peer>(&value).ok();
+                if let Some((site, peer)) = SiteName::new(site).ok().zip(peer) {
+                    waiting.held.sites.insert(site.clone());
+                    waiting.peers.insert(site, peer);
+                }
+            } else if let Ok(said) = serde_json::from_slice(&value) {
+                consent.put(Fingerprint(key), said);
             }
         }
-        consent
+        consent.waiting = waiting.held.clone();
+        (consent, waiting)
     }
 
     fn put(&mut self, about: Fingerprint, said: Said) {
@@ -104,6 +128,30 @@ impl Core {
         self.commit(Vec::new(), vec![note], Some(answer));
         self.decided(&about, verdict, now);
         self.reconcile(now);
+    }
+
+    /// Keeps on disk for which zones and sites the brake waits, where others wait than that says.
+    pub(super) fn keep_waiting(&mut self) {
+        let Some(mesh) = &self.mesh else { return };
+        let (now, kept) = (mesh.held(), &mut self.consent.waiting);
+        if *now == *kept {
+            return;
+        }
+        let zone = |zone: &Name, value: &[u8]| {
+            let key = format!("{ZONE}{}", canonical_text(zone));
+            (CONSENT.to_owned(), key, value.to_vec())
+        };
+        let site = |site: &SiteName, value| (CONSENT.to_owned(), format!("{SITE}{site}"), value);
+        let met = |site: &SiteName| serde_json::to_vec(&mesh.peer(site)).unwrap_or_default();
+        let mut notes = Vec::new();
+        notes.extend(kept.zones.difference(&now.zones).map(|it| zone(it, b"")));
+        notes.extend(now.zones.difference(&kept.zones).map(|it| zone(it, b"1")));
+        let gone = kept.sites.difference(&now.sites);
+        notes.extend(gone.map(|it| site(it, Vec::new())));
+        let more = now.sites.difference(&kept.sites);
+        notes.extend(more.map(|it| site(it, met(it))));
+        *kept = now.clone();
+        self.commit(Vec::new(), notes, None);
     }
 
     /// Whether an operator wants to be asked no more about what is held under this name.

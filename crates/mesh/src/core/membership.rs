@@ -106,14 +106,14 @@ pub struct Report {
 }
 
 impl Mesh {
-    pub(super) fn new(settings: MeshSettings, now: Now) -> Self {
+    /// Before anything is known of it but what the settings say and what waited for an operator when the site stopped.
+    pub(super) fn new(settings: MeshSettings, waiting: Observed, now: Now) -> Self {
         let bootstrap = settings
             .bootstrap
             .iter()
             .filter(|site| site.name != settings.me.name);
-        let peers = bootstrap
-            .map(|site| (site.name.clone(), desired::Peer::of(site)))
-            .collect();
+        let bootstrap = bootstrap.map(|site| (site.name.clone(), desired::Peer::of(site)));
+        let peers = bootstrap.chain(waiting.peers).collect();
         let lists = Lists::of(&peers);
         Self {
             lists,
@@ -124,6 +124,7 @@ impl Mesh {
             read: (None, None),
             observed: Observed {
                 peers,
+                held: waiting.held,
                 ..Observed::default()
             },
             unsettled: None,
@@ -143,6 +144,16 @@ impl Mesh {
             other_writers: BTreeSet::new(),
             passed: false,
         }
+    }
+
+    /// What the brake keeps until an operator has approved that it goes.
+    pub(super) fn held(&self) -> &Scope {
+        &self.observed.held
+    }
+
+    /// How a member is met.
+    pub(super) fn peer(&self, site: &SiteName) -> Option<&desired::Peer> {
+        self.observed.peers.get(site)
     }
 
     /// Whether directory and catalog have been read.

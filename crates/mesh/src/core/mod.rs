@@ -177,13 +177,15 @@ impl Core {
         seed: u64,
         now: Now,
     ) -> (Self, Vec<Output>) {
+        let (consent, waiting) = Consent::kept(&mut settings);
+        let mesh = settings.mesh.clone();
         let mut core = Self {
-            mesh: settings.mesh.clone().map(|mesh| Mesh::new(mesh, now)),
+            mesh: mesh.map(|mesh| Mesh::new(mesh, waiting, now)),
             marks: match planted(Bug::HighWaterForgotten) {
                 true => BTreeMap::new(),
                 false => settings.marks.clone(),
             },
-            consent: Consent::kept(&mut settings),
+            consent,
             settings,
             zones: Entries::default(),
             due: BTreeSet::new(),

@@ -13,6 +13,7 @@ mod epochs;
 mod faults;
 mod founding;
 mod handed;
+mod held;
 mod hostile;
 mod links;
 mod machines;

@@ -299,6 +299,35 @@ fn a_newer_history_that_removes_much_at_once_waits_for_an_operator() {
 }
 
 #[test]
+fn a_newer_history_that_is_held_is_held_and_told_again_after_a_restart() {
+    for seed in 0..5 {
+        println!("seed {seed}");
+        let (mut world, hash) = with_a_held_history(8271 + 10 * seed);
+        for _ in 0..3 {
+            let (before, serial) = (
+                world.hosts["site-b"].happened.len(),
+                world.serial("site-b", ZONE),
+            );
+            world.restart("site-b");
+            world.run_for(90);
+            assert_eq!(
+                held_since(&world, "site-b", before),
+                std::slice::from_ref(&hash)
+            );
+            assert_eq!(world.core("site-b").held_histories().count(), 1);
+            assert_eq!(world.serial("site-b", ZONE), serial, "nothing is published");
+            let request = world.change("site-b", put(ZONE, "late", 1));
+            let why = world.done("site-b", request).unwrap_err();
+            assert!(why.contains("approve"), "{why}");
+        }
+        let request = world.decide("site-b", hash, Verdict::Approve);
+        world.done("site-b", request).unwrap();
+        world.settle(60);
+        assert!(!has(world.zone("site-b", ZONE).unwrap(), "h1", 1));
+    }
+}
+
+#[test]
 fn an_approval_is_not_asked_for_again_when_the_site_is_killed_before_it_has_served() {
     for seed in 0..5 {
         println!("seed {seed}");

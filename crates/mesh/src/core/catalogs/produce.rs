@@ -93,7 +93,7 @@ impl Core {
             .filter(|zone| !wanted.contains_key(*zone))
             .cloned()
             .collect();
-        if let Some(held) = brake(apex, &removed, have.len(), self.consent.approved()) {
+        if let Some(held) = brake(apex, &removed, (have.len(), false), self.consent.approved()) {
             wanted.extend(removed.into_iter().map(|zone| (zone, None)));
             self.catalogs.report.held.push(held);
         } else {

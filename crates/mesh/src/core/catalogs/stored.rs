@@ -22,6 +22,8 @@ struct StoredMember {
     node: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     group: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    held: bool,
 }
 
 /// Under which key of the store older versions kept a catalog's members.
@@ -44,8 +46,11 @@ pub(super) fn decode(key: &str, value: &[u8]) -> Result<(Name, Members), String>
         let member: StoredMember =
             serde_json::from_slice(value).map_err(|error| error.to_string())?;
         is_known(member.version)?;
-        let StoredMember { node, group, .. } = member;
-        members.insert(parse_name(zone)?, Brought { node, group });
+        let StoredMember {
+            node, group, held, ..
+        } = member;
+        let brought = Brought { node, group, held };
+        members.insert(parse_name(zone)?, brought);
     }
     Ok((parse_name(catalog)?, members))
 }
@@ -56,10 +61,10 @@ fn decode_all(value: &[u8]) -> Result<Members, String> {
     }
     let stored: Stored = serde_json::from_slice(value).map_err(|error| error.to_string())?;
     is_known(stored.version)?;
-    let members = stored
-        .members
-        .into_iter()
-        .map(|(zone, node, group)| Ok((parse_name(&zone)?, Brought { node, group })));
+    let members = stored.members.into_iter().map(|(zone, node, group)| {
+        let held = false;
+        Ok((parse_name(&zone)?, Brought { node, group, held }))
+    });
     members.collect()
 }
 
@@ -76,6 +81,7 @@ pub(super) fn encode_member(brought: &Brought) -> Vec<u8> {
         version: 1,
         node: brought.node.clone(),
         group: brought.group.clone(),
+        held: brought.held,
     };
     serde_json::to_vec(&member).expect("a struct of plain fields is always JSON")
 }

@@ -313,6 +313,39 @@ fn a_member_leaves_with_the_catalog_and_many_only_when_approved() {
 }
 
 #[test]
+fn members_that_are_held_go_only_when_approved_however_many_come_back_also_while_the_site_is_down()
+{
+    let zones = ["a.example", "b.example", "c.example", "d.example"];
+    let all = zones.map(|zone| (zone, None));
+    let first = catalog_of(1, &all);
+    let mut site = Site::new(consumer(), Vec::new());
+    site.gets(first.clone());
+    let second = next_catalog(&first, 2, &all[..1]);
+    site.gets(second.clone());
+    assert!(site.withdrawn().is_empty());
+    // Two of the three are back, and the third is no bulk by itself.
+    let third = next_catalog(&second, 3, &all[..3]);
+    site.gets(third.clone());
+    assert!(site.withdrawn().is_empty());
+    assert_eq!(site.core.catalog_report().held[0].names, ["d.example"]);
+    let mut site = site.restarted(consumer());
+    assert!(site.withdrawn().is_empty());
+    assert_eq!(site.core.catalog_report().held[0].names, ["d.example"]);
+    let told = |site: &Site| {
+        let held = |output: &&Output| matches!(output, Output::Happened(Happening::Held { .. }));
+        site.out.iter().filter(held).count()
+    };
+    assert_eq!(told(&site), 1, "a start tells it again");
+    // One that has come back is held no longer, and may go by itself.
+    let fourth = next_catalog(&third, 4, &all);
+    site.gets(fourth.clone());
+    assert!(site.core.catalog_report().held.is_empty());
+    let fifth = next_catalog(&fourth, 5, &all[..3]);
+    site.gets(fifth);
+    assert_eq!(site.withdrawn(), ["d.example"]);
+}
+
+#[test]
 fn a_broken_catalog_changes_nothing_and_says_why() {
     let mut site = Site::new(consumer(), Vec::new());
     let first = catalog_of(1, &[("a.example", None)]);

@@ -10,7 +10,7 @@ use super::founding::made_primary;
 use crate::core::peers::Peer;
 use crate::core::{Core, Happening, Now, Output, PeerId, PeerList, Report, Settings, ZoneSpec};
 use crate::desired::Scope;
-use crate::plan::{self, Action, Plan};
+use crate::plan::{self, Action, Held, Plan};
 use crate::verify;
 
 /// # Reconciling
@@ -110,11 +110,11 @@ impl Core {
             return false;
         }
         for held in &plan.held {
-            if self.consent.is_declined(&held.fingerprint)
-                || before
-                    .as_ref()
-                    .is_some_and(|before| before.plan.held.contains(held))
-            {
+            // The same is told once, of however many it is by now.
+            let same = |told: &Held| told.fingerprint == held.fingerprint;
+            let before = before.as_ref().map(|before| &before.plan.held);
+            let told = before.is_some_and(|before| before.iter().any(same));
+            if told || self.consent.is_declined(&held.fingerprint) {
                 continue;
             }
             let message = format!(
@@ -136,6 +136,7 @@ impl Core {
             mesh.observed.hold(&wanted, &plan);
             mesh.unsettled = Some(mesh.observed.unsettled(&wanted, scope));
         }
+        self.keep_waiting();
         !plan.actions.is_empty()
     }
 
