@@ -9,7 +9,9 @@
 
 mod client;
 mod document;
+mod load;
 mod parts;
+mod pin;
 mod process;
 mod server;
 mod table;

@@ -71,6 +71,12 @@ pub(crate) enum Role<'r> {
         /// Who is told of changes, which may be made by UPDATE with [`KEY`]; none where the zone never changes.
         changes: Option<&'r [SocketAddr]>,
     },
+    /// Has it from a file and answers with one worker: what is started belongs on one CPU.
+    Single {
+        zone: &'r str,
+        /// The file.
+        file: &'r Path,
+    },
     /// Has a catalog and its members from files, the members all from the same one.
     Catalog {
         catalog: &'r Path,
@@ -292,8 +298,12 @@ fn has_update_delay(peers: &Peers) -> bool {
 }
 
 fn ours(place: &Place, role: &Role<'_>) -> String {
+    let workers = match role {
+        Role::Single { .. } => "[limits]\nworkers = 1\n",
+        _ => "",
+    };
     let mut text = format!(
-        "[site]\nname = \"bench\"\n[listen]\ndns = [\"{}\"]\ntls = []\nhttp = []\n\
+        "[site]\nname = \"bench\"\n[listen]\ndns = [\"{}\"]\ntls = []\nhttp = []\n{workers}\
          [log]\nlevel = \"info\"\nformat = \"json\"\n[[key]]\nname = \"{KEY}\"\nsecret = \"{SECRET}\"\n",
         place.dns()
     );
@@ -323,6 +333,10 @@ fn ours(place: &Place, role: &Role<'_>) -> String {
                 ));
             }
         }
+        Role::Single { zone, file } => text.push_str(&format!(
+            "[[zone]]\nname = \"{zone}\"\nfile = \"{}\"\n",
+            file.display()
+        )),
         Role::Catalog { .. } => {}
         Role::Consumer { primary } => text.push_str(&format!(
             "[[peer]]\nname = \"primary\"\naddress = \"{primary}\"\n\
@@ -345,8 +359,12 @@ fn knot(place: &Place, role: &Role<'_>, has_update_delay: bool) -> String {
     } else {
         ""
     };
+    let workers = match role {
+        Role::Single { .. } => "  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n",
+        _ => "",
+    };
     let mut text = format!(
-        "server:\n  rundir: {dir}\n  listen: {address}@{port}\n  automatic-acl: off\n\
+        "server:\n  rundir: {dir}\n  listen: {address}@{port}\n  automatic-acl: off\n{workers}\
          control:\n  listen: {dir}/knot.sock\ndatabase:\n  storage: {dir}\n\
          log:\n  - target: stderr\n    any: info\n\
          key:\n  - id: {KEY}\n    algorithm: hmac-sha256\n    secret: {SECRET}\n\
@@ -380,6 +398,10 @@ fn knot(place: &Place, role: &Role<'_>, has_update_delay: bool) -> String {
                 names.join(", ")
             ));
         }
+        Role::Single { zone, file } => text.push_str(&format!(
+            "zone:\n  - domain: {zone}\n    file: {}\n    zonefile-sync: -1\n    journal-content: none\n",
+            file.display()
+        )),
         Role::Catalog {
             catalog,
             member,
@@ -418,7 +440,7 @@ fn knot(place: &Place, role: &Role<'_>, has_update_delay: bool) -> String {
 
 fn nsd(place: &Place, role: &Role<'_>) -> String {
     let zone = match role {
-        Role::Primary { zone, file, .. } => format!(
+        Role::Primary { zone, file, .. } | Role::Single { zone, file } => format!(
             "zone:\n  name: \"{zone}\"\n  zonefile: \"{}\"\n  provide-xfr: 127.0.0.0/8 NOKEY\n",
             file.display()
         ),
@@ -431,7 +453,8 @@ fn nsd(place: &Place, role: &Role<'_>) -> String {
         // Not measured.
         Role::Catalog { .. } | Role::Consumer { .. } => String::new(),
     };
-    place.nsd("  verbosity: 1\n") + &zone
+    // As packaged it limits what it answers to one prefix to 200 a second.
+    place.nsd("  verbosity: 1\n  rrl-ratelimit: 0\n  rrl-whitelist-ratelimit: 0\n") + &zone
 }
 
 fn named(place: &Place, role: &Role<'_>) -> String {
@@ -450,6 +473,13 @@ fn named(place: &Place, role: &Role<'_>) -> String {
             options.push_str(&format!("notify explicit; also-notify {{ {others}}};"));
             format!(
                 "zone \"{zone}\" {{ type primary; file \"{}\"; allow-update {{ key \"{KEY}\"; }}; }};\n",
+                file.display()
+            )
+        }
+        Role::Single { zone, file } => {
+            options.push_str("notify no;");
+            format!(
+                "zone \"{zone}\" {{ type primary; file \"{}\"; }};\n",
                 file.display()
             )
         }

@@ -67,7 +67,7 @@ pub(crate) fn write_member(path: &Path) -> Result<()> {
 
 fn record(file: &mut impl Write, index: u32) -> std::io::Result<()> {
     let name = name(index);
-    let random = mix(index ^ 0x9E37_79B9);
+    let random = contents(index);
     let [a, b, c, d] = random.to_be_bytes();
     match random % 10 {
         0..=5 => writeln!(file, "{name} A 10.{b}.{c}.{d}"),
@@ -93,8 +93,13 @@ pub(crate) fn name(index: u32) -> String {
     name
 }
 
+/// What a record holds is made of this; its last decimal digit says of which type it is.
+pub(crate) fn contents(index: u32) -> u32 {
+    mix(index ^ 0x9E37_79B9)
+}
+
 /// Mixes the bits of a number so that no two numbers become one.
-fn mix(number: u32) -> u32 {
+pub(crate) fn mix(number: u32) -> u32 {
     let mut x = number ^ SEED;
     x = (x ^ x >> 16).wrapping_mul(0x7FEB_352D);
     x = (x ^ x >> 15).wrapping_mul(0x846C_A68B);

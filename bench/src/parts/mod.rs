@@ -6,6 +6,7 @@ mod cold_start;
 mod commits;
 mod ixfr;
 mod propagation;
+mod queries;
 mod restart;
 
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ use crate::zones;
 /// A part of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
+    /// Queries over UDP, on one CPU
+    Queries,
     /// Whole transfers out
     AxfrOut,
     /// A whole transfer in, until it is served
@@ -40,6 +43,7 @@ pub(crate) enum Part {
 
 /// All of them, in the order of the document.
 pub(crate) const ALL: &[Part] = &[
+    Part::Queries,
     Part::AxfrOut,
     Part::AxfrIn,
     Part::Ixfr,
@@ -53,6 +57,7 @@ impl Part {
     /// Its name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Queries => "queries",
             Self::AxfrOut => "axfr-out",
             Self::AxfrIn => "axfr-in",
             Self::Ixfr => "ixfr",
@@ -70,6 +75,7 @@ impl Part {
 
     pub(crate) fn run(self, setup: &Setup) -> Result<Section> {
         match self {
+            Self::Queries => queries::run(setup),
             Self::AxfrOut => axfr_out::run(setup),
             Self::AxfrIn => axfr_in::run(setup),
             Self::Ixfr => ixfr::run(setup),

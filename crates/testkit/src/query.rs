@@ -21,12 +21,18 @@ pub mod qtype {
     pub const NS: u16 = 2;
     /// Start of authority.
     pub const SOA: u16 = 6;
+    /// Mail exchangers.
+    pub const MX: u16 = 15;
     /// Text.
     pub const TXT: u16 = 16;
+    /// An IPv6 address.
+    pub const AAAA: u16 = 28;
     /// Incremental transfer.
     pub const IXFR: u16 = 251;
     /// Full transfer.
     pub const AXFR: u16 = 252;
+    /// Which authorities may certify the name.
+    pub const CAA: u16 = 257;
 }
 
 /// Composes a query in class IN, without EDNS and with a message ID of its own.
