@@ -17,6 +17,7 @@ mod quic;
 mod ready;
 mod recovering;
 mod rest;
+mod secondaries;
 mod serials;
 mod sources;
 mod starting;

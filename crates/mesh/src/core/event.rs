@@ -438,6 +438,14 @@ pub enum Output {
         /// Whom.
         peer: PeerId,
     },
+    /// Ask a foreign secondary for its SOA of a zone that this site is primary of: a [`Input::Notify`] with its serial comes of it, and
+    /// nothing when it does not answer.
+    AskSerial {
+        /// Whom.
+        peer: PeerId,
+        /// The zone.
+        apex: Name,
+    },
     /// Ask a peer what it has in a section of its inventory.
     Compare {
         /// Whom.

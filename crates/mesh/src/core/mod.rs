@@ -26,6 +26,7 @@ mod peer_map;
 mod peers;
 mod receipt;
 mod replicate;
+mod secondaries;
 mod serials;
 mod watch;
 mod yielded;
@@ -53,6 +54,7 @@ pub use self::peer_map::PeerMap;
 use self::peers::Peer;
 use self::receipt::Waiting;
 use self::replicate::Entry;
+use self::secondaries::Secondaries;
 pub use self::serials::SerialPolicy;
 use self::watch::Watch;
 pub use self::yielded::{Fate, YIELDED, Yield, Yielded};
@@ -126,6 +128,7 @@ pub struct Core {
     owed: BTreeMap<PeerId, BTreeSet<Name>>,
     peers: BTreeMap<PeerId, Peer>,
     watch: Watch,
+    secondaries: Secondaries,
     mesh: Option<Mesh>,
     clocks: Clocks,
     alike: Alike,
@@ -193,6 +196,7 @@ impl Core {
             owed: BTreeMap::new(),
             peers: BTreeMap::new(),
             watch: Watch::default(),
+            secondaries: Secondaries::new(now),
             clocks: Clocks::default(),
             alike: Alike::default(),
             catalogs: Catalogs::default(),
@@ -313,7 +317,8 @@ impl Core {
         let zones = self.due.first().map(|(due, _)| *due);
         let mesh = self.mesh.as_ref().map(|mesh| mesh.next_reconcile);
         let probes = (!self.peers.is_empty()).then_some(self.next_probe);
-        [zones, mesh, probes]
+        let secondaries = self.has_foreign().then_some(self.secondaries.next);
+        [zones, mesh, probes, secondaries]
             .into_iter()
             .flatten()
             .min()
@@ -326,6 +331,7 @@ impl Core {
             self.attend_due(now);
         }
         self.probe_peers(now);
+        self.ask_secondaries(now);
         if self
             .mesh
             .as_ref()

@@ -77,6 +77,7 @@ impl Jobs {
             Output::Notify { .. } => Some(2),
             Output::Announce { .. } => Some(3),
             Output::Compare { .. } => Some(4),
+            Output::AskSerial { .. } => Some(5),
             _ => None,
         };
         if let Some(count) = kind.and_then(|kind: usize| self.live.asked.get(kind)) {
@@ -122,9 +123,14 @@ impl Jobs {
                         result,
                     });
                     if answered && matches!(to, PeerId::Foreign(_)) {
-                        look_ahead(&live, to, soa.owner, serial).await;
+                        // It has had no time yet to fetch what it was told of: only more than that is news.
+                        ask_serial(&live, to, soa.owner, Some(serial)).await;
                     }
                 });
+            }
+            Output::AskSerial { peer, apex } => {
+                let live = self.live.clone();
+                tokio::spawn(async move { ask_serial(&live, peer, apex, None).await });
             }
             Output::Probe { peer } => self.probe(peer),
             Output::Compare { peer, section } => self.compare(peer, section),
@@ -360,16 +366,16 @@ impl Jobs {
     }
 }
 
-/// Asks a foreign server that was told of a version which one it has. Sites tell each other; a foreign secondary of a primary
-/// that was set back keeps its greater serial to itself, and takes nothing any more.
-async fn look_ahead(live: &Live, peer: PeerId, apex: Name, told: Serial) {
+/// Asks a foreign secondary which version it has. Sites tell each other; a foreign secondary of a primary that was set back keeps
+/// its greater serial to itself, and takes nothing any more. What is before `least` is passed over.
+async fn ask_serial(live: &Live, peer: PeerId, apex: Name, least: Option<Serial>) {
     match live.pool.soa(&peer, &apex).await {
-        Ok(answer) if answer.soa.serial.is_after(told) => live.core.send(Input::Notify {
+        Ok(answer) if least.is_some_and(|least| least.is_after(answer.soa.serial)) => {}
+        Ok(answer) => live.core.send(Input::Notify {
             apex,
             serial: Some(answer.soa.serial),
             from: peer,
         }),
-        Ok(_) => {}
         // It need not answer queries of ours; that it takes NOTIFY is all that is asked of it.
         Err(failure) => {
             tracing::debug!(zone = %apex, peer = %peer, error = %failure.message, "which serial it has is not known");

@@ -313,7 +313,9 @@ impl Live {
 }
 
 /// What a site asks its peers for.
-pub(crate) const ASKED: [&str; 5] = ["probe", "transfer", "notify", "announce", "compare"];
+pub(crate) const ASKED: [&str; 6] = [
+    "probe", "transfer", "notify", "announce", "compare", "serial",
+];
 
 /// After which a removed site that knocks is told of again.
 const KNOCK: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);

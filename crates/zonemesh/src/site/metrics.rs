@@ -72,7 +72,7 @@ impl Collector for Numbers {
         let asked = live.asked.iter().map(|count| count.load(Ordering::Relaxed));
         family(
             "zonemesh_peer_requests",
-            "What peers were asked for: probes, transfers with the question that comes first, NOTIFYs, entries in the directory, comparisons of contents",
+            "What peers were asked for: probes, transfers with the question that comes first, NOTIFYs, entries in the directory, comparisons of contents, serials of foreign secondaries",
             "kind",
             ASKED.map(str::to_owned).into_iter().zip(asked).collect(),
         )?;

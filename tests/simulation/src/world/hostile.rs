@@ -188,7 +188,7 @@ impl World {
                 &asked.from,
                 true,
             )))),
-            Ask::Update(_) => None,
+            Ask::Update(_) | Ask::Soa(_) => None,
         }
     }
 }

@@ -31,11 +31,19 @@ pub struct Net {
 /// What a site asks a peer for.
 #[derive(Clone)]
 pub(super) enum Ask {
-    Transfer { apex: Name, have: Option<Zone> },
-    Notify { apex: Name, serial: Serial },
+    Transfer {
+        apex: Name,
+        have: Option<Zone>,
+    },
+    Notify {
+        apex: Name,
+        serial: Serial,
+    },
     Probe,
     Compare(Section),
     Update(Update),
+    /// Its SOA of a zone.
+    Soa(Name),
 }
 
 /// What a peer answers.
@@ -44,6 +52,7 @@ pub(super) enum Answer {
     Heard,
     Serial(Option<Serial>, Beat),
     Listing(Listing),
+    Soa(Serial),
 }
 
 /// A request under way.
@@ -68,9 +77,11 @@ impl Ask {
     fn patience(&self) -> Duration {
         match self {
             Self::Transfer { .. } => Duration::from_secs(10),
-            Self::Notify { .. } | Self::Probe | Self::Compare(_) | Self::Update(_) => {
-                Duration::from_secs(4)
-            }
+            Self::Notify { .. }
+            | Self::Probe
+            | Self::Compare(_)
+            | Self::Update(_)
+            | Self::Soa(_) => Duration::from_secs(4),
         }
     }
 
@@ -115,6 +126,14 @@ impl Ask {
                 },
             }),
             Self::Update(_) => None,
+            Self::Soa(apex) => match result {
+                Ok(Answer::Soa(serial)) => Some(Input::Notify {
+                    apex,
+                    serial: Some(serial),
+                    from: peer,
+                }),
+                _ => None,
+            },
         }
     }
 }
@@ -476,6 +495,8 @@ impl World {
                 let (_, listing) = Listing::parse(&octets).expect("what is composed is read");
                 Some(Ok(Answer::Listing(listing)))
             }
+            // Sites show their serials by themselves.
+            Ask::Soa(_) => None,
             Ask::Update(update) => {
                 let taken = self.apply_update(to, &update, SiteIdentity::Member(asker));
                 let from = &asked.from;
@@ -533,6 +554,10 @@ impl Foreign {
             Ask::Notify { apex, serial } => {
                 self.notified.push((apex, serial));
                 Some(Ok(Answer::Heard))
+            }
+            Ask::Soa(apex) => {
+                let zone = self.zones.get(&apex)?;
+                Some(Ok(Answer::Soa(zone.serial())))
             }
             Ask::Probe | Ask::Compare(_) | Ask::Update(_) => None,
         }

@@ -288,6 +288,7 @@ impl World {
                     );
                 }
                 Output::Probe { peer } => self.ask(host, peer, "probe", Ask::Probe),
+                Output::AskSerial { peer, apex } => self.ask(host, peer, "serial", Ask::Soa(apex)),
                 Output::Compare { peer, section } => {
                     self.ask(host, peer, "compare", Ask::Compare(section))
                 }

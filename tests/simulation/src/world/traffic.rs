@@ -66,6 +66,7 @@ impl Ask {
             Self::Probe => "probe",
             Self::Compare(_) => "compare",
             Self::Update(_) => "update",
+            Self::Soa(_) => "serial",
         }
     }
 
@@ -82,6 +83,7 @@ impl Ask {
                 Self::Probe => question(&directory()) + 10,
                 Self::Compare(_) => question(&directory()) + 14,
                 Self::Update(update) => update.changes.len() * (RECORD + 60),
+                Self::Soa(apex) => question(apex),
             }
     }
 }
@@ -100,6 +102,7 @@ impl Answer {
                 Self::Heard => 0,
                 // Time, progress and sum.
                 Self::Serial(..) => soa(&directory()) + 15 + 13,
+                Self::Soa(_) => soa(&directory()),
                 Self::Listing(listing) => {
                     soa(&directory()) + 4 + listing.compose(Section::ALL).len()
                 }

@@ -1,8 +1,12 @@
 //! How serials are made, and how a zone gets from one way to another.
 
+use std::collections::BTreeMap;
+
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
-use zonemesh_zone::SerialExt;
+use zonemesh_zone::{Serial, SerialExt};
+
+use super::single::Single;
 
 const ZONE: &str = "alpha.example";
 
@@ -92,4 +96,148 @@ fn a_primary_goes_in_two_steps_to_a_serial_so_far_ahead_that_it_is_not_believed_
             assert!(has(world.zone("site-c", ZONE).unwrap(), "www", 7));
         }
     }
+}
+
+/// Two sites, of which the second is primary of a zone that a foreign server is told of; nothing of it expires or is refreshed here.
+fn with_foreign(seed: u64, serial: u32) -> World {
+    let mut world = World::mesh(seed, 2);
+    let nothing = Foreign {
+        zones: BTreeMap::new(),
+        notified: Vec::new(),
+    };
+    world.foreign.insert("off-site".to_owned(), nothing);
+    let spec = own(ZONE, &["off-site"]);
+    world.configure("site-b", |settings| settings.zones.push(spec));
+    let zone = timed_zone(ZONE, serial, (86_400, 86_400, 864_000), &[]);
+    world.changed("site-b", Change::Replace(zone));
+    world.settle(60);
+    world
+}
+
+/// The foreign server comes to hold what the primary has, under a serial.
+fn holds(world: &mut World, serial: u32) {
+    let mut editor = world.zone("site-b", ZONE).unwrap().edit();
+    editor.set_serial(Serial(serial));
+    let there = &mut world.foreign.get_mut("off-site").unwrap().zones;
+    there.insert(name(ZONE), editor.finish().unwrap());
+}
+
+#[test]
+fn a_foreign_secondary_that_comes_to_be_ahead_is_noticed_in_two_minutes_and_told_of_more_in_one() {
+    for (ours, theirs) in [(7, 8), (7, 500_000), (u32::MAX - 5, 5), (5, 1 << 30)] {
+        let mut world = with_foreign(83, ours);
+        assert_eq!(world.serial("site-b", ZONE), Some(ours));
+        // Nothing happens here: nobody has a reason to tell it of anything.
+        world.run_for(1000);
+        holds(&mut world, theirs);
+        let noticed = |world: &World| {
+            let happened = &world.hosts["site-b"].happened;
+            happened.iter().any(|(_, what)| {
+                matches!(what, Happening::PeerAhead { theirs: told, .. } if *told == Serial(theirs))
+            })
+        };
+        world.run_until(120, "it is noticed", noticed);
+        world.run_until(60, "it is told of what is above", |world| {
+            let told = &world.foreign["off-site"].notified;
+            told.iter()
+                .any(|(_, serial)| serial.is_after(Serial(theirs)))
+        });
+        let above = world.serial("site-b", ZONE).map(Serial).unwrap();
+        assert!(above.is_after(Serial(theirs)), "{above}");
+        // Once it has followed that is all.
+        holds(&mut world, above.into_int());
+        world.run_for(1000);
+        assert_eq!(world.serial("site-b", ZONE), Some(above.into_int()));
+    }
+}
+
+#[test]
+fn a_foreign_secondary_that_has_missed_a_version_is_told_of_it_again() {
+    let mut world = with_foreign(84, 7);
+    holds(&mut world, 7);
+    world.run_for(100);
+    let count = |world: &World| world.foreign["off-site"].notified.len();
+    let before = count(&world);
+    world.run_for(1000);
+    assert_eq!(count(&world), before, "who has it is told nothing");
+    holds(&mut world, 6);
+    world.run_until(120, "it is told again", |world| count(world) > before);
+    // It goes on to hold what it does: twice a minute, and no more.
+    world.run_for(600);
+    assert!(count(&world) <= before + 24, "{}", count(&world) - before);
+}
+
+#[test]
+fn a_policy_waits_for_a_foreign_secondary_to_show_what_it_holds_and_then_takes_its_step() {
+    let mut world = with_foreign(85, 7);
+    set_policy(&mut world, SerialPolicy::Date);
+    let date = |world: &World| {
+        SerialPolicy::Date
+            .wanted(world.clock_of("site-b").wall)
+            .unwrap()
+    };
+    let next = |world: &mut World, last: u8| world.changed("site-b", put(ZONE, "www", last));
+    // It has answered nothing yet.
+    assert_eq!(next(&mut world, 1), Serial(8));
+    world.settle(60);
+    holds(&mut world, 8);
+    world.run_for(120);
+    let dated = next(&mut world, 2);
+    assert_eq!(dated, date(&world));
+    // Back to the time: around the circle, no faster than it follows.
+    set_policy(&mut world, SerialPolicy::UnixTime);
+    let mut serial = dated;
+    for last in 3..8 {
+        world.settle(60);
+        holds(&mut world, serial.into_int());
+        world.run_for(120);
+        serial = next(&mut world, last);
+    }
+    let wall = world.clock_of("site-b").wall as u32;
+    assert!(
+        serial.into_int().abs_diff(wall) < 3600,
+        "{serial} at {wall}"
+    );
+}
+
+#[test]
+fn foreign_secondaries_of_ten_thousand_zones_are_all_asked_in_two_minutes_and_never_many_at_once() {
+    let zones: Vec<ZoneSpec> = (0..10_000)
+        .map(|number| ZoneSpec {
+            mesh: false,
+            ..own(&format!("zone{number}.example"), &["off-site"])
+        })
+        .collect();
+    let held = zones.iter().map(|spec| {
+        let zone = zone(&spec.apex.to_string(), 1, &[]);
+        Held {
+            high_water: zone.serial(),
+            zone,
+            expires_at: None,
+            last_refresh: None,
+            hosted: false,
+            doubt: None,
+        }
+    });
+    let held = held.collect();
+    let (mut single, _) = Single::new(zones, held);
+    let mut asked: BTreeMap<String, usize> = BTreeMap::new();
+    let end = single.now.mono + std::time::Duration::from_secs(120);
+    loop {
+        single.now.mono = single.core.next_due().max(single.now.mono);
+        if single.now.mono > end {
+            break;
+        }
+        let mut at_once = 0;
+        for output in single.handle(Input::Tick) {
+            if let Output::AskSerial { apex, .. } = output {
+                at_once += 1;
+                *asked.entry(apex.to_string()).or_default() += 1;
+            }
+        }
+        assert!(at_once <= 128, "{at_once} at once");
+        assert!(single.core.next_due() > single.now.mono, "it goes on");
+    }
+    assert_eq!(asked.len(), 10_000);
+    assert!(asked.values().all(|times| (2..=4).contains(times)));
 }
