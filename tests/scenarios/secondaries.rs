@@ -126,7 +126,7 @@ impl Quartet {
         ahead: &[(&str, u32)],
         address: &str,
         peers: &Peers,
-    ) -> Result<u32> {
+    ) -> Result<()> {
         let lines: Vec<String> = ahead
             .iter()
             .map(|(name, serial)| format!("{name} has serial {serial} of {ZONE}"))
@@ -144,7 +144,11 @@ impl Quartet {
             Ok(Some(seen))
         })?;
         self.all_have(HEALED, serial, address, peers)?;
-        Ok(serial)
+        let output = self.primary.cli(&["status", "--json"])?;
+        let status = String::from_utf8_lossy(&output.stdout);
+        let told = ["went-above", "peer-ahead-of-primary"];
+        ensure!(told.iter().any(|word| status.contains(word)), "{status}");
+        Ok(())
     }
 
     /// A change here is followed at once by all.

@@ -47,8 +47,9 @@ impl Response {
     /// Decides what to answer. `diffs_since` is asked for the differences from a serial to this zone version; none means
     /// that history does not reach back so far.
     ///
-    /// The whole zone is sent instead of differences when these are missing, do not lead to this version, or have more
-    /// records than the zone (RFC 1995 §4 leaves that to us). An asker that is ahead of us gets the SOA alone.
+    /// The whole zone is sent instead of differences when these are missing, do not lead to this version, have more
+    /// records than the zone (RFC 1995 §4 leaves that to us), or lead across a [jump](Diff::jumps): whoever has a serial of before it
+    /// may have something else under it. An asker that is ahead of us gets the SOA alone.
     pub fn new(
         request: &Request,
         zone: Zone,
@@ -157,7 +158,7 @@ fn worth_sending(diffs: &[Diff], from: Serial, zone: &Zone) -> bool {
     let mut records = 0;
     for diff in diffs {
         match diff.serials() {
-            Some((start, end)) if start == at => at = end,
+            Some((start, end)) if start == at && !diff.jumps() => at = end,
             _ => return false,
         }
         records += diff.removed.len() + diff.added.len();

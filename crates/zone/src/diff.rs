@@ -51,6 +51,10 @@ pub enum ApplyError {
     Zone(#[from] ZoneError),
 }
 
+/// How far above others a primary goes where they may hold serials that it does not know: more than there are versions between two
+/// copies of its disk, ten thousand a day for most of a week.
+pub const JUMP: u32 = 1 << 16;
+
 impl Diff {
     /// The zone's name.
     pub fn apex(&self) -> Option<&Name> {
@@ -70,6 +74,17 @@ impl Diff {
     /// The serial that it starts from and the one that it leads to.
     pub fn serials(&self) -> Option<(Serial, Serial)> {
         Some((self.from_soa()?.serial, self.to_soa()?.serial))
+    }
+
+    /// Whether it changes nothing but the serial, and that by [`JUMP`] at least. A primary publishes such a version to be above somebody
+    /// who has something else under serials that it has used itself, or will: a difference across it would be applied to that.
+    pub fn jumps(&self) -> bool {
+        let alone = self.removed.len() == 1 && self.added.len() == 1;
+        let far = self.serials().is_some_and(|(from, to)| {
+            let distance = to.into_int().wrapping_sub(from.into_int());
+            distance >= JUMP
+        });
+        alone && far
     }
 
     /// Size on the wire, without name compression and headers.

@@ -1,6 +1,7 @@
 //! Changes that are made at this site: a new version of a zone that it is primary of.
 
 use zonemesh_planted::{Bug, planted};
+use zonemesh_zone::diff::JUMP;
 use zonemesh_zone::{Name, Rcode, Serial, SerialExt, Zone};
 
 use super::{Answer, Change, Core, Happening, NewVersion, Now, Output, PeerId, Reply, RequestId};
@@ -175,7 +176,7 @@ impl Core {
     ) {
         self.happened(Happening::PeerAhead {
             apex: apex.clone(),
-            peer,
+            peer: peer.clone(),
             theirs,
             ours,
         });
@@ -191,7 +192,12 @@ impl Core {
         let Some(head) = entry.head.clone() else {
             return;
         };
-        let serial = entry.floor().unwrap_or(theirs).next();
+        let floor = entry.floor().unwrap_or(theirs);
+        let serial = match &peer {
+            // Another one may be ahead by a little more, and must not hold the same serial with something else.
+            PeerId::Foreign(_) => floor.add(JUMP),
+            PeerId::Site(_) => floor.next(),
+        };
         match with_serial(&head, serial) {
             Ok(zone) => {
                 let diffs = vec![head.diff(&zone)];

@@ -443,6 +443,13 @@ impl Core {
     }
 
     fn happened(&mut self, what: Happening) {
+        if let Happening::PeerAhead {
+            apex, peer, theirs, ..
+        } = &what
+            && let Some(entry) = self.zones.get_mut(apex)
+        {
+            entry.overtaken = Some(Box::new((peer.clone(), *theirs)));
+        }
         self.out.push(Output::Happened(what));
     }
 
@@ -535,6 +542,10 @@ pub struct ZoneView<'a> {
     pub transferring: bool,
     /// How a primary stands with what the others hold; none at a secondary.
     pub recovery: Option<RecoveryView<'a>>,
+    /// A foreign secondary that has a greater serial than this site, its primary, and which.
+    pub ahead: Option<(&'a PeerId, Serial)>,
+    /// Who had a greater serial than this site, its primary, and which: the last since the start. What was held was published above it.
+    pub overtaken: Option<&'a (PeerId, Serial)>,
 }
 
 /// How a primary stands with what the others hold of its zone.

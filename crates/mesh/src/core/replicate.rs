@@ -75,6 +75,8 @@ pub(super) struct Entry {
     corrections: Corrections,
     /// What peers show to its primary that is too far ahead to be believed, and since when: see `far`.
     pub(super) too_far: BTreeMap<PeerId, (Serial, Duration)>,
+    /// Who had a greater serial than this site, its primary, and which: the last since the start.
+    pub(super) overtaken: Option<Box<(PeerId, Serial)>>,
     /// Until when the others have time to follow a step that was made for its sake.
     pub(super) aside_until: Option<Duration>,
 }
@@ -173,6 +175,7 @@ impl Entry {
             taken: None,
             corrections: Corrections::default(),
             too_far: BTreeMap::new(),
+            overtaken: None,
             aside_until: None,
         }
     }
@@ -193,7 +196,20 @@ impl Entry {
             half_expired: self.refresh.half_told && !self.spec.primary,
             transferring: self.refresh.asking.is_some(),
             recovery: self.spec.primary.then(|| self.recovery()),
+            ahead: self.foreign_ahead(),
+            overtaken: self.overtaken.as_deref(),
         }
+    }
+
+    /// A foreign secondary that shows a greater serial than this site, its primary, has.
+    fn foreign_ahead(&self) -> Option<(&PeerId, Serial)> {
+        let held = self.served.as_ref().filter(|_| self.spec.primary)?.serial();
+        let mut shown = self.spec.notify.foreign().filter_map(|peer| {
+            let far = self.too_far.get(peer).map(|(serial, _)| *serial);
+            Some((peer, far.or_else(|| self.shown.get(peer).copied())?))
+        });
+        // One that is half of the circle away is neither ahead nor behind, and takes nothing either.
+        shown.find(|(_, serial)| !held.is_after(*serial) && *serial != held)
     }
 
     /// When this zone wants attention next.
@@ -463,8 +479,17 @@ impl Core {
             self.due.remove(&(due, apex.clone()));
         }
         self.stuck.remove(apex);
-        if let Some(served) = entry.served.filter(|_| entry.spec.mesh) {
-            self.marks.insert(apex.clone(), served.serial());
+        let mark = match entry.spec.primary && !entry.spec.mesh {
+            // The store goes by all that was shown, as it does after a restart.
+            true => entry.floor(),
+            false => entry
+                .served
+                .as_ref()
+                .filter(|_| entry.spec.mesh)
+                .map(Zone::serial),
+        };
+        if let Some(mark) = mark {
+            self.marks.insert(apex.clone(), mark);
         }
         self.strike(apex);
         self.out.push(Output::Withdraw { apex: apex.clone() });

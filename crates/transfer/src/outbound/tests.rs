@@ -84,6 +84,24 @@ fn whole_zone_is_sent_when_differences_are_missing_unfit_or_too_many() {
 }
 
 #[test]
+fn no_difference_is_sent_across_a_jump_of_the_serial_alone() {
+    let (old, new) = (zone(4_294_967_290, 100, 4), zone(65_530, 100, 4));
+    let ask = |steps: &[&Zone]| {
+        let diffs = steps.windows(2).map(|pair| pair[0].diff(pair[1])).collect();
+        let newest = (*steps.last().unwrap()).clone();
+        let asked = request(from(steps[0].serial().into_int()));
+        let response = Response::new(&asked, newest, |_| Some(diffs));
+        matches!(response.content(), Content::Ixfr(_))
+    };
+    assert!(!ask(&[&old, &new]));
+    assert!(!ask(&[&old, &new, &zone(65_531, 101, 4)]));
+    // From the version that was jumped to on, as ever; and a version that says more than a serial is no jump.
+    assert!(ask(&[&new, &zone(65_531, 101, 4)]));
+    assert!(ask(&[&old, &zone(65_529, 100, 4)]));
+    assert!(ask(&[&old, &zone(65_530, 101, 4)]));
+}
+
+#[test]
 fn messages_keep_to_their_size_and_leave_room_for_a_signature() {
     let response = Response::new(&request(Question::Axfr), zone(1, 500, 40), |_| None)
         .with_max_size(1000)

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use zonemesh_zone::{Name, Serial, SerialExt, Zone};
+use zonemesh_zone::diff::JUMP;
+use zonemesh_zone::{Name, Serial, Zone};
 
 use super::{Entry, Round};
 use crate::core::change::with_serial;
@@ -79,7 +80,7 @@ impl Core {
         self.ask(apex, primary, Round::over());
     }
 
-    /// Publishes what this site, the primary, has once more under the next serial, as a whole: foreign secondaries that have the serial
+    /// Publishes what this site, the primary, has once more under a serial far above, so that it goes out as a whole: foreign secondaries that have the serial
     /// with other contents would never ask again. Once for a version, and once in an hour at most, whatever members say.
     pub(in crate::core) fn reissue(&mut self, apex: &Name, now: Now) {
         let Some(entry) = self.zones.get_mut(apex) else {
@@ -98,7 +99,7 @@ impl Core {
             return;
         }
         let Some(floor) = entry.floor() else { return };
-        match with_serial(&head, floor.next()) {
+        match with_serial(&head, floor.add(JUMP)) {
             Ok(zone) => {
                 entry.corrections.reissued = Some((zone.serial(), now.mono));
                 // Without differences: whoever asks for one gets the whole zone.

@@ -51,6 +51,10 @@ pub(super) struct Here {
     pub(super) groups: Vec<String>,
     pub(super) dynamic: bool,
     pub(super) recovery: Option<Recovery>,
+    /// A foreign secondary that has a greater serial.
+    pub(super) ahead: Option<(PeerId, Serial)>,
+    /// Who had one since the start.
+    pub(super) overtaken: Option<(PeerId, Serial)>,
 }
 
 /// How a primary stands with what the others hold, where there is something to say.
@@ -188,6 +192,8 @@ pub(super) fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -
                     false => recovery_of(recovery, now),
                 }
             }),
+            ahead: view.ahead.map(|(peer, serial)| (peer.clone(), serial)),
+            overtaken: view.overtaken.cloned(),
         })
         .collect();
     let lost = core

@@ -199,8 +199,13 @@ pub(super) const ZONE_BEHIND: Kind = warning(
 );
 pub(super) const PEER_AHEAD: Kind = critical(
     "peer-ahead-of-primary",
-    "a site has a greater serial of a zone than its primary: the primary was set back",
+    "a site, or a foreign secondary, has a greater serial of a zone than its primary: the primary was set back",
     "the primary goes above it by itself; look why its serial went back",
+);
+pub(super) const WENT_ABOVE: Kind = fine(
+    "went-above",
+    "since its start this site, a zone's primary, has met a peer with a greater serial, and has published what it has above that",
+    "look why the serial was greater: an old copy was put back, the zone was made anew, or somebody else feeds that peer",
 );
 pub(super) const CONTENTS_DIFFER: Kind = critical(
     "contents-differ",
@@ -282,6 +287,7 @@ const ALL: &[&Kind] = &[
     &SERVER_UNREACHABLE,
     &ZONE_BEHIND,
     &PEER_AHEAD,
+    &WENT_ABOVE,
     &CONTENTS_DIFFER,
     &ZONE_MISSING,
     &COPY_LOST,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use zonemesh_api::types as api;
 use zonemesh_store::Damaged;
+use zonemesh_zone::Serial;
 
 use super::gather::{Here, Recovery, Snapshot};
 use super::sites::clock_checks;
@@ -61,6 +62,22 @@ fn recovery_checks(zones: &[Here], checks: &mut Vec<api::Check>) {
     }
 }
 
+/// Peers that have, or had, greater serials of this site's own zones.
+fn serial_checks(zones: &[Here], checks: &mut Vec<api::Check>) {
+    for here in zones {
+        let (zone, ours) = (&here.spec.apex, here.serial.unwrap_or(Serial(0)));
+        if let Some((peer, serial)) = &here.ahead {
+            let what = format!(
+                "{peer} has serial {serial} of {zone}, this site, its primary, only {ours}: it takes no change"
+            );
+            checks.push(table::PEER_AHEAD.of(Some(name_text(zone)), what));
+        } else if let Some((peer, serial)) = &here.overtaken {
+            let what = format!("{peer} had serial {serial}, and {ours} is published now");
+            checks.push(table::WENT_ABOVE.of(Some(name_text(zone)), what));
+        }
+    }
+}
+
 impl Control {
     /// What is wrong with this site itself.
     pub(super) fn checks_of_this(&self, snapshot: &Snapshot, checks: &mut Vec<api::Check>) {
@@ -86,6 +103,7 @@ impl Control {
             });
         }
         recovery_checks(&snapshot.zones, checks);
+        serial_checks(&snapshot.zones, checks);
         for (id, apex) in self.live.yielded.load().iter() {
             let what = format!(
                 "changes of {apex} that this site made, or had from the site that wrote it before, are not in what its writer publishes, and are kept as {id}"
