@@ -112,6 +112,15 @@ fn a_secondary_of_ours_takes_signed_differences_by_udp_and_both_tell_of_each_tra
                 "\"proof\":\"tsig\"".to_owned(),
                 format!("\"key\":\"{KEY}\""),
                 "\"level\":\"INFO\"".to_owned(),
+                format!("\"zone\":\"{ZONE}\""),
+                "\"peer\":\"".to_owned(),
+                "\"addr\":\"127.".to_owned(),
+                "\"transport\":\"".to_owned(),
+                "\"from_serial\":".to_owned(),
+                "\"records\":".to_owned(),
+                "\"messages\":".to_owned(),
+                "\"bytes\":".to_owned(),
+                "\"ms\":".to_owned(),
             ];
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             wait::until(SOON, &format!("a line with {words:?}"), || {

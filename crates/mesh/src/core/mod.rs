@@ -138,6 +138,8 @@ pub struct Core {
     /// Who has asked for what is not answered yet.
     authors: BTreeMap<RequestId, Author>,
     waiting: Vec<Waiting>,
+    /// Who had a greater serial of a zone than this site, its primary, and which: the last since the start.
+    overtaken: BTreeMap<Name, (PeerId, Serial)>,
     /// The highest serials that zones had here that are not held: see `drop_zone`.
     marks: BTreeMap<Name, Serial>,
     next_commit: CommitId,
@@ -203,6 +205,7 @@ impl Core {
             commits: BTreeMap::new(),
             authors: BTreeMap::new(),
             waiting: Vec::new(),
+            overtaken: BTreeMap::new(),
             next_commit: 1,
             next_probe: now.mono,
             now,
@@ -446,9 +449,9 @@ impl Core {
         if let Happening::PeerAhead {
             apex, peer, theirs, ..
         } = &what
-            && let Some(entry) = self.zones.get_mut(apex)
         {
-            entry.overtaken = Some(Box::new((peer.clone(), *theirs)));
+            let met = (peer.clone(), *theirs);
+            self.overtaken.insert(apex.clone(), met);
         }
         self.out.push(Output::Happened(what));
     }
@@ -494,6 +497,12 @@ impl Core {
             None => view.zone.is_some() && view.source.is_some(),
         });
         is_current && mesh.lists_zone(apex) == Some(false)
+    }
+
+    /// Who had a greater serial of a zone than this site, its primary, and which: the last since the start. What was held was published
+    /// above it.
+    pub fn overtaken(&self, apex: &Name) -> Option<&(PeerId, Serial)> {
+        self.overtaken.get(apex)
     }
 
     /// Which zones are missing, if any.
@@ -544,8 +553,6 @@ pub struct ZoneView<'a> {
     pub recovery: Option<RecoveryView<'a>>,
     /// A foreign secondary that has a greater serial than this site, its primary, and which.
     pub ahead: Option<(&'a PeerId, Serial)>,
-    /// Who had a greater serial than this site, its primary, and which: the last since the start. What was held was published above it.
-    pub overtaken: Option<&'a (PeerId, Serial)>,
 }
 
 /// How a primary stands with what the others hold of its zone.

@@ -75,8 +75,6 @@ pub(super) struct Entry {
     corrections: Corrections,
     /// What peers show to its primary that is too far ahead to be believed, and since when: see `far`.
     pub(super) too_far: BTreeMap<PeerId, (Serial, Duration)>,
-    /// Who had a greater serial than this site, its primary, and which: the last since the start.
-    pub(super) overtaken: Option<Box<(PeerId, Serial)>>,
     /// Until when the others have time to follow a step that was made for its sake.
     pub(super) aside_until: Option<Duration>,
 }
@@ -175,7 +173,6 @@ impl Entry {
             taken: None,
             corrections: Corrections::default(),
             too_far: BTreeMap::new(),
-            overtaken: None,
             aside_until: None,
         }
     }
@@ -197,7 +194,6 @@ impl Entry {
             transferring: self.refresh.asking.is_some(),
             recovery: self.spec.primary.then(|| self.recovery()),
             ahead: self.foreign_ahead(),
-            overtaken: self.overtaken.as_deref(),
         }
     }
 
@@ -479,6 +475,7 @@ impl Core {
             self.due.remove(&(due, apex.clone()));
         }
         self.stuck.remove(apex);
+        self.overtaken.remove(apex);
         let mark = match entry.spec.primary && !entry.spec.mesh {
             // The store goes by all that was shown, as it does after a restart.
             true => entry.floor(),

@@ -298,16 +298,62 @@ fn a_peer_without_news_is_believed_only_when_the_primary_cannot_be_asked() {
 fn what_a_source_has_shown_is_asked_for_again_though_others_do_not_have_it() {
     let (mut single, _) = secondary(&["one", "two", "three"]);
     single.after(1);
+    let others = |single: &mut Single| {
+        single.transferred("two", Got::UpToDate { serial: Serial(5) });
+        single.transferred("three", Got::UpToDate { serial: Serial(5) });
+    };
     single.transferred("one", Got::UpToDate { serial: Serial(5) });
+    others(&mut single);
+    single.after(10);
     single.handle(Input::Notify {
         apex: name("alpha.example"),
         serial: Some(Serial(6)),
         from: PeerId::Foreign("one".to_owned()),
     });
     single.failed("one", true);
-    single.transferred("two", Got::UpToDate { serial: Serial(5) });
-    single.transferred("three", Got::UpToDate { serial: Serial(5) });
-    assert_eq!(asked(&single.after(2)), [("one".to_owned(), Some(5))]);
+    others(&mut single);
+    // Within a minute, although the times of the zone are far longer; what the others give is good until then.
+    let view = single.core.zone(&name("alpha.example")).unwrap();
+    assert_eq!(view.last_refresh, Some(single.now.wall));
+    assert_eq!(asked(&single.after(66)), [("one".to_owned(), Some(5))]);
+}
+
+#[test]
+fn of_several_foreign_primaries_the_freshest_is_found_whichever_comes_first() {
+    for sources in [
+        ["old", "middle", "new"],
+        ["new", "old", "middle"],
+        ["middle", "new", "old"],
+    ] {
+        let (mut single, _) = secondary(&sources);
+        let mut outputs = single.after(1);
+        let mut questions = 0;
+        // Each gives what it has, until nobody is asked any more.
+        while let Some((source, have)) = asked(&outputs).pop() {
+            questions += 1;
+            assert!(questions < 20, "{sources:?}");
+            let has = match source.as_str() {
+                "new" => 9,
+                "middle" => 7,
+                _ => 5,
+            };
+            let got = match have.is_some_and(|have| have >= has) {
+                true => Got::UpToDate {
+                    serial: Serial(has),
+                },
+                false => Got::Full(zone("alpha.example", has, &[])),
+            };
+            outputs = single.transferred(&source, got);
+            if let Some(commit) = commits(&outputs).pop() {
+                outputs = single.ended(commit, Ok(()));
+            }
+        }
+        let view = single.core.zone(&name("alpha.example")).unwrap();
+        assert_eq!(view.zone.unwrap().serial(), Serial(9), "{sources:?}");
+        assert_eq!(view.last_refresh, Some(single.now.wall));
+        // And that is all until the zone's own times say so.
+        assert!(asked(&single.after(60)).is_empty());
+    }
 }
 
 #[test]
@@ -397,6 +443,12 @@ fn a_transfer_that_cannot_be_stored_is_tried_again_and_the_old_version_serves() 
     assert_eq!(asked(&single.after(2)), [("one".to_owned(), Some(5))]);
 }
 
+/// Whether the pauses at the end, which are all as long as they become, differ from each other.
+fn are_uneven(gaps: &[u128]) -> bool {
+    let last = &gaps[gaps.len() - 10..];
+    last.iter().any(|gap| *gap != last[0])
+}
+
 #[test]
 fn failed_transfers_are_repeated_within_floor_and_retry() {
     let (mut single, _) = secondary(&["one"]);
@@ -421,6 +473,7 @@ fn failed_transfers_are_repeated_within_floor_and_retry() {
         gaps[gaps.len() - 1] >= 60_000,
         "it backs off to the SOA's retry: {gaps:?}"
     );
+    assert!(are_uneven(&gaps), "not in step with others: {gaps:?}");
 }
 
 #[test]
@@ -434,7 +487,7 @@ fn notifies_that_are_not_answered_are_repeated_within_floor_and_cap() {
     let (mut single, mut outputs) =
         Single::new(vec![spec], vec![held(zone("alpha.example", 5, &[]))]);
     let (mut gaps, mut before) = (Vec::new(), single.now.mono);
-    for _ in 0..40 {
+    for _ in 0..120 {
         let sent = outputs
             .iter()
             .filter(|output| matches!(output, Output::Notify { .. }))
@@ -465,6 +518,7 @@ fn notifies_that_are_not_answered_are_repeated_within_floor_and_cap() {
         "{gaps:?}"
     );
     assert!(gaps[gaps.len() - 1] >= 60_000, "{gaps:?}");
+    assert!(are_uneven(&gaps), "not in step with others: {gaps:?}");
 }
 
 #[test]

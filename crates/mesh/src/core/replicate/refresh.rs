@@ -320,6 +320,10 @@ impl Core {
             }
         }
         entry.refresh.last_source = Some(from.clone());
+        if !entry.spec.mesh && rest.leaves_others_unheard() {
+            // Each may have something newer still: they are asked once this is stored.
+            entry.refresh.again.get_or_insert(None);
+        }
         let version = NewVersion {
             from: Some(from.clone()),
             forced,
@@ -386,17 +390,22 @@ impl Core {
         self.try_next(apex, from, rest, message, now);
     }
 
-    /// A source has nothing newer. Only the primary's word is the last one: of the others, one may have a version that it
-    /// published just before it was lost.
+    /// A source has nothing newer. In the mesh only the primary's word is the last one: of the others, one may have a version that it
+    /// published just before it was lost. Of several foreign primaries none goes before another, and all are heard.
     pub(super) fn confirmed(&mut self, apex: &Name, from: PeerId, rest: Round, now: Now) {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        if entry.spec.sources.first() == Some(&from) {
+        if entry.spec.mesh && entry.spec.sources.first() == Some(&from) {
             return self.refreshed(apex, from, now);
         }
         let told = entry.refresh.told_until.take();
-        let better = |(_, before): &(PeerId, Option<Duration>)| *before < told;
+        // A foreign one that says nothing of expiry is as good as a primary: the SOA counts.
+        let until = |told: Option<Duration>| match entry.spec.mesh {
+            true => told,
+            false => Some(told.unwrap_or(Duration::MAX)),
+        };
+        let better = |(_, before): &(PeerId, Option<Duration>)| until(*before) < until(told);
         if entry.refresh.confirmed.as_ref().is_none_or(better) {
             entry.refresh.confirmed = Some((from.clone(), told));
         }
@@ -444,7 +453,8 @@ impl Core {
         // Up to a tenth earlier, so that a thousand zones that came together do not ask together ever after.
         let pace = &self.settings.pace;
         // From a peer it is good news, but not all when another has shown a newer version.
-        let wait = match entry.spec.sources.first() != Some(&from) && entry.knows_newer() {
+        let peer = !entry.spec.mesh || entry.spec.sources.first() != Some(&from);
+        let wait = match peer && entry.knows_newer() {
             true => refresh.min(retry).min(pace.cap),
             false => refresh,
         };
@@ -494,9 +504,10 @@ impl Core {
             return;
         };
         entry.corrected();
-        // That others have nothing newer is not enough when one has shown that it has.
+        // That others have nothing newer is not enough when one has shown that it has; but a foreign one that is gone for good must not
+        // let the zone expire that the others still give.
         let confirmed = entry.refresh.confirmed.take();
-        let newer = entry.knows_newer();
+        let newer = entry.knows_newer() && entry.spec.mesh;
         if let Some((peer, told)) = confirmed.filter(|_| !newer) {
             entry.refresh.told_until = told;
             return self.refreshed(apex, peer, now);

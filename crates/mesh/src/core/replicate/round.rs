@@ -26,6 +26,8 @@ pub(super) struct Round {
     lost: bool,
     left: usize,
     passed_over: bool,
+    /// Whether it was begun because one of the sources has told of news.
+    told: bool,
     /// Who is asked besides, by a primary that holds nothing and asks all; and how many at once altogether.
     pub(super) beside: BTreeSet<PeerId>,
     pub(super) at_once: usize,
@@ -49,6 +51,7 @@ impl Round {
             lost: false,
             left: FEW,
             passed_over: false,
+            told: false,
             beside: BTreeSet::new(),
             at_once: 1,
         }
@@ -61,7 +64,14 @@ impl Round {
 
     /// Asks one of the sources before the others; false when it is none.
     pub(super) fn begin_with(&mut self, peer: &PeerId) -> bool {
-        self.sources.contains(peer) && self.asked.insert(peer.clone())
+        self.told = self.sources.contains(peer) && self.asked.insert(peer.clone());
+        self.told
+    }
+
+    /// Whether it was begun by itself, and sources have not been asked.
+    pub(super) fn leaves_others_unheard(&self) -> bool {
+        let asked = |peer: &PeerId| self.asked.contains(peer);
+        !self.told && !self.sources.iter().all(asked)
     }
 
     /// Who is asked next.

@@ -193,7 +193,7 @@ pub(super) fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -
                 }
             }),
             ahead: view.ahead.map(|(peer, serial)| (peer.clone(), serial)),
-            overtaken: view.overtaken.cloned(),
+            overtaken: core.overtaken(&view.spec.apex).cloned(),
         })
         .collect();
     let lost = core
