@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use zonemesh_zone::inventory::{Asked, Inventory};
 
+use crate::clock::Moment;
 use crate::edns::{self, Edns, extended};
 use crate::handler::{Client, Transport};
 use crate::message::{HEADER, Parsed, Query, Question, classes, parse, rcodes, types};
@@ -26,8 +27,8 @@ pub struct View<'v> {
     pub ready: bool,
     /// Whether the client has proved in another way, such as by TSIG, that it is a member.
     pub trusted: bool,
-    /// Seconds since 1970, for cookies, the EXPIRE option and the heartbeat.
-    pub now: u64,
+    /// The time, for cookies, the EXPIRE option and the heartbeat.
+    pub now: Moment,
     /// For how many seconds this site has made no progress, to be told to members.
     pub stuck: u16,
 }
@@ -184,7 +185,7 @@ fn opt<'s>(
     }
     if let (Some(secrets), Some(cookie)) = (&settings.cookies, edns.cookie) {
         opt.cookie = secrets
-            .answer(cookie, client, view.now as u32)
+            .answer(cookie, client, view.now.unix as u32)
             .map(|(both, _)| both);
     }
     // RFC 9250 §5.5.2: QUIC has time-outs of its own.
@@ -194,7 +195,7 @@ fn opt<'s>(
     }
     if member && edns.heartbeat {
         // The middle of the second that it is.
-        opt.heartbeat = Some((view.now * 1000 + 500, view.stuck));
+        opt.heartbeat = Some((view.now.unix * 1000 + 500, view.stuck));
     }
     match edns.inventory.filter(|_| member) {
         Some(Asked::Sum) => opt.sum = Some(view.inventory.sum()),

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use zonemesh_zone::record::parse_name;
 use zonemesh_zone::{Editor, Record, Zone};
 
-use crate::{Client, Outcome, Served, Shared, Transport, answer};
+use crate::{Client, Moment, Outcome, Served, Shared, Transport, answer};
 
 /// A server with one small zone that has something of everything.
 static SERVER: LazyLock<Shared> = LazyLock::new(|| {
@@ -34,7 +34,9 @@ pub fn query(octets: &[u8]) {
             pin: None,
         };
         let mut out = Vec::new();
-        let outcome = SERVER.view(0, |view| answer(octets, &client, view, &mut out));
+        let outcome = SERVER.view(Moment::default(), |view| {
+            answer(octets, &client, view, &mut out)
+        });
         if outcome == Outcome::Reply {
             debug_assert!(out.len() >= 12 && out.len() <= 65_535);
             debug_assert!(transport != Transport::Udp || out.len() <= 4096);

@@ -11,6 +11,7 @@
 pub mod answer;
 mod batch;
 pub mod bind;
+pub mod clock;
 pub mod cookie;
 pub mod edns;
 #[doc(hidden)]
@@ -28,6 +29,7 @@ pub mod zoneset;
 
 pub use self::answer::{Outcome, View, answer};
 pub use self::bind::BindError;
+pub use self::clock::{Expiry, Moment, since_boot};
 pub use self::cookie::CookieSecrets;
 pub use self::handler::{Client, Closed, Handler, Request, Responder, Transport};
 pub use self::metrics::{Counters, Metrics};

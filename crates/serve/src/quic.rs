@@ -29,10 +29,10 @@ use tokio::time::{Instant, timeout};
 
 use self::query::{Fault, MOST};
 use crate::answer::{Outcome, answer};
+use crate::clock::Moment;
 use crate::handler::{Client, Handler, Request, Responder, Transport};
 use crate::metrics::ConnectionEvent;
 use crate::stream::{Connections, Running, Slot, note_panic, pin, push_framed, stopped};
-use crate::udp::unix_now;
 use crate::zoneset::Shared;
 
 pub mod query;
@@ -399,7 +399,7 @@ impl Conversation {
         let place = self.answers.acquire().await;
         let mut reply = Vec::new();
         let shared = &self.server.shared;
-        let outcome = shared.view(unix_now(), |view| {
+        let outcome = shared.view(Moment::now(), |view| {
             answer(&message, &self.client, view, &mut reply)
         });
         let counters = shared.metrics.shared();

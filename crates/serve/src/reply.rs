@@ -257,15 +257,7 @@ impl<'v> Reply<'v, '_, '_> {
 
     fn note_expiry(&mut self, served: &Served, zone: &Zone) {
         if self.qtype == Rtype::SOA && self.query.edns.is_some_and(|edns| edns.expire) {
-            use std::sync::atomic::Ordering::Relaxed;
-            // RFC 7314 §3.2 and §3.3: a primary tells the SOA's value, a secondary what is left.
-            self.expire = Some(match &served.expires {
-                None => zone.soa().expire,
-                Some(at) => {
-                    let left = at.load(Relaxed).saturating_sub(self.view.now);
-                    u32::try_from(left).unwrap_or(u32::MAX)
-                }
-            });
+            self.expire = Some(served.expiry.told(zone, self.view.now.since_boot));
         }
     }
 

@@ -22,9 +22,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 pub(crate) use self::connections::Slot;
 pub use self::connections::{Connections, StreamLimits};
 use crate::answer::{Outcome, answer};
+use crate::clock::Moment;
 use crate::handler::{Client, Handler, Request, Responder, Transport};
 use crate::metrics::ConnectionEvent;
-use crate::udp::unix_now;
 use crate::zoneset::Shared;
 
 mod connections;
@@ -376,7 +376,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             let message = &self.input[2..len + 2];
             let (client, reply) = (&self.client, &mut self.reply);
             let shared = &self.server.shared;
-            let outcome = shared.view(unix_now(), |view| answer(message, client, view, reply));
+            let outcome = shared.view(Moment::now(), |view| answer(message, client, view, reply));
             if outcome == Outcome::Control {
                 let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
                     return Ok(Next::WaitForHandler);

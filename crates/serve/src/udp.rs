@@ -6,13 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::answer::{Outcome, answer};
 use crate::batch::{self, Batch, Local};
 use crate::bind::{self, BindError};
+use crate::clock::Moment;
 use crate::handler::{Client, Closed, Handler, Request, Responder, Transport};
 use crate::metrics::Counters;
 use crate::zoneset::Shared;
@@ -171,8 +172,7 @@ impl Worker {
 
     fn answer(&self, batch: &mut Batch, count: usize, counters: &Counters) {
         // One look at the clock and at the snapshot for the whole batch.
-        let now = unix_now();
-        self.shared.view(now, |view| {
+        self.shared.view(Moment::now(), |view| {
             batch.each(count, |datagram, reply| {
                 if datagram.too_long {
                     counters.too_long();
@@ -217,11 +217,4 @@ impl ReplyPath {
             Closed
         })
     }
-}
-
-/// Seconds since 1970. A clock before that is as good as none.
-pub(crate) fn unix_now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -11,6 +11,7 @@ use zonemesh_zone::tree::Leaf;
 use zonemesh_zone::{Key, Name, Tree, Zone};
 
 use crate::answer::{Outcome, View, answer};
+use crate::clock::{Expiry, Moment};
 use crate::cookie::CookieSecrets;
 use crate::handler::Client;
 use crate::metrics::Metrics;
@@ -36,9 +37,8 @@ pub struct Served {
     pub access: Access,
     /// Whether the SOA expire time has passed without a word from a primary: SERVFAIL (RFC 1034 §4.3.5).
     pub expired: bool,
-    /// When it will expire, in seconds since 1970; `None` where this server is primary. It is only told to
-    /// secondaries that ask for it (RFC 7314) and decides nothing here.
-    pub expires: Option<Arc<AtomicU64>>,
+    /// How long it may still be served, to be told.
+    pub expiry: Expiry,
 }
 
 impl Served {
@@ -49,7 +49,7 @@ impl Served {
             zone: Some(zone),
             access: Access::Public,
             expired: false,
-            expires: None,
+            expiry: Expiry::Never,
         }
     }
 
@@ -60,7 +60,7 @@ impl Served {
             zone: None,
             access: Access::Public,
             expired: false,
-            expires: None,
+            expiry: Expiry::Never,
         }
     }
 
@@ -243,12 +243,12 @@ impl Shared {
     }
 
     /// Answers a message of a client that has proved in a way which is not seen here, such as TSIG, that it is a member
-    /// of the mesh: for the [`crate::Handler`], who has taken the TSIG record off. `now` is in seconds since 1970.
+    /// of the mesh: for the [`crate::Handler`], who has taken the TSIG record off.
     pub fn answer_member(
         &self,
         message: &[u8],
         client: &Client,
-        now: u64,
+        now: Moment,
         out: &mut Vec<u8>,
     ) -> Outcome {
         self.view(now, |view| {
@@ -260,8 +260,8 @@ impl Shared {
         })
     }
 
-    /// Calls `work` with everything as it is now. `now` is in seconds since 1970.
-    pub fn view<R>(&self, now: u64, work: impl FnOnce(&View<'_>) -> R) -> R {
+    /// Calls `work` with everything as it is now.
+    pub fn view<R>(&self, now: Moment, work: impl FnOnce(&View<'_>) -> R) -> R {
         let zones = self.zones.load();
         let members = self.members.load();
         let settings = self.settings.load();

@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use asking::{ask, ready, zone};
-use zonemesh_serve::{Outcome, Transport, answer};
+use zonemesh_serve::{Moment, Outcome, Transport, answer};
 
 struct Counting;
 
@@ -69,7 +69,7 @@ fn no_kind_of_answer_allocates() {
             ask(qname, qtype),
             ask(qname, qtype).edns(1232, true).over(Transport::Tcp),
         ] {
-            shared.view(0, |view| {
+            shared.view(Moment::default(), |view| {
                 let before = COUNT.with(Cell::get);
                 let outcome = answer(&question.message, &question.client, view, &mut out);
                 let after = COUNT.with(Cell::get);

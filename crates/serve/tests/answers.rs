@@ -4,8 +4,12 @@
 
 mod asking;
 
+use std::time::Duration;
+
 use asking::{ask, client, name, ready, zone};
-use zonemesh_serve::{Access, Outcome, Served, Settings, Shared, Transport, answer};
+use zonemesh_serve::{
+    Access, Expiry, Moment, Outcome, Served, Settings, Shared, Transport, answer,
+};
 use zonemesh_zone::inventory::{Asked, Holding, Inventory, Listing, Section, compose_sum};
 
 /// The zone of RFC 4592 §2.2.1.
@@ -501,7 +505,7 @@ fn members_alone_are_told_what_time_it_is_here_and_whether_anything_is_stuck() {
     };
     let member = asked(1).pinned([7; 32]).of(&shared);
     let mut said = vec![1];
-    said.extend_from_slice(&(asking::NOW * 1000 + 500).to_be_bytes());
+    said.extend_from_slice(&(asking::NOW.unix * 1000 + 500).to_be_bytes());
     said.extend_from_slice(&13u16.to_be_bytes());
     assert_eq!(member.option(HEARTBEAT), Some(&said[..]));
     for other in [asked(1), asked(1).pinned([8; 32]), asked(3).pinned([7; 32])] {
@@ -579,7 +583,12 @@ fn only_members_see_the_directory() {
         .expect("NOERROR", true, &expected, &[], &[]);
     // Or who has proved it to the control side.
     let mut out = Vec::new();
-    let outcome = shared.answer_member(&question.message, &question.client, 0, &mut out);
+    let outcome = shared.answer_member(
+        &question.message,
+        &question.client,
+        Moment::default(),
+        &mut out,
+    );
     assert_eq!(outcome, Outcome::Reply);
     assert_eq!(asking::Answer::read(&out).answer, expected);
     // Also while the site is not ready, or the mesh could not start.
@@ -772,11 +781,17 @@ fn the_time_to_expiry_is_told_who_asks() {
     shared.update_zones(|zones| {
         let served = zones.get(&name("example.")).cloned().unwrap();
         zones.with(Served {
-            expires: Some(std::sync::Arc::new((asking::NOW + 77).into())),
+            expiry: Expiry::at(asking::NOW.since_boot + Duration::from_millis(77_900)),
             ..served
         })
     });
     assert_eq!(question.of(&shared).option(9), Some(&[0, 0, 0, 77][..]));
+    let zones = shared.zones.load();
+    let expiry = &zones.get(&name("example.")).unwrap().expiry;
+    expiry.set(asking::NOW.since_boot + Duration::from_secs(76));
+    assert_eq!(question.of(&shared).option(9), Some(&[0, 0, 0, 76][..]));
+    expiry.set(asking::NOW.since_boot - Duration::from_secs(1));
+    assert_eq!(question.of(&shared).option(9), Some(&[0, 0, 0, 0][..]));
 }
 
 #[test]
@@ -897,7 +912,7 @@ fn the_buffer_is_cleared_before_it_is_written() {
     let shared = rfc4592();
     let mut out = vec![9; 100];
     let question = ask("host1.example.", "A");
-    shared.view(0, |view| {
+    shared.view(Moment::default(), |view| {
         answer(&question.message, &client(Transport::Udp), view, &mut out)
     });
     assert_eq!(out[..2], [0x12, 0x34]);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use asking::{Answer, ask_wire, client, name, ready, zone};
 use proptest::prelude::*;
-use zonemesh_serve::{Outcome, Shared, Transport, answer};
+use zonemesh_serve::{Moment, Outcome, Shared, Transport, answer};
 use zonemesh_zone::{Name, Record, Rtype, Zone};
 
 /// Labels from the root downwards, in lower case.
@@ -401,7 +401,7 @@ proptest! {
         for message in [&message, &edited] {
             for transport in [Transport::Udp, Transport::Tls] {
                 let mut out = Vec::new();
-                let outcome = shared.view(0, |view| answer(message, &client(transport), view, &mut out));
+                let outcome = shared.view(Moment::default(), |view| answer(message, &client(transport), view, &mut out));
                 if outcome == Outcome::Reply {
                     prop_assert_eq!(&out[..2], &message[..2]);
                     prop_assert!(transport != Transport::Udp || out.len() <= 1232);

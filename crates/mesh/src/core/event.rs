@@ -14,7 +14,8 @@ use super::{ClockFault, MemberOf, PeerList, Seen, Verdict};
 /// The time, as the shell knows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Now {
-    /// Time since an arbitrary, fixed moment; never goes back. For waiting.
+    /// Time since an arbitrary, fixed moment; never goes back, whatever is done to the clock. For waiting, and for how long something
+    /// may be served.
     pub mono: Duration,
     /// Unix time in seconds. For what is kept on disk, and shown.
     pub wall: i64,
@@ -393,8 +394,8 @@ pub enum Output {
         zone: Option<Zone>,
         /// The differences that led to it, for IXFR.
         diffs: Vec<Diff>,
-        /// Unix time until which it may be served.
-        expires_at: Option<i64>,
+        /// Until when it may be served, by the monotonic clock.
+        until: Option<Duration>,
     },
     /// Do not serve this zone any longer, and set its data aside where it is the mesh that dropped it.
     Withdraw {
@@ -405,7 +406,9 @@ pub enum Output {
     Keep {
         /// The zone.
         apex: Name,
-        /// Unix time at which it expires.
+        /// Until when it may be served, by the monotonic clock: what others are told from now on.
+        until: Option<Duration>,
+        /// The same in Unix time, for the disk.
         expires_at: Option<i64>,
         /// Unix time of the last success.
         last_refresh: Option<i64>,

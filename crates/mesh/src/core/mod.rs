@@ -529,8 +529,8 @@ pub struct ZoneView<'a> {
     pub zone: Option<&'a Zone>,
     /// The highest serial that was published or shown.
     pub high_water: Option<Serial>,
-    /// Unix time until which it may be served.
-    pub expires_at: Option<i64>,
+    /// Until when it may be served, by the monotonic clock.
+    pub until: Option<Duration>,
     /// Unix time of the last success with a source.
     pub last_refresh: Option<i64>,
     /// When its sources are asked next.

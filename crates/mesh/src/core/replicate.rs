@@ -100,16 +100,19 @@ struct Refresh {
     fruitless: u32,
     last_source: Option<PeerId>,
     last_success: Option<i64>,
-    expires_at: Option<i64>,
-    /// The same as the store had it, where the clock has been set back since: how old this copy is nobody here knows. It is served on,
-    /// and no other site is granted any time for it.
+    /// Until when what is held may be served, by the monotonic clock; none at its primary.
+    until: Option<Duration>,
+    /// The same in Unix time, as the store had it at the start, until a source says more.
     noted: Option<i64>,
+    /// Whether the clock has been set back since that was noted: how old this copy is nobody here knows. It is served on, and no
+    /// other site is granted any time for it.
+    age_unknown: bool,
     /// When the sources were last begun to be asked.
     began: Duration,
     /// Until when the source that answered last may serve the zone, if it said so. It counts from when it was asked: what
     /// messages take must not be added each time that sites tell each other of the same copy.
     told_until: Option<Duration>,
-    /// Whether what is held is newer than what `expires_at` was granted for.
+    /// Whether what is held is newer than what `until` was granted for.
     renewed: bool,
     expired: bool,
     half_told: bool,
@@ -182,7 +185,7 @@ impl Entry {
             spec: &self.spec,
             zone: self.served.as_ref(),
             high_water: self.high_water,
-            expires_at: self.refresh.expires_at,
+            until: self.refresh.until,
             last_refresh: self.refresh.last_success,
             next_refresh: self.refresh.at,
             source: self.refresh.last_source.as_ref(),
@@ -287,7 +290,7 @@ impl Entry {
     }
 
     /// The SOA of what is held, or times for a zone of which nothing is.
-    fn times(&self) -> (Duration, Duration, i64) {
+    fn times(&self) -> (Duration, Duration, Duration) {
         match self.served.as_ref().map(Zone::soa) {
             Some(Soa {
                 refresh,
@@ -297,10 +300,14 @@ impl Entry {
             }) => (
                 Duration::from_secs((*refresh).into()),
                 Duration::from_secs((*retry).into()),
-                i64::from(*expire),
+                Duration::from_secs((*expire).into()),
             ),
             // Nothing is held: there is no interval to go by; the cap of the back-off bounds it.
-            None => (Duration::from_secs(60), Duration::from_secs(60), 0),
+            None => (
+                Duration::from_secs(60),
+                Duration::from_secs(60),
+                Duration::ZERO,
+            ),
         }
     }
 }
@@ -351,15 +358,16 @@ impl Core {
         // What expires was confirmed by another; see `serve_held`.
         entry.written = held.expires_at.is_none();
         // The clock may have been set back since that was noted: no copy may be served for longer than its SOA allows.
-        entry.refresh.noted = held.expires_at.filter(|_| self.clocks.is_set_back(now));
-        let latest = now.wall.saturating_add(held.zone.soa().expire.into());
+        entry.refresh.noted = held
+            .expires_at
+            .filter(|_| !planted(Bug::TimerLostOverRestart));
+        entry.refresh.age_unknown = entry.refresh.noted.is_some() && self.clocks.is_set_back(now);
+        let expire = i64::from(held.zone.soa().expire);
         entry.head = Some(held.zone.clone());
         entry.served = Some(held.zone);
         entry.stored_doubt = held.doubt;
-        entry.refresh.expires_at = held
-            .expires_at
-            .map(|at| at.min(latest))
-            .filter(|_| !planted(Bug::TimerLostOverRestart));
+        let noted = entry.refresh.noted;
+        entry.refresh.until = noted.map(|at| clock::until(at, expire, now));
         entry.refresh.last_success = held.last_refresh;
     }
 
@@ -372,11 +380,12 @@ impl Core {
         if entry.spec.primary && entry.head.is_some() {
             entry.refresh.at = None;
             entry.refresh.expired = false;
-            entry.refresh.noted = None;
-            if entry.refresh.expires_at.take().is_some() {
+            (entry.refresh.noted, entry.refresh.age_unknown) = (None, false);
+            if entry.refresh.until.take().is_some() {
                 // On disk too: what is held without an end was written by its primary.
                 self.out.push(Output::Keep {
                     apex: apex.clone(),
+                    until: None,
                     expires_at: None,
                     last_refresh: entry.refresh.last_success,
                 });
@@ -385,7 +394,12 @@ impl Core {
             // After a restart nobody knows what was missed: ask at once.
             entry.refresh.at = Some(now.mono);
             let held = entry.served.is_some();
-            let expired = held && entry.refresh.expires_at.is_some_and(|at| at <= now.wall);
+            if held && !planted(Bug::TimerLostOverRestart) {
+                // What was never to expire, having been written here, does from now on.
+                let expire = entry.times().2;
+                entry.refresh.until.get_or_insert(now.mono + expire);
+            }
+            let expired = held && entry.refresh.until.is_some_and(|until| until <= now.mono);
             entry.refresh.expired = expired;
             if expired {
                 self.happened(Happening::Expired(apex.clone()));
@@ -428,11 +442,10 @@ impl Core {
         entry.spec = spec;
         if was_primary != entry.spec.primary {
             entry.adopted = entry.spec.primary && !entry.written;
-            // What was never to expire does from now on.
-            let expire = entry.served.is_some().then(|| now.wall + entry.times().2);
             entry.refresh = Refresh {
-                expires_at: entry.refresh.expires_at.or(expire),
+                until: entry.refresh.until,
                 noted: entry.refresh.noted,
+                age_unknown: entry.refresh.age_unknown,
                 ..Refresh::default()
             };
             self.serve_held(&apex, now);
@@ -517,9 +530,9 @@ impl Core {
             spec: entry.spec.clone(),
             zone: entry.served.clone().filter(|_| !entry.refresh.expired),
             diffs,
-            expires_at: match entry.refresh.noted {
-                Some(_) => Some(0),
-                None => entry.refresh.expires_at,
+            until: match entry.refresh.age_unknown {
+                true => Some(Duration::ZERO),
+                false => entry.refresh.until,
             },
         });
     }

@@ -3,15 +3,19 @@
 #![allow(dead_code, missing_docs)]
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use zonemesh_serve::{Client, Outcome, Served, Shared, Transport, ZoneSet, answer};
+use zonemesh_serve::{Client, Moment, Outcome, Served, Shared, Transport, ZoneSet, answer};
 use zonemesh_zone::domain::base::Message;
 use zonemesh_zone::domain::base::opt::AllOptData;
 use zonemesh_zone::record::parse_name;
 use zonemesh_zone::version::Editor;
 use zonemesh_zone::{Name, Record, Rtype, Zone};
 
-pub const NOW: u64 = 1_700_000_000;
+pub const NOW: Moment = Moment {
+    unix: 1_700_000_000,
+    since_boot: Duration::from_secs(1_000),
+};
 
 pub fn name(text: &str) -> Name {
     parse_name(text).unwrap()

@@ -10,7 +10,7 @@ use zonemesh_api::Caller;
 use zonemesh_mesh::core::{Core, Input, Now, Output, Receipt, Reply, RequestId};
 use zonemesh_zone::{Author, By};
 
-use super::clock::Clock;
+use super::clock;
 use super::jobs::Jobs;
 
 /// Makes a request of the core as it is, or the answer at once.
@@ -141,10 +141,9 @@ impl CoreHandle {
     }
 }
 
-/// The core, its clock, and those who wait.
+/// The core, and those who wait.
 pub(crate) struct Driver {
     core: Core,
-    clock: Clock,
     jobs: Arc<Jobs>,
     replies: HashMap<RequestId, oneshot::Sender<Reply>>,
     receipts: HashMap<RequestId, (oneshot::Sender<Receipt>, Receipt)>,
@@ -156,14 +155,12 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(
         core: Core,
-        clock: Clock,
         jobs: Arc<Jobs>,
         handle: CoreHandle,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         Self {
             core,
-            clock,
             jobs,
             replies: HashMap::new(),
             receipts: HashMap::new(),
@@ -178,23 +175,20 @@ impl Driver {
         self.perform(first);
         loop {
             let due = self.core.next_due();
-            let sleep = Duration::min(
-                due.saturating_sub(self.clock.now().mono),
-                Duration::from_secs(3600),
-            );
+            let sleep = clock::until(due).min(Duration::from_secs(3600));
             let outputs = tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(command) => self.take(command),
                     None => return,
                 },
-                () = tokio::time::sleep_until(Instant::now() + sleep) => self.core.handle(Input::Tick, self.clock.now()),
+                () = tokio::time::sleep_until(Instant::now() + sleep) => self.core.handle(Input::Tick, clock::now()),
             };
             self.perform(outputs);
         }
     }
 
     fn take(&mut self, command: Command) -> Vec<Output> {
-        let now = self.clock.now();
+        let now = clock::now();
         match command {
             Command::Input(input) => self.core.handle(input, now),
             Command::Request(make, author, sender) => {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use zonemesh_api::types::{Direction, What};
 use zonemesh_keep::{Disk, Done, Job};
 use zonemesh_mesh::core::{Failure, Got, Happening, Input, Output, PeerId, ZoneSpec};
-use zonemesh_serve::{Access, Members, Served};
+use zonemesh_serve::{Access, Expiry, Members, Served};
 use zonemesh_zone::directory::Site;
 use zonemesh_zone::inventory::{Inventory, Section};
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
@@ -94,15 +94,16 @@ impl Jobs {
                 spec,
                 zone,
                 diffs,
-                expires_at,
-            } => self.publish(&spec, zone, &diffs, expires_at),
+                until,
+            } => self.publish(&spec, zone, &diffs, until),
             Output::Withdraw { apex } => self.withdraw(&apex),
             Output::Keep {
                 apex,
+                until,
                 expires_at,
                 last_refresh,
             } => {
-                self.tell_expiry(&apex, expires_at);
+                self.tell_expiry(&apex, until);
                 self.to_store(Job::Keep {
                     apex,
                     expires_at,
@@ -159,12 +160,10 @@ impl Jobs {
     }
 
     /// What secondaries that ask are told of a zone's age from now on (RFC 7314).
-    fn tell_expiry(&self, apex: &Name, expires_at: Option<i64>) {
+    fn tell_expiry(&self, apex: &Name, until: Option<Duration>) {
         let zones = self.live.shared.zones.load();
-        if let (Some(at), Some(served)) = (expires_at, zones.get(apex))
-            && let Some(expires) = &served.expires
-        {
-            expires.store(at.max(0) as u64, Ordering::Relaxed);
+        if let (Some(until), Some(served)) = (until, zones.get(apex)) {
+            served.expiry.set(until);
         }
     }
 
@@ -275,7 +274,7 @@ impl Jobs {
         spec: &ZoneSpec,
         zone: Option<Zone>,
         diffs: &[Diff],
-        expires_at: Option<i64>,
+        until: Option<Duration>,
     ) {
         let live = &self.live;
         if let Some(zone) = &zone {
@@ -289,12 +288,11 @@ impl Jobs {
                 live.journal.push(&spec.apex, diffs);
             }
         }
-        let expired = zone.is_none() && expires_at.is_some();
-        // The age of a first copy follows at once (`tell_expiry`), and needs a place to be told in.
-        let fresh = || Some(Timestamp::now().as_second() + i64::from(zone.as_ref()?.soa().expire));
-        let expires = match spec.primary {
-            true => None,
-            false => expires_at.or_else(fresh),
+        let expired = zone.is_none() && until.is_some();
+        let expiry = match spec.primary {
+            true => Expiry::Never,
+            // The age of a first copy follows at once (`tell_expiry`); until then nobody is granted anything.
+            false => Expiry::at(until.unwrap_or_default()),
         };
         let served = Served {
             apex: spec.apex.clone(),
@@ -305,8 +303,7 @@ impl Jobs {
                 Access::Public
             },
             expired,
-            expires: expires
-                .map(|at| Arc::new(std::sync::atomic::AtomicU64::new(at.max(0) as u64))),
+            expiry,
         };
         live.shared.update_zones(|zones| zones.with(served.clone()));
     }

@@ -37,7 +37,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use zonemesh_mesh::core::{CATALOG_MEMBERS, Core, YIELDED, Yielded};
 use zonemesh_store::Store;
 
-use self::clock::Clock;
 use self::control::Control;
 use self::driver::{CoreHandle, Driver};
 use self::jobs::Jobs;
@@ -157,7 +156,6 @@ async fn run_on(
         keys.insert(key);
     }
     let (handle, commands) = CoreHandle::new();
-    let clock = Clock::new();
     let live = Live::new(Parts {
         config: config.clone(),
         config_path: options.config_path,
@@ -210,8 +208,8 @@ async fn run_on(
     settings.marks = found.marks;
     settings.consent = found.consent;
     let seed = u64::from_le_bytes(random::bytes());
-    let (core, first) = Core::new(settings, found.held, seed, clock.now());
-    let driver = tokio::spawn(Driver::new(core, clock, jobs, handle, commands).run(first));
+    let (core, first) = Core::new(settings, found.held, seed, clock::now());
+    let driver = tokio::spawn(Driver::new(core, jobs, handle, commands).run(first));
     // Not waited for: a zone file on a file system that hangs must not keep the site from being stopped.
     let imports = tokio::spawn(start_up(live.clone(), config.clone()));
     let keeper = tokio::spawn(housekeeping(live.clone()));

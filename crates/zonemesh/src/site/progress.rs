@@ -291,9 +291,9 @@ fn look_on(live: &Weak<Live>) {
             next_look = now + LOOK_INTO;
             progress.core.begin(now);
             let to = Arc::downgrade(&live);
-            live.core.glance(move |core, _| {
+            live.core.glance(move |core, now| {
                 if let Some(live) = to.upgrade() {
-                    live.progress.seen.store(Arc::new(Seen::of(core)));
+                    live.progress.seen.store(Arc::new(Seen::of(core, now)));
                     live.progress.core.end();
                 }
             });

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zonemesh_api::types::Direction;
 use zonemesh_mesh::core::{Input, PeerId, Reply};
-use zonemesh_serve::{Access, Client, Handler, Request, Responder, Served, Transport};
+use zonemesh_serve::{
+    Access, Client, Expiry, Handler, Moment, Request, Responder, Served, Transport, since_boot,
+};
 use zonemesh_transfer::outbound::{Content, Response};
 use zonemesh_transfer::query::{self, ExtendedError, Question, RequestError};
 use zonemesh_transfer::tsig::{Judgement, Signer, Stamp, TsigRefusal, Verified};
@@ -208,7 +210,7 @@ async fn send(responder: &Responder, message: Vec<u8>) {
 /// A plain query that is signed: answered as any other, and the answer signed.
 async fn signed_query(live: &Live, mut asked: Asked) {
     let mut out = Vec::new();
-    let now = Timestamp::now().as_second().max(0) as u64;
+    let now = Moment::now();
     let shared = &live.shared;
     let outcome = match access::is_trusted(&live.config.load(), &asked.client, &asked.identity) {
         true => shared.answer_member(&asked.message, &asked.client, now, &mut out),
@@ -329,14 +331,7 @@ async fn transfer_out(
     };
     // Making a large answer takes a while, and waits for a slow reader: not on a worker of the runtime.
     let sent = tokio::task::spawn_blocking(move || {
-        stream_out(
-            &live,
-            asked,
-            &request,
-            zone,
-            served.expires.as_deref(),
-            place,
-        )
+        stream_out(&live, asked, &request, zone, &served.expiry, place)
     });
     if let Err(error) = sent.await {
         tracing::error!(%error, "a transfer ended early");
@@ -372,17 +367,11 @@ fn stream_out(
     mut asked: Asked,
     request: &query::Request,
     zone: zonemesh_zone::Zone,
-    expires: Option<&std::sync::atomic::AtomicU64>,
+    expiry: &Expiry,
     mut place: Place,
 ) {
     let serial = zone.serial();
-    let expire = match expires {
-        None => zone.soa().expire,
-        Some(at) => {
-            let at = at.load(std::sync::atomic::Ordering::Relaxed) as i64;
-            (at - Timestamp::now().as_second()).clamp(0, i64::from(u32::MAX)) as u32
-        }
-    };
+    let expire = expiry.told(&zone, since_boot());
     let count = zone.record_count();
     let apex = request.zone.clone();
     let mut response = Response::new(request, zone, |from| {

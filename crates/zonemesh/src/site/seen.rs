@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use zonemesh_mesh::core::{ClockFault, Core};
+use zonemesh_mesh::core::{ClockFault, Core, Now};
 use zonemesh_transfer::tsig::TsigError;
 
 /// What the core looked like. Small: it is made every few seconds.
@@ -27,7 +27,7 @@ pub(crate) struct Seen {
 
 impl Seen {
     /// Looks at it.
-    pub(crate) fn of(core: &Core) -> Self {
+    pub(crate) fn of(core: &Core, now: Now) -> Self {
         let mut seen = Self {
             offsets: core
                 .clock_offsets()
@@ -46,9 +46,11 @@ impl Seen {
         for view in core.zones() {
             seen.expired += u64::from(view.expired);
             seen.expiring += u64::from(view.half_expired && !view.expired);
-            let next = view
-                .expires_at
-                .filter(|_| !view.expired && !view.spec.primary);
+            let left = view
+                .until
+                .filter(|_| !view.expired && !view.spec.primary)
+                .map(|until| until.saturating_sub(now.mono).as_secs());
+            let next = left.map(|left| now.wall.saturating_add_unsigned(left));
             seen.next_expiry = match (seen.next_expiry, next) {
                 (Some(one), Some(other)) => Some(one.min(other)),
                 (one, other) => one.or(other),

@@ -38,8 +38,8 @@ pub struct Host {
     pub(super) skew: i64,
     /// Whether it has no power.
     pub(super) off: bool,
-    /// What it answers with, and Unix time until which it may.
-    pub served: BTreeMap<Name, (Option<Zone>, Option<i64>)>,
+    /// What it answers with, and until when it may by its monotonic clock; none at a primary.
+    pub served: BTreeMap<Name, (Option<Zone>, Option<Duration>)>,
     /// What each zone that it serves is to it.
     pub specs: BTreeMap<Name, ZoneSpec>,
     /// Who is trusted, and where they are.

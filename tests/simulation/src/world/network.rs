@@ -444,13 +444,13 @@ impl World {
         if let Some(serial) = self.held_back(to, &asker, &asked.ask) {
             return Some(Ok(Answer::Zone(Got::UpToDate { serial }, None)));
         }
-        let wall = self.clock_of(to).wall;
         let state = &self.hosts[to];
         match asked.ask.clone() {
             Ask::Transfer { apex, have } => {
                 let served = state.served.get(&apex);
                 let expire = served.and_then(|(_, at)| *at);
-                let expire = expire.map(|at| (at - wall).clamp(0, i64::from(u32::MAX)) as u32);
+                let left = |until: Duration| until.saturating_sub(self.now).as_secs();
+                let expire = expire.map(|until| u32::try_from(left(until)).unwrap_or(u32::MAX));
                 let zone = served.and_then(|(zone, _)| zone.clone());
                 Some(match zone {
                     None => Err(refused("SERVFAIL: not held", true)),

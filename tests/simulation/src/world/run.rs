@@ -311,11 +311,12 @@ impl World {
                 } => self.do_on_disk(host, Job::Commit(commit, versions, also)),
                 Output::Keep {
                     apex,
+                    until,
                     expires_at,
                     last_refresh,
                 } => {
                     if let Some(served) = self.host(host).served.get_mut(&apex) {
-                        served.1 = expires_at;
+                        served.1 = until;
                     }
                     self.do_on_disk(
                         host,
@@ -342,8 +343,8 @@ impl World {
                     spec,
                     zone,
                     diffs,
-                    expires_at,
-                } => self.publish(host, spec, zone, diffs, expires_at),
+                    until,
+                } => self.publish(host, spec, zone, diffs, until),
                 Output::Members(sites) => {
                     if self.told[..] != sites {
                         self.told = Arc::new(Members::new(sites));
@@ -401,7 +402,7 @@ impl World {
         spec: ZoneSpec,
         zone: Option<Zone>,
         diffs: Vec<Diff>,
-        expires_at: Option<i64>,
+        until: Option<Duration>,
     ) {
         let apex = spec.apex.clone();
         self.changes += 1;
@@ -444,7 +445,9 @@ impl World {
             state.journal.remove(&apex);
         }
         state.journal.entry(apex.clone()).or_default().extend(diffs);
+        // The age of a first copy follows at once; until then nobody is granted anything.
+        let until = (!spec.primary).then(|| until.unwrap_or_default());
         state.specs.insert(apex.clone(), spec);
-        state.served.insert(apex, (zone, expires_at));
+        state.served.insert(apex, (zone, until));
     }
 }

@@ -664,24 +664,21 @@ fn a_primary_that_becomes_secondary_and_back_keeps_what_it_has() {
     let commit = commits(&single.change(1, put("alpha.example", "www", 1)))[0];
     assert_eq!(replies(&single.ended(commit, Ok(()))), [(1, Ok(6))]);
     assert_eq!(
-        single.core.zone(&name("alpha.example")).unwrap().expires_at,
+        single.core.zone(&name("alpha.example")).unwrap().until,
         None
     );
     let outputs = single.core.configure(as_secondary, single.now);
     assert_eq!(asked(&outputs), [("two".to_owned(), Some(6))]);
-    let expires = single.core.zone(&name("alpha.example")).unwrap().expires_at;
+    let until = single.core.zone(&name("alpha.example")).unwrap().until;
     assert_eq!(
-        expires,
-        Some(single.now.wall + 7200),
+        until,
+        Some(single.now.mono + Duration::from_secs(7200)),
         "a secondary's copy does not live for ever"
     );
     single.transferred("two", Got::UpToDate { serial: Serial(6) });
     single.core.configure(as_primary, single.now);
     let view = single.core.zone(&name("alpha.example")).unwrap();
-    assert_eq!(
-        (view.zone.unwrap().serial(), view.expires_at),
-        (Serial(6), None)
-    );
+    assert_eq!((view.zone.unwrap().serial(), view.until), (Serial(6), None));
 }
 
 #[test]

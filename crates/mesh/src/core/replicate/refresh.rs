@@ -5,7 +5,7 @@ use std::time::Duration;
 use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Diff, Name, Serial, SerialExt, Zone};
 
-use super::{Round, Standing};
+use super::{Round, Standing, clock};
 use crate::core::change::with_serial;
 use crate::core::{Core, Failure, Got, Happening, Mesh, NewVersion, Now, Output, PeerId, far};
 
@@ -428,23 +428,27 @@ impl Core {
         // source has granted for the same version.
         let told = entry.refresh.told_until.take();
         let told = told.filter(|_| !planted(Bug::AgeForgotten));
-        let left = told.map(|until| until.saturating_sub(now.mono).as_secs() as i64);
-        let granted = now.wall + left.map_or(expire, |left| expire.min(left));
+        let granted = now.mono + expire;
+        let granted = told.map_or(granted, |until| granted.min(until.max(now.mono)));
         let renewed = std::mem::take(&mut entry.refresh.renewed);
-        let knows = renewed || granted > now.wall;
+        let knows = renewed || granted > now.mono;
         // Of a copy whose age is not known it is known from here on.
-        let noted = entry.refresh.noted.take_if(|_| knows);
-        let before = entry.refresh.expires_at;
-        let before = before.filter(|_| !renewed && noted.is_none());
+        let was_unknown = entry.refresh.age_unknown;
+        if knows {
+            (entry.refresh.noted, entry.refresh.age_unknown) = (None, false);
+        }
+        let before = entry.refresh.until;
+        let before = before.filter(|_| !renewed && !(was_unknown && knows));
         entry.refresh.errors.remove(&from);
         entry.refresh.first_error = None;
         entry.refresh.failures = 0;
         entry.refresh.asked = true;
         entry.refresh.last_success = Some(now.wall);
-        entry.refresh.expires_at = Some(before.map_or(granted, |before| before.max(granted)));
-        let left = entry.refresh.expires_at.map_or(0, |at| at - now.wall);
-        let healed = left > 0 && std::mem::take(&mut entry.refresh.expired);
-        if left > 0 {
+        let until = before.map_or(granted, |before| before.max(granted));
+        entry.refresh.until = Some(until);
+        let left = until.saturating_sub(now.mono);
+        let healed = !left.is_zero() && std::mem::take(&mut entry.refresh.expired);
+        if !left.is_zero() {
             entry.refresh.last_chance = None;
         }
         // Half-time is news again only after there was more.
@@ -460,10 +464,11 @@ impl Core {
         };
         let refresh = wait.clamp(pace.floor, LONGEST_REFRESH);
         entry.refresh.at = Some(now.mono + refresh - refresh * jitter as u32 / 1000);
-        if entry.refresh.noted.is_none() {
+        if !entry.refresh.age_unknown {
             self.out.push(Output::Keep {
                 apex: apex.clone(),
-                expires_at: entry.refresh.expires_at,
+                until: Some(until),
+                expires_at: Some(clock::unix(until, now)),
                 last_refresh: entry.refresh.last_success,
             });
         }
@@ -560,11 +565,11 @@ impl Core {
         let look = entry.refresh.look.take();
         let held = !entry.spec.primary && entry.served.is_some() && !entry.refresh.expired;
         let held = held && !planted(Bug::ExpiryNotHonoured);
-        let Some(at) = entry.refresh.expires_at.filter(|_| held) else {
+        let Some(until) = entry.refresh.until.filter(|_| held) else {
             return;
         };
-        let left = at.saturating_sub(now.wall);
-        if left <= 0 {
+        let left = until.saturating_sub(now.mono);
+        if left.is_zero() {
             // Time was up: one more attempt before answers stop. Who should have looked long ago has hung, and has had its time.
             let hung = look.is_some_and(|look| now.mono > look + LAST_CHANCE);
             let chance = if hung { Duration::ZERO } else { LAST_CHANCE };
@@ -581,7 +586,7 @@ impl Core {
             return self.happened(Happening::Expired(apex.clone()));
         }
         let wait = if left > half { left - half } else { left };
-        entry.refresh.look = Some(now.mono + Duration::from_secs(wait.unsigned_abs()));
+        entry.refresh.look = Some(now.mono + wait);
         if left <= half && !std::mem::replace(&mut entry.refresh.half_told, true) {
             self.happened(Happening::HalfExpired(apex.clone()));
         }

@@ -230,7 +230,6 @@ impl Control {
             (Some(serial), Some(newest)) if newest.is_after(serial) => api::CopyState::Behind,
             _ => api::CopyState::Current,
         };
-        let secs = |at: i64| u64::try_from(at - now.wall).unwrap_or(0);
         api::ZoneAtSite {
             site: self.live.name.clone(),
             state,
@@ -243,7 +242,10 @@ impl Control {
                 .next_refresh
                 .filter(|_| !here.spec.primary)
                 .map(|at| at.saturating_sub(now.mono).as_secs()),
-            expires_in_secs: here.expires_at.filter(|_| !here.spec.primary).map(secs),
+            expires_in_secs: here
+                .until
+                .filter(|_| !here.spec.primary)
+                .map(|until| until.saturating_sub(now.mono).as_secs()),
             transport: Some(match &here.source {
                 _ if here.spec.primary => "local".to_owned(),
                 Some(source) => self.live.pool.reached(source).unwrap_or("none").to_owned(),
