@@ -14,6 +14,7 @@ mod error;
 
 use zonemesh_zone::domain::base::message::Message;
 use zonemesh_zone::domain::base::record::ParsedRecord;
+use zonemesh_zone::domain::dep::octseq::Parser;
 use zonemesh_zone::record::RecordOctets;
 use zonemesh_zone::{Diff, Editor, Name, Rcode, Record, Rtype, Serial, SerialExt, Zone, ZoneError};
 
@@ -255,11 +256,25 @@ impl Transfer {
             source,
         };
         let mut done = None;
-        for record in message.answer().map_err(parse)? {
-            let record = record.map_err(parse)?;
+        let answer = message.answer().map_err(parse)?;
+        let mut parser = Parser::from_ref(octets);
+        parser
+            .seek(answer.pos())
+            .map_err(|error| parse(error.into()))?;
+        for _ in 0..message.header_counts().ancount() {
             self.records += 1;
             self.check_limit("records", self.records, self.limits.records)?;
-            if done.is_none() && self.take_plain(&record)? {
+            // Nearly all that a whole zone has.
+            if done.is_none()
+                && let State::Whole { editor, .. } = &mut self.state
+                && let Some(end) = self.octets.read_plain(octets, parser.pos())
+            {
+                editor.add_read(&self.octets)?;
+                parser.seek(end).map_err(|error| parse(error.into()))?;
+                continue;
+            }
+            let record = ParsedRecord::parse(&mut parser).map_err(parse)?;
+            if done.is_none() && self.take_in_place(&record)? {
                 continue;
             }
             let record = Record::from_message(&record).map_err(|source| TransferError::Record {
@@ -297,9 +312,9 @@ impl Transfer {
         }
     }
 
-    /// Takes a record of a whole zone that is not its SOA, which is nearly all of them, without making a [`Record`] of it; returns
-    /// false, with nothing done, when it is another one.
-    fn take_plain(&mut self, record: &ParsedRecord<'_, [u8]>) -> Result<bool, TransferError> {
+    /// Takes a record of a whole zone that is not its SOA without making a [`Record`] of it; returns false, with nothing done, when it is
+    /// another one.
+    fn take_in_place(&mut self, record: &ParsedRecord<'_, [u8]>) -> Result<bool, TransferError> {
         let number = self.messages;
         let State::Whole { editor, .. } = &mut self.state else {
             return Ok(false);
@@ -307,14 +322,13 @@ impl Transfer {
         if record.rtype() == Rtype::SOA {
             return Ok(false);
         }
-        let wrong = |source| TransferError::Record {
-            message: number,
-            source,
-        };
-        self.octets.read(record).map_err(wrong)?;
-        let owner = self.octets.owner().map_err(wrong)?;
-        let (rtype, ttl) = (record.rtype(), record.ttl());
-        editor.add_octets(owner, rtype, ttl, self.octets.rdata())?;
+        self.octets
+            .read(record)
+            .map_err(|source| TransferError::Record {
+                message: number,
+                source,
+            })?;
+        editor.add_read(&self.octets)?;
         Ok(true)
     }
 

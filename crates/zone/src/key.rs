@@ -60,18 +60,15 @@ impl Key {
 
     fn push_label(&mut self, label: &[u8]) {
         let mut at = self.len as usize;
-        for &byte in label {
-            match byte {
-                0 | 1 => {
-                    self.bytes[at] = 1;
-                    self.bytes[at + 1] = byte + 1;
-                    at += 2;
-                }
-                _ => {
-                    self.bytes[at] = byte.to_ascii_lowercase();
-                    at += 1;
-                }
-            }
+        let plain = &mut self.bytes[at..at + label.len()];
+        plain.copy_from_slice(label);
+        plain.make_ascii_lowercase();
+        match plain.iter().any(|byte| *byte <= 1) {
+            false => at += label.len(),
+            true => escape(label, |byte| {
+                self.bytes[at] = byte;
+                at += 1;
+            }),
         }
         // The terminator is the zero that the buffer already holds.
         self.len = at as u16 + 1;
@@ -95,6 +92,32 @@ impl Eq for Key {}
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({})", self.as_slice().escape_ascii())
+    }
+}
+
+/// Appends a label to a key, as [`Key::of`] does.
+pub(crate) fn push_label(key: &mut Vec<u8>, label: &[u8]) {
+    let start = key.len();
+    key.extend_from_slice(label);
+    let plain = &mut key[start..];
+    plain.make_ascii_lowercase();
+    if plain.iter().any(|byte| *byte <= 1) {
+        key.truncate(start);
+        escape(label, |byte| key.push(byte));
+    }
+    key.push(0);
+}
+
+/// Hands out the octets that stand in a key for those of a label.
+fn escape(label: &[u8], mut put: impl FnMut(u8)) {
+    for &byte in label {
+        match byte {
+            0 | 1 => {
+                put(1);
+                put(byte + 1);
+            }
+            _ => put(byte.to_ascii_lowercase()),
+        }
     }
 }
 
@@ -165,6 +188,21 @@ mod tests {
         wire.push(0);
         assert_eq!(wire.len(), 255);
         assert_eq!(Key::from_wire(&wire).as_slice().len(), 250 * 2 + 4);
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_is_that_of_the_parent_and_the_first_label(name in arbitrary_name()) {
+            let wire = name.as_slice();
+            if let Some((label, parent)) = wire[1..].split_at_checked(usize::from(wire[0]))
+                && !label.is_empty()
+            {
+                let mut key = Key::from_wire(parent).as_slice().to_vec();
+                push_label(&mut key, label);
+                let whole = Key::of(&name);
+                prop_assert_eq!(key.as_slice(), whole.as_slice());
+            }
+        }
     }
 
     #[test]

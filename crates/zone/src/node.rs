@@ -103,11 +103,13 @@ pub(crate) struct Making {
 
 impl Making {
     /// Starts a node without RRsets, in the place of what was there.
-    pub(crate) fn start(&mut self, owner: &NameRef) {
+    ///
+    /// The owner name is one in wire format.
+    pub(crate) fn start(&mut self, owner: &[u8]) {
         self.octets.clear();
         // A name has at most 255 octets (RFC 1035 §2.3.4).
-        self.octets.push(owner.as_slice().len() as u8);
-        self.octets.extend_from_slice(owner.as_slice());
+        self.octets.push(owner.len() as u8);
+        self.octets.extend_from_slice(owner);
     }
 
     /// Starts from a node, in the place of what was there.
@@ -203,8 +205,8 @@ mod tests {
         fn a_node_has_what_was_put_in_last_of_each_type(sets in prop::collection::vec(rrset(), 0..12)) {
             let owner = parse_name("Host.example.com").unwrap();
             let mut making = Making::default();
-            making.start(parse_name("another.longer.example.org").unwrap().for_slice());
-            making.start(owner.for_slice());
+            making.start(parse_name("another.longer.example.org").unwrap().as_slice());
+            making.start(owner.as_slice());
             let mut expected = BTreeMap::new();
             for set in &sets {
                 making.put(set.as_ref());
@@ -235,7 +237,7 @@ mod tests {
         let rdata: Vec<[u8; 4]> = (0..20_000u32).map(u32::to_be_bytes).collect();
         let set = Rrset::new(Rtype::A, Ttl::from_secs(60), &rdata);
         let mut making = Making::default();
-        making.start(parse_name("many.example").unwrap().for_slice());
+        making.start(parse_name("many.example").unwrap().as_slice());
         making.put(set.as_ref());
         assert_eq!(making.made().unwrap().rrset(Rtype::A), Some(set.as_ref()));
     }

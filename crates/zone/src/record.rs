@@ -10,10 +10,12 @@ use domain::base::record::ParsedRecord;
 use domain::base::wire::ParseError;
 use domain::base::{Name as DomainName, ParsedName};
 use domain::dep::octseq::Parser;
-use domain::rdata::{A, Aaaa, AllRecordData};
+use domain::rdata::AllRecordData;
 
-use crate::version::NameRef;
+pub use self::octets::RecordOctets;
 use crate::{Class, Name, Rtype, Serial, Ttl};
+
+mod octets;
 
 /// A record of class IN.
 ///
@@ -84,7 +86,7 @@ impl Record {
             owner: record.owner().to_name(),
             rtype: record.rtype(),
             ttl: record.ttl(),
-            rdata: octets.rdata.into(),
+            rdata: Bytes::copy_from_slice(octets.rdata()),
         })
     }
 
@@ -151,80 +153,6 @@ impl Record {
             rtype: Rtype::SOA,
             source,
         })
-    }
-}
-
-/// The owner name and the data of a record of a message, uncompressed. It is filled again and again, so that a record costs no
-/// memory of its own.
-#[derive(Clone, Debug, Default)]
-pub struct RecordOctets {
-    owner: Vec<u8>,
-    rdata: Vec<u8>,
-}
-
-impl RecordOctets {
-    /// Takes a record out of a message, undoing name compression and checking the form of its RDATA.
-    ///
-    /// # Errors
-    ///
-    /// When the class is not IN or the RDATA is malformed: the sender broke the protocol.
-    pub fn read(&mut self, record: &ParsedRecord<'_, [u8]>) -> Result<(), RecordError> {
-        if record.class() != Class::IN {
-            return Err(RecordError::Class {
-                owner: record.owner().to_name(),
-                class: record.class(),
-            });
-        }
-        let rtype = record.rtype();
-        let wrong = |source| RecordError::Rdata {
-            owner: record.owner().to_name(),
-            rtype,
-            source,
-        };
-        self.owner.clear();
-        self.rdata.clear();
-        for label in record.owner().iter() {
-            self.owner.push(label.len() as u8);
-            self.owner.extend_from_slice(label.as_slice());
-        }
-        // Addresses, which is most of what there is, have a way of their own.
-        match rtype {
-            Rtype::A => {
-                if let Some(data) = record.to_record::<A>().map_err(wrong)? {
-                    self.rdata.extend_from_slice(&data.data().addr().octets());
-                }
-            }
-            Rtype::AAAA => {
-                if let Some(data) = record.to_record::<Aaaa>().map_err(wrong)? {
-                    self.rdata.extend_from_slice(&data.data().addr().octets());
-                }
-            }
-            _ => {
-                let data = record
-                    .to_any_record::<AllRecordData<&[u8], ParsedName<&[u8]>>>()
-                    .map_err(wrong)?;
-                // Composing into a vector cannot run out of space.
-                data.data()
-                    .compose_rdata(&mut self.rdata)
-                    .map_err(|_| wrong(ParseError::form_error("RDATA too long")))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The owner name.
-    ///
-    /// # Errors
-    ///
-    /// When nothing was read yet.
-    pub fn owner(&self) -> Result<&NameRef, RecordError> {
-        let error = |_| ParseError::form_error("malformed owner name");
-        Ok(NameRef::from_slice(&self.owner).map_err(error)?)
-    }
-
-    /// The RDATA.
-    pub fn rdata(&self) -> &[u8] {
-        &self.rdata
     }
 }
 

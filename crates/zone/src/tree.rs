@@ -425,7 +425,7 @@ fn nibble(key: &[u8], index: usize) -> u32 {
 }
 
 /// The first half octet at which two keys differ.
-fn differing_nibble(a: &[u8], b: &[u8]) -> Option<usize> {
+pub(crate) fn differing_nibble(a: &[u8], b: &[u8]) -> Option<usize> {
     let at = common_prefix(a, b);
     match (a.get(at), b.get(at)) {
         (None, None) => None,
@@ -435,7 +435,18 @@ fn differing_nibble(a: &[u8], b: &[u8]) -> Option<usize> {
 }
 
 fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(x, y)| x == y).count()
+    // Eight octets at a time, until some differ.
+    let (eights, others) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
+    let mut at = 0;
+    for (x, y) in eights.iter().zip(others) {
+        let differ = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
+        if differ != 0 {
+            return at + (differ.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    let rest = a[at..].iter().zip(&b[at..]);
+    at + rest.take_while(|(x, y)| x == y).count()
 }
 
 /// A way down to a key. As an iterator it yields the leaves that are at the key or at an ancestor of it.

@@ -10,6 +10,7 @@ use zonemesh_planted::{Bug, planted};
 
 use self::bulk::Bulk;
 use crate::node::{Making, Node};
+use crate::record::RecordOctets;
 use crate::rrset::{self, RrsetRef};
 use crate::tree::{Descent, Tree};
 use crate::{Digest, Key, Name, Record, Rrset, Rtype, Serial, Soa, Ttl};
@@ -287,32 +288,33 @@ impl Editor {
     ///
     /// When the record cannot be in this zone.
     pub fn add(&mut self, record: Record) -> Result<(), ZoneError> {
-        self.add_octets(
-            record.owner.for_slice(),
-            record.rtype,
-            record.ttl,
-            &record.rdata,
-        )
+        let owner = record.owner.as_slice();
+        self.add_wire(owner, record.rtype, record.ttl, &record.rdata)
     }
 
-    /// The same of a record that is nobody's yet: its RDATA in uncompressed wire format.
+    /// The same of a record that was read out of a message.
     ///
     /// # Errors
     ///
     /// When the record cannot be in this zone.
-    pub fn add_octets(
+    pub fn add_read(&mut self, record: &RecordOctets) -> Result<(), ZoneError> {
+        let (rtype, ttl) = (record.rtype(), record.ttl());
+        self.add_wire(record.owner_octets(), rtype, ttl, record.rdata())
+    }
+
+    fn add_wire(
         &mut self,
-        owner: &NameRef,
+        owner: &[u8],
         rtype: Rtype,
         ttl: Ttl,
         rdata: &[u8],
     ) -> Result<(), ZoneError> {
         self.admit(owner, rtype)?;
         let run = &mut self.run;
-        if run.rtype != rtype || !run.owner.eq_ignore_ascii_case(owner.as_slice()) {
+        if run.rtype != rtype || !run.owner.eq_ignore_ascii_case(owner) {
             self.flush_run();
             let run = &mut self.run;
-            run.owner.extend_from_slice(owner.as_slice());
+            run.owner.extend_from_slice(owner);
             run.rtype = rtype;
         }
         let run = &mut self.run;
@@ -339,7 +341,7 @@ impl Editor {
             return false;
         }
         let set = set.without(rdata);
-        self.set(owner.for_slice(), rtype, Some(set.as_ref()));
+        self.set(owner.as_slice(), rtype, Some(set.as_ref()));
         true
     }
 
@@ -349,7 +351,7 @@ impl Editor {
     ///
     /// When the RRset cannot be in this zone.
     pub fn put(&mut self, owner: &Name, set: Rrset) -> Result<(), ZoneError> {
-        self.put_set(owner.for_slice(), set.as_ref())
+        self.put_set(owner.as_slice(), set.as_ref())
     }
 
     /// The same of an RRset that is nobody's yet: each RDATA in uncompressed wire format, after its length in two octets. Anything
@@ -365,10 +367,10 @@ impl Editor {
         ttl: Ttl,
         wire: &[u8],
     ) -> Result<(), ZoneError> {
-        rrset::of_wire(rtype, ttl, wire, |set| self.put_set(owner, set))
+        rrset::of_wire(rtype, ttl, wire, |set| self.put_set(owner.as_slice(), set))
     }
 
-    fn put_set(&mut self, owner: &NameRef, set: RrsetRef<'_>) -> Result<(), ZoneError> {
+    fn put_set(&mut self, owner: &[u8], set: RrsetRef<'_>) -> Result<(), ZoneError> {
         self.flush_run();
         self.admit(owner, set.rtype())?;
         if let Some(bulk) = &mut self.bulk
@@ -385,7 +387,7 @@ impl Editor {
     /// Removes an RRset; returns whether it was there.
     pub fn remove_rrset(&mut self, owner: &Name, rtype: Rtype) -> bool {
         self.flush();
-        self.set(owner.for_slice(), rtype, None)
+        self.set(owner.as_slice(), rtype, None)
     }
 
     /// Removes all RRsets of a name; returns whether there were any.
@@ -427,7 +429,7 @@ impl Editor {
         };
         let soa = change(soa);
         self.set(
-            apex.for_slice(),
+            apex.as_slice(),
             Rtype::SOA,
             Some(Rrset::new(Rtype::SOA, ttl, [soa.to_rdata()]).as_ref()),
         );
@@ -470,24 +472,24 @@ impl Editor {
         })
     }
 
-    fn admit(&self, owner: &NameRef, rtype: Rtype) -> Result<(), ZoneError> {
-        let (wire, apex) = (owner.as_slice(), self.apex.as_slice());
-        if !is_at_or_below(wire, apex) {
+    /// Whether a record of a type can be at an owner name, which is one in wire format.
+    fn admit(&self, owner: &[u8], rtype: Rtype) -> Result<(), ZoneError> {
+        let apex = self.apex.as_slice();
+        let name = || NameRef::from_slice(owner).map_or_else(|_| Name::root(), owned);
+        if !is_at_or_below(owner, apex) {
             return Err(ZoneError::OutOfZone {
                 apex: self.apex.clone(),
-                owner: owned(owner),
+                owner: name(),
                 rtype,
             });
         }
-        if rtype == Rtype::SOA && wire.len() != apex.len() {
-            return Err(ZoneError::ExtraSoa(owned(owner)));
+        if rtype == Rtype::SOA && owner.len() != apex.len() {
+            return Err(ZoneError::ExtraSoa(name()));
         }
         // RFC 6895 §3.1: 0 and 65535 are reserved, 41 is OPT, 128 to 255 are for questions and for messages alone.
         if matches!(rtype.to_int(), 0 | 41 | 128..=255 | 65535) {
-            return Err(ZoneError::NotData {
-                owner: owned(owner),
-                rtype,
-            });
+            let owner = name();
+            return Err(ZoneError::NotData { owner, rtype });
         }
         Ok(())
     }
@@ -501,8 +503,10 @@ impl Editor {
     /// Has what was added in the tree or among what will be one.
     fn flush_run(&mut self) {
         let mut run = std::mem::take(&mut self.run);
-        if let Ok(owner) = NameRef::from_slice(&run.owner) {
-            rrset::of_wire(run.rtype, run.ttl, &run.rdata, |set| self.merge(owner, set));
+        if !run.owner.is_empty() {
+            rrset::of_wire(run.rtype, run.ttl, &run.rdata, |set| {
+                self.merge(&run.owner, set);
+            });
         }
         run.owner.clear();
         run.rdata.clear();
@@ -510,14 +514,14 @@ impl Editor {
     }
 
     /// Adds the records of an RRset to those of its name and type.
-    fn merge(&mut self, owner: &NameRef, set: RrsetRef<'_>) {
+    fn merge(&mut self, owner: &[u8], set: RrsetRef<'_>) {
         if let Some(bulk) = &mut self.bulk
             && bulk.put(owner, set, true)
         {
             return;
         }
         self.settle();
-        let key = Key::from_wire(owner.as_slice());
+        let key = Key::from_wire(owner);
         let node = self.nodes.get(key.as_slice());
         let old = node.and_then(|node| node.rrset(set.rtype()));
         let joined = old.map(|old| joined(old, set));
@@ -534,9 +538,9 @@ impl Editor {
     }
 
     /// Puts in or takes out an RRset; returns whether there was one.
-    fn set(&mut self, owner: &NameRef, rtype: Rtype, set: Option<RrsetRef<'_>>) -> bool {
+    fn set(&mut self, owner: &[u8], rtype: Rtype, set: Option<RrsetRef<'_>>) -> bool {
         let set = set.filter(|set| !set.is_empty());
-        let key = Key::from_wire(owner.as_slice());
+        let key = Key::from_wire(owner);
         let node = self.nodes.get(key.as_slice());
         let old = node.and_then(|node| node.rrset(rtype));
         let had = old.is_some();
@@ -584,7 +588,7 @@ fn is_at_or_below(name: &[u8], apex: &[u8]) -> bool {
         }
     }
     // Lengths of labels are smaller than any letter.
-    rest.eq_ignore_ascii_case(apex)
+    rest == apex || rest.eq_ignore_ascii_case(apex)
 }
 
 #[cfg(test)]

@@ -49,21 +49,27 @@ impl<T: Leaf> Ascending<T> {
     ///
     /// The leaf.
     pub fn push(&mut self, key: &[u8], leaf: T) -> Result<(), T> {
-        if let Some(last) = self.last.take() {
-            let differ = match differing_nibble(&self.key, key) {
-                Some(differ) if self.key.as_slice() < key => differ,
-                _ => {
-                    self.last = Some(last);
-                    return Err(leaf);
-                }
-            };
+        let differ = match differing_nibble(&self.key, key) {
+            Some(differ) if self.is_empty() || self.key.as_slice() < key => differ,
+            None if self.is_empty() => 0,
+            _ => return Err(leaf),
+        };
+        self.push_after(differ, key, leaf);
+        Ok(())
+    }
+
+    /// Puts in a leaf with its key, which is greater than all before and differs from the last one at this half octet.
+    pub(crate) fn push_after(&mut self, differ: usize, key: &[u8], leaf: T) {
+        debug_assert!(
+            self.is_empty() || differing_nibble(&self.key, key) == Some(differ),
+            "the keys differ elsewhere"
+        );
+        if let Some(last) = self.last.replace(leaf) {
             self.close(Slot::Leaf(last), differ);
         }
-        self.last = Some(leaf);
         self.key.clear();
         self.key.extend_from_slice(key);
         self.len += 1;
-        Ok(())
     }
 
     /// Puts the slot of the last key where it belongs when the next key differs from it at this half octet.

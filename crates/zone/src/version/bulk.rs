@@ -2,10 +2,11 @@
 //!
 //! Nothing is looked up, and each name is put in once, with all its RRsets.
 
-use super::{NameRef, joined};
+use super::joined;
+use crate::key::push_label;
 use crate::node::{Making, Node};
 use crate::rrset::RrsetRef;
-use crate::tree::{Ascending, Tree};
+use crate::tree::{Ascending, Tree, differing_nibble};
 use crate::{Digest, Key, Rrset};
 
 /// What there is so far.
@@ -14,8 +15,13 @@ pub(super) struct Bulk {
     nodes: Ascending<Node>,
     /// The name that came last; it may get more RRsets. Its owner name is empty before the first.
     last: Making,
-    /// The key of that name.
+    /// The key of that name, and at which half octet it differs from that of the name before.
     key: Vec<u8>,
+    differ: usize,
+    /// Octets of it that are the key of the parent of that name.
+    parent: usize,
+    /// Room for the next key.
+    next: Vec<u8>,
     records: usize,
     digest: Digest,
 }
@@ -30,12 +36,14 @@ pub(super) struct Made {
 impl Bulk {
     /// Puts in an RRset, in the place of the one of its name and type, or joined with that. Returns false, with nothing done, when its
     /// name is not in order.
-    pub(super) fn put(&mut self, owner: &NameRef, set: RrsetRef<'_>, join: bool) -> bool {
+    ///
+    /// The owner name is one in wire format.
+    pub(super) fn put(&mut self, owner: &[u8], set: RrsetRef<'_>, join: bool) -> bool {
         if set.is_empty() {
             return join;
         }
         let last = self.last.owner_octets();
-        if last.eq_ignore_ascii_case(owner.as_slice()) {
+        if last.eq_ignore_ascii_case(owner) {
             let old = self
                 .last
                 .rrsets()
@@ -44,16 +52,38 @@ impl Bulk {
             self.last.put(joined.as_ref().map_or(set, Rrset::as_ref));
             return true;
         }
-        let key = Key::from_wire(owner.as_slice());
-        if !last.is_empty() && self.key.as_slice() >= key.as_slice() {
+        let is_first = last.is_empty();
+        let parent = self.read_key(owner);
+        let differ = differing_nibble(&self.key, &self.next);
+        if !is_first && (differ.is_none() || self.key > self.next) {
             return false;
         }
         self.close();
-        self.key.clear();
-        self.key.extend_from_slice(key.as_slice());
+        std::mem::swap(&mut self.key, &mut self.next);
+        self.differ = differ.unwrap_or_default();
+        self.parent = parent;
         self.last.start(owner);
         self.last.put(set);
         true
+    }
+
+    /// Makes the key of a name, and returns how much of it is that of its parent. In canonical order most names have the same parent as
+    /// the one before, of which the key is there.
+    fn read_key(&mut self, owner: &[u8]) -> usize {
+        let (label, parent) = first_label(owner);
+        let (last_label, last_parent) = first_label(self.last.owner_octets());
+        self.next.clear();
+        if !label.is_empty() && !last_label.is_empty() && parent == last_parent {
+            self.next.extend_from_slice(&self.key[..self.parent]);
+        } else {
+            let key = Key::from_wire(parent);
+            self.next.extend_from_slice(key.as_slice());
+        }
+        let len = self.next.len();
+        if !label.is_empty() {
+            push_label(&mut self.next, label);
+        }
+        len
     }
 
     /// Nothing more comes for the last name.
@@ -63,8 +93,7 @@ impl Bulk {
             self.digest = self.digest.plus(Digest::of_rrset(&self.key, set));
         }
         if let Some(node) = self.last.made() {
-            let put = self.nodes.push(&self.key, node);
-            debug_assert!(put.is_ok(), "a name was let in out of order");
+            self.nodes.push_after(self.differ, &self.key, node);
         }
     }
 
@@ -75,5 +104,13 @@ impl Bulk {
             records: self.records,
             digest: self.digest,
         }
+    }
+}
+
+/// The first label of a name in wire format, without its length, and what is behind it; no label when it is the root.
+fn first_label(name: &[u8]) -> (&[u8], &[u8]) {
+    match name.split_first() {
+        Some((len, rest)) => rest.split_at_checked(usize::from(*len)).unwrap_or_default(),
+        None => Default::default(),
     }
 }
