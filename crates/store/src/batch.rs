@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use zonemesh_zone::{Author, Diff, Key, Name, Serial, Zone};
 
-use crate::format::{EntryHead, encode_entry, encode_snapshot};
+use crate::format::{EntryHead, encode_entry};
 
 /// Changes that are committed together or not at all, over as many zones as needed.
 ///
@@ -62,10 +62,7 @@ pub struct ZoneState {
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
     Replace {
-        apex: Name,
-        serial: Serial,
-        records: u64,
-        snapshot: Arc<Snapshot>,
+        zone: Zone,
         origin: Origin,
     },
     Append {
@@ -122,10 +119,7 @@ impl Batch {
     /// version at hand uses [`Batch::append`] with the difference and keeps it.
     pub fn replace(mut self, zone: &Zone, origin: Origin) -> Self {
         self.ops.push(Op::Replace {
-            apex: zone.apex().clone(),
-            serial: zone.serial(),
-            records: zone.record_count() as u64,
-            snapshot: Arc::new(Snapshot::of(zone)),
+            zone: zone.clone(),
             origin,
         });
         self
@@ -232,21 +226,6 @@ impl Batch {
     pub fn and(mut self, other: Batch) -> Self {
         self.ops.extend(other.ops);
         self
-    }
-}
-
-/// The snapshot of a zone, ready to be stored.
-#[derive(Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) chunks: Vec<Vec<u8>>,
-    pub(crate) bytes: u64,
-}
-
-impl Snapshot {
-    pub(crate) fn of(zone: &Zone) -> Self {
-        let chunks = encode_snapshot(zone);
-        let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        Self { chunks, bytes }
     }
 }
 

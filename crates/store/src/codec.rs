@@ -22,9 +22,14 @@ impl Damage {
 
 /// Appends the checksum to a value that is to be stored.
 pub(crate) fn seal(table: &str, key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
-    let crc = checksum(table, key, &value);
-    value.extend_from_slice(&crc.to_le_bytes());
+    seal_in_place(table, key, &mut value);
     value
+}
+
+/// The same to a value whose memory is used again.
+pub(crate) fn seal_in_place(table: &str, key: &[u8], value: &mut Vec<u8>) {
+    let crc = checksum(table, key, value);
+    value.extend_from_slice(&crc.to_le_bytes());
 }
 
 /// Checks and takes off the checksum of a stored value.

@@ -261,27 +261,32 @@ pub(crate) fn decode_entry(apex: &Name, value: &[u8]) -> Result<(EntryHead, Diff
     Ok((head, diff))
 }
 
-/// Encodes the contents of a zone in chunks that can be read one by one.
-pub(crate) fn encode_snapshot(zone: &Zone) -> Vec<Vec<u8>> {
-    let mut chunks = Vec::new();
-    let mut chunk = new_chunk();
+/// Encodes the contents of a zone in chunks that can be read one by one, and hands out each when it is whole. What is handed out is the
+/// same memory each time, and may be appended to.
+pub(crate) fn encode_snapshot<E>(
+    zone: &Zone,
+    mut each: impl FnMut(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut chunk = Vec::with_capacity(2 * CHUNK);
     let mut node_octets = Vec::new();
+    chunk.push(VERSION);
     for node in zone.nodes() {
-        node_octets.clear();
-        encode_node(&mut node_octets, zone.apex(), node);
-        if chunk.len() > 1 && chunk.len() + node_octets.len() > CHUNK {
-            chunks.push(std::mem::replace(&mut chunk, new_chunk()));
+        let before = chunk.len();
+        encode_node(&mut chunk, zone.apex(), node);
+        if before > 1 && chunk.len() > CHUNK {
+            node_octets.clear();
+            node_octets.extend_from_slice(&chunk[before..]);
+            chunk.truncate(before);
+            each(&mut chunk)?;
+            chunk.clear();
+            chunk.push(VERSION);
+            chunk.extend_from_slice(&node_octets);
         }
-        chunk.extend_from_slice(&node_octets);
     }
     if chunk.len() > 1 {
-        chunks.push(chunk);
+        each(&mut chunk)?;
     }
-    chunks
-}
-
-fn new_chunk() -> Vec<u8> {
-    vec![VERSION]
+    Ok(())
 }
 
 fn encode_node(out: &mut Vec<u8>, apex: &Name, node: &Node) {
@@ -356,6 +361,37 @@ const CHUNK: usize = 64 * 1024 - 256;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_snapshot_is_handed_out_in_pieces_of_which_one_is_in_memory_at_a_time() {
+        let apex = zonemesh_zone::record::parse_name("example").unwrap();
+        let mut editor = Editor::new(apex.clone());
+        let mut add = |text: &str| {
+            let record = zonemesh_zone::Record::from_text(text, &apex).unwrap();
+            editor.add(record).unwrap();
+        };
+        add("@ 60 SOA ns root 1 1 1 1 1");
+        for number in 0..8_000 {
+            add(&format!(
+                "a-name-with-some-octets-{number} 60 TXT \"and a text\""
+            ));
+        }
+        let zone = editor.finish().unwrap();
+        let mut again = Editor::new(apex.clone());
+        let (mut chunks, mut place) = (0, None);
+        encode_snapshot(&zone, |chunk| {
+            assert!(chunk.len() <= CHUNK, "{} octets", chunk.len());
+            // The same memory each time, which never had to grow.
+            assert_eq!(*place.get_or_insert(chunk.as_ptr()), chunk.as_ptr());
+            chunks += 1;
+            decode_chunk(&mut again, chunk)?;
+            chunk.extend_from_slice(b"checksum");
+            Ok::<(), Damage>(())
+        })
+        .unwrap();
+        assert!(chunks > 4, "{chunks} chunks");
+        assert!(again.finish().unwrap().same_contents(&zone));
+    }
 
     #[test]
     fn a_head_of_an_older_version_is_read_and_says_nothing_of_how_its_history_began() {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use zonemesh_zone::{Name, Serial, SerialExt, Zone};
 
-use crate::batch::{Batch, Op, Origin, Snapshot, zone_key};
+use crate::batch::{Batch, Op, Origin, zone_key};
 use crate::codec::Damage;
 use crate::error::{CommitError, ReadError};
 use crate::format::{Header, Made, Retired};
@@ -88,7 +88,8 @@ pub(crate) enum Write {
     State(Vec<u8>, Option<Vec<u8>>),
     Retire(Vec<u8>, Retired),
     Unretire(Vec<u8>, u64),
-    Chunks(u64, Arc<Snapshot>),
+    /// The snapshot of a version. Only when it is written it is known how large it is, and put into what is written of its zone behind it.
+    Snapshot(u64, Zone),
     DropChunks(u64, u32),
     Entry(u64, u64, Arc<Vec<u8>>),
     DropEntries(u64, Range<u64>),
@@ -148,13 +149,7 @@ struct Draft {
 impl<V: View> Planner<'_, V> {
     fn op(&mut self, op: &Op) -> Result<(), CommitError> {
         match op {
-            Op::Replace {
-                apex,
-                serial,
-                records,
-                snapshot,
-                origin,
-            } => self.replace(apex, *serial, *records, snapshot, origin),
+            Op::Replace { zone, origin } => self.replace(zone, origin),
             Op::Append {
                 zone,
                 serials,
@@ -162,11 +157,7 @@ impl<V: View> Planner<'_, V> {
                 origin,
                 or_replace,
             } => match *or_replace && !self.follows(zone, *serials)? {
-                true => {
-                    let (apex, records) = (zone.apex(), zone.record_count() as u64);
-                    let snapshot = Arc::new(Snapshot::of(zone));
-                    self.replace(apex, zone.serial(), records, &snapshot, origin)
-                }
+                true => self.replace(zone, origin),
                 false => self.append(zone, *serials, entry, origin),
             },
             Op::State { apex, state } => {
@@ -190,14 +181,9 @@ impl<V: View> Planner<'_, V> {
         }
     }
 
-    fn replace(
-        &mut self,
-        apex: &Name,
-        serial: Serial,
-        records: u64,
-        snapshot: &Arc<Snapshot>,
-        origin: &Origin,
-    ) -> Result<(), CommitError> {
+    fn replace(&mut self, zone: &Zone, origin: &Origin) -> Result<(), CommitError> {
+        let (apex, serial) = (zone.apex(), zone.serial());
+        let records = zone.record_count() as u64;
         let key = self.draft(apex)?;
         let snapshot_id = self.new_id()?;
         let id = self.new_id()?;
@@ -223,8 +209,8 @@ impl<V: View> Planner<'_, V> {
             records,
             snapshot: snapshot_id,
             snapshot_serial: serial,
-            chunks: snapshot.chunks.len() as u32,
-            snapshot_bytes: snapshot.bytes,
+            chunks: 0,
+            snapshot_bytes: likely_bytes(zone),
             first_seq: 0,
             base_seq: 0,
             next_seq: 0,
@@ -236,8 +222,7 @@ impl<V: View> Planner<'_, V> {
         if let Some(old) = old {
             self.drop_data(&old);
         }
-        self.writes
-            .push(Write::Chunks(snapshot_id, Arc::clone(snapshot)));
+        self.writes.push(Write::Snapshot(snapshot_id, zone.clone()));
         Ok(())
     }
 
@@ -302,17 +287,16 @@ impl<V: View> Planner<'_, V> {
     /// Writes a snapshot anew: the differences since the last one weigh more than it does, so that the cost of all
     /// snapshots together stays in proportion to the changes.
     fn new_snapshot(&mut self, header: &mut Header, zone: &Zone) -> Result<(), CommitError> {
-        let snapshot = Arc::new(Snapshot::of(zone));
         let id = self.new_id()?;
         self.writes
             .push(Write::DropChunks(header.snapshot, header.chunks));
         header.snapshot = id;
         header.snapshot_serial = zone.serial();
-        header.chunks = snapshot.chunks.len() as u32;
-        header.snapshot_bytes = snapshot.bytes;
+        header.chunks = 0;
+        header.snapshot_bytes = likely_bytes(zone);
         header.base_seq = header.next_seq;
         header.tail_bytes = 0;
-        self.writes.push(Write::Chunks(id, snapshot));
+        self.writes.push(Write::Snapshot(id, zone.clone()));
         Ok(())
     }
 
@@ -537,6 +521,14 @@ fn readable<T>(
         }
     }
 }
+
+/// How large a snapshot is that was not written yet, for what the same batch decides by it.
+fn likely_bytes(zone: &Zone) -> u64 {
+    zone.record_count() as u64 * LIKELY
+}
+
+/// Octets that a record of most zones takes in a snapshot.
+const LIKELY: u64 = 32;
 
 /// Differences up to this size never cause a new snapshot: that of a small zone would be written with every change.
 const MIN_TAIL: u64 = 64 * 1024;

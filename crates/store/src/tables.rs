@@ -10,9 +10,11 @@ use redb::{
 
 use zonemesh_zone::{Diff, Editor, Name, Serial, Zone};
 
-use crate::codec::{Damage, Reader, put_int, seal, unseal};
+use crate::codec::{Damage, Reader, put_int, seal, seal_in_place, unseal};
 use crate::error::{EngineError, ReadError};
-use crate::format::{EntryHead, Header, Retired, decode_chunk, decode_entry, not_a_zone};
+use crate::format::{
+    EntryHead, Header, Retired, decode_chunk, decode_entry, encode_snapshot, not_a_zone,
+};
 use crate::plan::{View, Write};
 
 /// Facts about the store itself: format, site, the next identifier.
@@ -84,6 +86,33 @@ impl Reading {
     }
 }
 
+/// How large the snapshots are that a batch has written.
+#[derive(Default)]
+struct Sizes(BTreeMap<u64, SnapshotSize>);
+
+#[derive(Clone, Copy, Default)]
+struct SnapshotSize {
+    chunks: u32,
+    bytes: u64,
+}
+
+impl Sizes {
+    /// Puts into a head how large its snapshot is, if that was written just now.
+    fn put_into(&self, header: &mut Header) {
+        if let Some(size) = self.0.get(&header.snapshot) {
+            (header.chunks, header.snapshot_bytes) = (size.chunks, size.bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Reading {
+    /// How many chunks there are, of all snapshots.
+    pub(crate) fn chunk_count(&self) -> u64 {
+        self.chunks.len().unwrap()
+    }
+}
+
 /// # Reading what is damaged
 impl Reading {
     /// Whether the tables that are read row by row have as many rows as they should have.
@@ -141,15 +170,17 @@ impl<'t> Writing<'t> {
 
     /// Makes the planned writes.
     pub(crate) fn apply(&mut self, writes: Vec<Write>) -> Result<(), EngineError> {
+        let mut sizes = Sizes::default();
         for write in writes {
-            self.write(write)?;
+            self.write(write, &mut sizes)?;
         }
         Ok(())
     }
 
-    fn write(&mut self, write: Write) -> Result<(), EngineError> {
+    fn write(&mut self, write: Write, sizes: &mut Sizes) -> Result<(), EngineError> {
         match write {
-            Write::Header(key, Some(header)) => {
+            Write::Header(key, Some(mut header)) => {
+                sizes.put_into(&mut header);
                 let value = seal("zones", &key, header.encode());
                 self.zones.insert(key.as_slice(), value.as_slice())?;
             }
@@ -168,7 +199,8 @@ impl<'t> Writing<'t> {
             Write::State(key, None) => {
                 self.states.remove(key.as_slice())?;
             }
-            Write::Retire(key, retired) => {
+            Write::Retire(key, mut retired) => {
+                sizes.put_into(&mut retired.header);
                 let id = retired.header.id;
                 let value = seal("removed", &removed_key(&key, id), retired.encode());
                 self.removed
@@ -177,13 +209,21 @@ impl<'t> Writing<'t> {
             Write::Unretire(key, id) => {
                 self.removed.remove((key.as_slice(), id))?;
             }
-            Write::Chunks(id, snapshot) => {
-                for (place, chunk) in (0u32..).zip(&snapshot.chunks) {
-                    let value = seal("chunks", &chunk_key(id, place), chunk.clone());
-                    self.chunks.insert((id, place), value.as_slice())?;
-                }
+            Write::Snapshot(id, zone) => {
+                // Chunk by chunk: a large zone never stands in memory a second time.
+                let mut size = SnapshotSize::default();
+                encode_snapshot(&zone, |chunk| {
+                    size.bytes += chunk.len() as u64;
+                    let key = chunk_key(id, size.chunks);
+                    seal_in_place("chunks", &key, chunk);
+                    self.chunks.insert((id, size.chunks), chunk.as_slice())?;
+                    size.chunks += 1;
+                    Ok::<(), EngineError>(())
+                })?;
+                sizes.0.insert(id, size);
             }
             Write::DropChunks(id, chunks) => {
+                let chunks = sizes.0.get(&id).map_or(chunks, |size| size.chunks);
                 for place in 0..chunks {
                     self.chunks.remove((id, place))?;
                 }

@@ -338,3 +338,54 @@ fn a_store_that_is_closed_is_closed_in_order_whoever_still_has_it() {
     let stored = store.load(zone(1, 0).apex()).unwrap().unwrap();
     assert_eq!(stored.zone.serial(), Serial(1));
 }
+
+#[test]
+fn what_a_batch_has_written_and_replaced_itself_is_gone_and_what_it_has_removed_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "site-a").unwrap();
+    let chunks = || {
+        let count = |tables: &crate::tables::Reading| Ok::<u64, EngineError>(tables.chunk_count());
+        store.inner.engine.read(count).unwrap()
+    };
+    let forced = || Origin::Forced {
+        from: "site-b".to_owned(),
+    };
+    let batch = Batch::new(Timestamp::UNIX_EPOCH);
+    let batch = batch.replace(&many(1, 9_000), Origin::Local);
+    store
+        .commit(batch.replace(&many(2, 3_000), forced()))
+        .unwrap();
+    let one = chunks();
+    assert!(one > 0);
+    let again = Batch::new(Timestamp::UNIX_EPOCH).replace(&many(3, 3_000), forced());
+    store.commit(again).unwrap();
+    assert_eq!(chunks(), one, "nothing was left of the first");
+
+    let apex = parse_name("example.com").unwrap();
+    let last = many(4, 9_000);
+    let batch = Batch::new(Timestamp::UNIX_EPOCH).replace(&last, forced());
+    store.commit(batch.remove_zone(&apex)).unwrap();
+    store
+        .commit(Batch::new(Timestamp::UNIX_EPOCH).restore_zone(&apex))
+        .unwrap();
+    let stored = store.load(&apex).unwrap().unwrap();
+    assert!(stored.zone.same_contents(&last));
+    store
+        .commit(Batch::new(Timestamp::UNIX_EPOCH).remove_zone(&apex))
+        .unwrap();
+    store.purge_removed(Timestamp::MAX).unwrap();
+    assert_eq!(chunks(), 0);
+}
+
+/// A version with so many names.
+fn many(serial: u32, names: u32) -> Zone {
+    let apex = parse_name("example.com").unwrap();
+    let mut editor = zone(serial, 0).edit();
+    for number in 0..names {
+        let text = format!("name-{number} 60 TXT \"some text for it\"");
+        editor
+            .add(Record::from_text(&text, &apex).unwrap())
+            .unwrap();
+    }
+    editor.finish().unwrap()
+}
