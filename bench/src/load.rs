@@ -12,6 +12,8 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg, sendmmsg};
 
+use crate::questions::Question;
+
 /// Sockets: each has a port of its own, as clients have.
 const SOCKETS: usize = 4;
 /// Questions under way on each socket.
@@ -22,17 +24,6 @@ const ANSWER: usize = 1280;
 const LOST: Duration = Duration::from_millis(500);
 /// How often is looked for lost ones, in rounds over all sockets.
 const LOOK: u64 = 1 << 14;
-
-/// What is asked, and what the answer to it has to be.
-#[derive(Clone, Debug)]
-pub(crate) struct Question {
-    /// The message; its ID is filled in when it is sent.
-    pub(crate) message: Vec<u8>,
-    /// RCODE of the answer.
-    pub(crate) rcode: u8,
-    /// Records in its answer section.
-    pub(crate) answers: u16,
-}
 
 /// Questions that are asked one after the other, and again from the first.
 pub(crate) struct Load {

@@ -13,6 +13,7 @@ mod load;
 mod parts;
 mod pin;
 mod process;
+mod questions;
 mod server;
 mod table;
 mod update;

@@ -8,18 +8,27 @@
 )]
 mod zones;
 
+#[path = "../questions.rs"]
+mod questions;
+
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
+use zonemesh_serve::{Client, Outcome, Served, Shared, Transport, answer};
 use zonemesh_store::{Batch, Origin, Store};
 use zonemesh_transfer::outbound::{Content, Response};
 use zonemesh_transfer::query::Request;
 use zonemesh_transfer::{Transfer, inbound::Step};
 use zonemesh_zone::record::parse_name;
 use zonemesh_zone::{Diff, Zone, file};
+
+use crate::questions::Question;
+
+/// Questions that are answered at a time.
+const QUESTIONS: usize = 100_000;
 
 /// One piece of the server's work alone, again and again.
 #[derive(Debug, Parser)]
@@ -45,6 +54,8 @@ enum Piece {
     Save,
     /// It is loaded from the store
     Load,
+    /// Questions are answered, a hundred thousand of them
+    Answer,
     /// A version with one record more is made and compared with the one before
     Change,
 }
@@ -65,6 +76,11 @@ fn main() -> Result<()> {
         Ok(store.commit(batch.replace(&zone, origin))?)
     };
     save()?;
+    let questions = match arguments.piece {
+        Piece::Answer => questions::questions(arguments.records, QUESTIONS),
+        _ => Vec::new(),
+    };
+    let shared = shared(&zone);
     for _ in 0..arguments.times {
         let started = Instant::now();
         match arguments.piece {
@@ -77,6 +93,7 @@ fn main() -> Result<()> {
             Piece::AxfrIn => drop(taken_in(&zone, &messages)?),
             Piece::Save => save()?,
             Piece::Load => drop(black_box(store.load(zone.apex())?)),
+            Piece::Answer => answered(&shared, &questions)?,
             Piece::Change => drop(black_box(changed(&zone)?)),
         }
         println!("{:.1} ms", started.elapsed().as_secs_f64() * 1000.0);
@@ -117,6 +134,36 @@ fn taken_in(zone: &Zone, messages: &[Vec<u8>]) -> Result<Zone> {
         }
     }
     bail!("the transfer did not end")
+}
+
+/// A server of this zone alone.
+fn shared(zone: &Zone) -> Shared {
+    let shared = Shared::new();
+    shared.set_ready(true);
+    shared.update_zones(|zones| zones.with(Served::new(zone.clone())));
+    shared
+}
+
+fn answered(shared: &Shared, questions: &[Question]) -> Result<()> {
+    let client = Client {
+        addr: ([192, 0, 2, 1], 53).into(),
+        transport: Transport::Udp,
+        pin: None,
+    };
+    let mut out = Vec::with_capacity(4096);
+    shared.view(0, |view| {
+        for question in questions {
+            let outcome = answer(&question.message, &client, view, &mut out);
+            ensure!(
+                outcome == Outcome::Reply
+                    && out[3] & 15 == question.rcode
+                    && out[6..8] == question.answers.to_be_bytes(),
+                "{:02x?} was answered with {out:02x?}",
+                question.message
+            );
+        }
+        Ok(())
+    })
 }
 
 fn changed(zone: &Zone) -> Result<Diff> {
