@@ -1,6 +1,7 @@
 //! Finding a name in a zone (RFC 1034 §4.3.2 step 3, RFC 4592, RFC 6672 §3.2) in one descent, or two where a wildcard
 //! has to be looked for.
 
+use zonemesh_zone::key::Common;
 use zonemesh_zone::tree::Leaf;
 use zonemesh_zone::{Node, Rtype, Zone};
 
@@ -109,8 +110,13 @@ fn wildcard<'z>(zone: &'z Zone, key: &[u8], encloser: usize) -> Place<'z> {
     // The last node on the way is the wildcard's own unless it is an empty non-terminal.
     let node = last
         .filter(|node| node.owner_octets().starts_with(b"\x01*"))
-        .filter(|node| node.key().as_slice() == source);
+        .filter(|node| node.common(source) == whole(len));
     Place::Wildcard { node, encloser }
+}
+
+/// What a key of so many octets has in common with its own name.
+fn whole(len: usize) -> Common {
+    Common { len, whole: true }
 }
 
 /// Whether a node is there only to deny others.

@@ -25,6 +25,8 @@ pub(crate) struct Writer<'b> {
     limit: usize,
     names: [Entry; NAMES],
     count: usize,
+    /// Where the name of the question stands, and how long it is; empty without a question.
+    question: (u16, u16),
 }
 
 /// A state to go back to.
@@ -42,6 +44,7 @@ impl<'b> Writer<'b> {
             limit,
             names: [Entry::default(); NAMES],
             count: 0,
+            question: (0, 0),
         }
     }
 
@@ -76,6 +79,10 @@ impl<'b> Writer<'b> {
 
     /// Writes a good name, as a pointer as far as it was written before.
     pub(crate) fn name(&mut self, name: &[u8]) -> Result<(), Full> {
+        // What was asked for is what most records belong to.
+        if self.asked_for(name) {
+            return self.octets(&(0xC000 | self.question.0).to_be_bytes());
+        }
         let start = self.out.len();
         let known = self.count;
         let mut at = 0;
@@ -94,25 +101,45 @@ impl<'b> Writer<'b> {
                 self.out.extend_from_slice(&pointer.to_be_bytes());
                 return Ok(());
             }
-            // A pointer has 14 bits.
-            if self.count < NAMES && start + at < 0x4000 {
-                self.names[self.count] = Entry {
-                    mark,
-                    at: (start + at) as u16,
-                };
-                self.count += 1;
-            }
+            self.remember(mark, start + at);
             at += 1 + name[at] as usize;
         }
         self.octets(&name[..=at])
             .inspect_err(|_| self.count = known)
     }
 
-    /// Remembers the name of the question, which stands right behind the header.
+    /// Writes the question, which stands right behind the header: there is nothing that its name could point to.
     pub(crate) fn question(&mut self, wire: &[u8]) -> Result<(), Full> {
-        let len = wire.len().saturating_sub(4);
-        self.name(&wire[..len])?;
-        self.octets(&wire[len..])
+        let start = self.out.len();
+        self.octets(wire)?;
+        let name = &wire[..wire.len().saturating_sub(4)];
+        let mut at = 0;
+        while name[at] != 0 {
+            self.remember(mark_of(&name[at..]), start + at);
+            at += 1 + name[at] as usize;
+        }
+        // The root takes fewer octets than a pointer to it.
+        if at > 0 {
+            self.question = (start as u16, name.len() as u16);
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, mark: u32, at: usize) {
+        // A pointer has 14 bits.
+        if self.count < NAMES && at < 0x4000 {
+            self.names[self.count] = Entry {
+                mark,
+                at: at as u16,
+            };
+            self.count += 1;
+        }
+    }
+
+    /// Whether a name is that of the question, in the same case.
+    fn asked_for(&self, name: &[u8]) -> bool {
+        let (start, len) = (usize::from(self.question.0), usize::from(self.question.1));
+        len == name.len() && self.out[start..start + len] == *name
     }
 
     /// Copies a name that stands in the message, uncompressed; returns its length.
@@ -150,7 +177,8 @@ impl<'b> Writer<'b> {
                 return true;
             }
             let end = 1 + len as usize;
-            if !self.out[at + 1..at + end].eq_ignore_ascii_case(&name[here + 1..here + end]) {
+            let (here_it_is, there) = (&name[here + 1..here + end], &self.out[at + 1..at + end]);
+            if here_it_is != there && !here_it_is.eq_ignore_ascii_case(there) {
                 return false;
             }
             at += end;
@@ -209,8 +237,12 @@ impl<'b> Writer<'b> {
     }
 }
 
-/// A few octets that tell most names apart: the length of the first label and its first three octets.
+/// A few octets that tell most names apart: the length of the first label and its first three octets, or what else stands there,
+/// without the bit in which letters of either case differ.
 fn mark_of(name: &[u8]) -> u32 {
-    let octet = |at: usize| u32::from(name.get(at).copied().unwrap_or(0).to_ascii_lowercase());
-    u32::from(name[0]) << 24 | octet(1) << 16 | octet(2) << 8 | octet(3)
+    let octets = match name.first_chunk::<4>() {
+        Some(octets) => *octets,
+        None => std::array::from_fn(|at| name.get(at).copied().unwrap_or(0)),
+    };
+    u32::from_be_bytes(octets) & 0xFF5F_5F5F
 }

@@ -30,26 +30,14 @@ impl Key {
     /// The slice must hold a well-formed name; anything after its root label is ignored, and a malformed one yields
     /// the key of what could be read.
     pub fn from_wire(wire: &[u8]) -> Self {
-        let mut starts = [0u8; 128];
-        let mut count = 0;
-        let mut at = 0;
-        while let Some(&len) = wire.get(at) {
-            if len == 0 || len > 63 || count == starts.len() || at + len as usize >= 255 {
-                break;
-            }
-            starts[count] = at as u8;
-            count += 1;
-            at += len as usize + 1;
-        }
         let mut key = Self {
             len: 0,
             bytes: [0; CAPACITY],
         };
-        for &start in starts[..count].iter().rev() {
-            let start = start as usize;
-            let end = (start + 1 + wire[start] as usize).min(wire.len());
-            key.push_label(&wire[start + 1..end]);
-        }
+        all_downwards(wire, |label| {
+            key.push_label(label);
+            true
+        });
         key
     }
 
@@ -73,6 +61,63 @@ impl Key {
         // The terminator is the zero that the buffer already holds.
         self.len = at as u16 + 1;
     }
+}
+
+/// Whether all labels of a name, from the root downwards, are what `each` wants; it sees none after the first that is not.
+fn all_downwards(wire: &[u8], mut each: impl FnMut(&[u8]) -> bool) -> bool {
+    let mut starts = [0u8; 128];
+    let mut count = 0;
+    let mut at = 0;
+    while let Some(&len) = wire.get(at) {
+        if len == 0 || len > 63 || count == starts.len() || at + len as usize >= 255 {
+            break;
+        }
+        starts[count] = at as u8;
+        count += 1;
+        at += len as usize + 1;
+    }
+    starts[..count].iter().rev().all(|&start| {
+        let start = start as usize;
+        let end = (start + 1 + wire[start] as usize).min(wire.len());
+        each(&wire[start + 1..end])
+    })
+}
+
+/// What a key has in common with the key of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Common {
+    /// How many of their first octets are the same.
+    pub len: usize,
+    /// Whether that is all of the name's key: the name is that of the key or an ancestor.
+    pub whole: bool,
+}
+
+/// Compares a key with that of a name in uncompressed wire format, without making the latter.
+pub fn common(key: &[u8], wire: &[u8]) -> Common {
+    let mut at = 0;
+    let whole = all_downwards(wire, |label| {
+        for &byte in label {
+            let octet = if byte < 2 {
+                if key.get(at) != Some(&1) {
+                    return false;
+                }
+                at += 1;
+                byte + 1
+            } else {
+                byte.to_ascii_lowercase()
+            };
+            if key.get(at) != Some(&octet) {
+                return false;
+            }
+            at += 1;
+        }
+        if key.get(at) != Some(&0) {
+            return false;
+        }
+        at += 1;
+        true
+    });
+    Common { len: at, whole }
 }
 
 impl AsRef<[u8]> for Key {
@@ -154,7 +199,7 @@ mod tests {
             Just(255),
             any::<u8>()
         ];
-        let label = prop::collection::vec(octet, 1..6);
+        let label = prop::collection::vec(octet, 1..20);
         prop::collection::vec(label, 0..6).prop_map(|labels| {
             let mut wire = Vec::new();
             for label in labels {
@@ -175,6 +220,14 @@ mod tests {
         #[test]
         fn a_key_is_a_prefix_of_another_exactly_when_the_name_is_an_ancestor(a in arbitrary_name(), b in arbitrary_name()) {
             prop_assert_eq!(Key::of(&a).as_slice().starts_with(Key::of(&b).as_slice()), a.ends_with(&b));
+        }
+
+        #[test]
+        fn what_a_key_has_in_common_with_a_name_is_what_it_has_with_its_key(a in arbitrary_name(), b in arbitrary_name()) {
+            let (key, other) = (Key::of(&a), Key::of(&b));
+            let same = key.as_slice().iter().zip(other.as_slice()).take_while(|(x, y)| x == y).count();
+            let whole = same == other.as_slice().len();
+            prop_assert_eq!(common(key.as_slice(), b.as_slice()), Common { len: same, whole });
         }
     }
 

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::key::{self, Common};
 use crate::rrset::RrsetRef;
 use crate::tree::{Leaf, Touch};
 use crate::version::NameRef;
@@ -50,6 +51,10 @@ impl Node {
 impl Leaf for Node {
     fn key(&self) -> Key {
         Key::from_wire(self.owner_octets())
+    }
+
+    fn common(&self, key: &[u8]) -> Common {
+        key::common(key, self.owner_octets())
     }
 
     fn same(&self, other: &Self) -> bool {

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use crate::Key;
-use crate::key::whole_labels;
+use crate::key::{Common, whole_labels};
 
 mod ahead;
 mod ascending;
@@ -21,6 +21,9 @@ pub use self::ascending::Ascending;
 pub trait Leaf: Clone {
     /// The key under which it is found.
     fn key(&self) -> Key;
+
+    /// What a key has in common with its own, which need not be made for that.
+    fn common(&self, key: &[u8]) -> Common;
 
     /// Whether both are the same in memory, and so certainly equal.
     fn same(&self, other: &Self) -> bool;
@@ -80,7 +83,11 @@ impl<T: Leaf> Tree<T> {
     /// The leaf with this key.
     pub fn get(&self, key: &[u8]) -> Option<&T> {
         let leaf = self.nearest(key)?;
-        (leaf.key().as_slice() == key).then_some(leaf)
+        let whole = Common {
+            len: key.len(),
+            whole: true,
+        };
+        (leaf.common(key) == whole).then_some(leaf)
     }
 
     /// Goes down towards a key, meeting the leaves of its ancestors on the way, the topmost first.
@@ -159,7 +166,7 @@ impl<T: Leaf> Tree<T> {
         {
             slot = branch.child(key);
         }
-        let slot = slot.filter(|slot| slot.first_leaf().key().as_slice().starts_with(key));
+        let slot = slot.filter(|slot| slot.first_leaf().common(key).len == key.len());
         Iter {
             stack: slot.into_iter().collect(),
         }
@@ -463,7 +470,7 @@ impl<'t, T: Leaf> Descent<'t, '_, T> {
     pub fn encloser(&self) -> (usize, usize) {
         match self.last {
             None => (0, 0),
-            Some(leaf) => whole_labels(self.key, common_prefix(leaf.key().as_slice(), self.key)),
+            Some(leaf) => whole_labels(self.key, leaf.common(self.key).len),
         }
     }
 }
@@ -477,7 +484,7 @@ impl<'t, T: Leaf> Iterator for Descent<'t, '_, T> {
                 Slot::Leaf(leaf) => {
                     self.next = None;
                     self.last = Some(leaf);
-                    if !self.done && self.key.starts_with(leaf.key().as_slice()) {
+                    if !self.done && leaf.common(self.key).whole {
                         return Some(leaf);
                     }
                 }
@@ -492,7 +499,7 @@ impl<'t, T: Leaf> Iterator for Descent<'t, '_, T> {
                     if nibble(self.key, branch.index as usize) != 0
                         && let Some(Slot::Leaf(leaf)) = branch.slot(0)
                     {
-                        if self.key.starts_with(leaf.key().as_slice()) {
+                        if leaf.common(self.key).whole {
                             return Some(leaf);
                         }
                         self.done = true;

@@ -13,6 +13,10 @@ impl Leaf for Arc<Item> {
         Key::of(&self.0)
     }
 
+    fn common(&self, key: &[u8]) -> Common {
+        crate::key::common(key, self.0.as_slice())
+    }
+
     fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(self, other)
     }
