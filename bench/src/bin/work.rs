@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
-use zonemesh_serve::{Client, Outcome, Served, Shared, Transport, answer};
+use zonemesh_serve::{Client, Moment, Outcome, Served, Shared, Transport, answer};
 use zonemesh_store::{Batch, Origin, Store};
 use zonemesh_transfer::outbound::{Content, Response};
 use zonemesh_transfer::query::Request;
@@ -151,7 +151,7 @@ fn answered(shared: &Shared, questions: &[Question]) -> Result<()> {
         pin: None,
     };
     let mut out = Vec::with_capacity(4096);
-    shared.view(0, |view| {
+    shared.view(Moment::default(), |view| {
         for question in questions {
             let outcome = answer(&question.message, &client, view, &mut out);
             ensure!(
