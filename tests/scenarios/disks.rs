@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use zonemesh_testkit::query::qtype;
@@ -14,6 +15,12 @@ use zonemesh_tests::Site;
 use zonemesh_tests::site::SOON;
 
 use crate::crashes::lock;
+
+/// Within this a disk that hangs is told of (F-26).
+const TOLD: Duration = Duration::from_secs(60);
+
+/// Within this a site serves after a start, also with a full disk (F-05, F-69).
+const SERVES: Duration = Duration::from_secs(30);
 
 const ZONE: &str = "a.example";
 const KEY: &str = "storm";
@@ -54,18 +61,18 @@ impl Stand {
     }
 
     /// Waits for what the status says of the store.
-    fn wait_failing(&self, failing: bool) -> Result<()> {
+    fn wait_failing(&self, failing: bool, within: Duration) -> Result<()> {
         let what = if failing {
             "what is wrong with the store"
         } else {
             "a store that works"
         };
-        let status = self.site.wait_status(what, |status| {
-            let named = status
-                .checks
-                .iter()
-                .any(|check| ["store-failing", "disk-stuck"].contains(&&*check.name));
-            named == failing
+        let status = wait::until(within, what, || {
+            let status = self.site.status()?;
+            let mut checks = status.checks.iter();
+            let named = checks.any(|check| check.name == "store-failing");
+            ensure!(named == failing, "{:?}", status.checks);
+            Ok(Some(status))
         })?;
         ensure!(
             !failing || self.site.cli_code(&["status"])?.0 == 2,
@@ -215,7 +222,7 @@ fn a_full_disk_stops_changes_only_loses_none_that_was_acknowledged_and_heals_whe
                     .iter()
                     .all(|count| count.load(Ordering::Relaxed) >= 5)
             })?;
-            stand.wait_failing(true)
+            stand.wait_failing(true, SOON)
         })();
         storm.stop.store(true, Ordering::Relaxed);
         for worker in workers {
@@ -234,6 +241,10 @@ fn a_full_disk_stops_changes_only_loses_none_that_was_acknowledged_and_heals_whe
     // The power fails while it is full; the site serves what was acknowledged all the same.
     stand.site.kill9()?;
     stand.site.up()?;
+    wait::until(SERVES, "answers in spite of a full disk", || {
+        let (_, found) = stand.site.address(&format!("www.{ZONE}"))?;
+        Ok(found.map(|_| ()))
+    })?;
     stand.site.wait_running()?;
     stand
         .site
@@ -245,7 +256,7 @@ fn a_full_disk_stops_changes_only_loses_none_that_was_acknowledged_and_heals_whe
     wait::until(SOON, "a change to be taken", || {
         nsupdate(&peers, &stand.site, &format!("again.{ZONE}")).map(Some)
     })?;
-    stand.wait_failing(false)?;
+    stand.wait_failing(false, SOON)?;
     assert_kept(&stand.site, &kept)?;
     assert_all_answered(load)
 }
@@ -260,7 +271,7 @@ fn a_disk_that_turns_read_only_stops_changes_only_and_is_told() -> Result<()> {
     let refused = stand.site.set(ZONE, "after", "192.0.2.8", false);
     let error = format!("{:#}", refused.err().context("it cannot be stored")?);
     ensure!(error.contains("Read-only"), "{error}");
-    stand.wait_failing(true)?;
+    stand.wait_failing(true, SOON)?;
     assert_all_answered(load)?;
     stand
         .site
@@ -276,7 +287,7 @@ fn a_disk_that_turns_read_only_stops_changes_only_and_is_told() -> Result<()> {
     stand
         .site
         .wait_address(&format!("after.{ZONE}"), "192.0.2.8")?;
-    stand.wait_failing(false)
+    stand.wait_failing(false, SOON)
 }
 
 #[test]
@@ -285,18 +296,19 @@ fn a_disk_that_hangs_stops_changes_only_is_told_within_a_minute_and_goes_on() ->
     let peers = peers_or_skip!();
     let mut stand = Stand::start(24)?;
     let load = stand.load()?;
+    let frozen = Instant::now();
     stand.disk.set_frozen(true)?;
     // It is not answered as done, and not left without an answer either.
     let refused = nsupdate(&peers, &stand.site, &format!("hangs.{ZONE}"));
     let error = format!("{:#}", refused.err().context("it cannot be stored")?);
     ensure!(error.contains("SERVFAIL"), "{error}");
-    stand.wait_failing(true)?;
+    stand.wait_failing(true, TOLD.saturating_sub(frozen.elapsed()))?;
     stand.disk.set_frozen(false)?;
     // What has waited comes first, and until then nothing more is taken.
     wait::until(SOON, "a change to be taken", || {
         nsupdate(&peers, &stand.site, &format!("later.{ZONE}")).map(Some)
     })?;
-    stand.wait_failing(false)?;
+    stand.wait_failing(false, SOON)?;
     assert_all_answered(load)?;
     // What was asked for while it hung is there or not, but the site is whole.
     stand.site.kill9()?;

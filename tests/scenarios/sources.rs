@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use zonemesh_testkit::{Named, Peers, Place, peers_or_skip, query, wait};
+use zonemesh_api::types::Status;
+use zonemesh_testkit::{Knot, Named, Peers, Place, peers_or_skip, query, wait};
 use zonemesh_tests::Site;
 use zonemesh_tests::site::{SOON, zone_file};
 use zonemesh_transfer::outbound::Response;
@@ -125,6 +126,69 @@ fn a_primary_that_answers_oddly_for_some_zones_is_told_for_each_and_the_others_a
     }
     let (code, text) = site.cli_code(&["status"])?;
     assert_eq!(code, 2, "{text}");
+    Ok(())
+}
+
+/// Knot as the primary of a zone for those who have a key.
+fn keyed(peers: &Peers, secret: &str) -> Result<Knot> {
+    Knot::start_at(peers, Place::new("knot")?, |place| {
+        let text = "$TTL 60\n@ SOA ns hostmaster 7 2 1 1209600 60\n@ NS ns\nns A 192.0.2.1\n";
+        let file = place.write("zone", text);
+        format!(
+            "{}template:\n  - id: default\n    storage: {}\n    zonefile-sync: -1\n    zonefile-load: whole\n\
+             key:\n  - id: shared\n    algorithm: hmac-sha256\n    secret: {secret}\n\
+             acl:\n  - id: us\n    address: 127.0.0.0/8\n    key: shared\n    action: transfer\n\
+             zone:\n  - domain: one.test\n    file: {file}\n    acl: us\n",
+            place.knot(),
+            place.dir().display()
+        )
+    })
+}
+
+#[test]
+fn a_primary_that_cannot_be_verified_is_told_of_first_and_the_next_one_gives_the_zone() -> Result<()>
+{
+    let peers = peers_or_skip!();
+    let secret = "c291cmNlcy1rZXktd2l0aC0zMi1vY3RldHMtaW4taXQh";
+    let first = keyed(&peers, "d3Jvbmcta2V5LXdpdGgtMzItb2N0ZXRzLWluLWl0LSEh")?;
+    let mut second = keyed(&peers, secret)?;
+    let mut site = plain(&format!(
+        "[[key]]\nname = \"shared\"\nsecret = \"{secret}\"\n\
+         [[peer]]\nname = \"the-first\"\naddress = \"{}\"\ntsig-key = \"shared\"\n\
+         [[peer]]\nname = \"another\"\naddress = \"{}\"\ntsig-key = \"shared\"\n\
+         [[zone]]\nname = \"one.test\"\nprimaries = [\"the-first\", \"another\"]\n",
+        first.dns(),
+        second.dns()
+    ))?;
+    site.up()?;
+    site.wait_running()?;
+    wait::serial(SOON, site.dns(), "one.test", 7)?;
+    // That another one had it is no reason to keep quiet about the first.
+    let failed = |status: &Status, source: &str, why: &str| {
+        let copies = status.zones.iter().flat_map(|zone| &zone.sites);
+        let mut errors = copies.flat_map(|copy| &copy.errors);
+        errors.any(|error| error.source == source && error.error.contains(why))
+    };
+    site.wait_status(
+        "what the first said, and that the other gave it",
+        |status| {
+            let mut copies = status.zones.iter().flat_map(|zone| &zone.sites);
+            failed(status, "the-first", "BADSIG")
+                && copies.any(|copy| copy.from.as_deref() == Some("another"))
+        },
+    )?;
+    site.wait_log("BADSIG")?;
+    // When nobody has it any longer, it is the first that is named, by which things went wrong.
+    second.kill_hard()?;
+    let status = site.wait_status("that both have failed", |status| {
+        failed(status, "the-first", "BADSIG") && failed(status, "another", "")
+    })?;
+    let told = status.zones.iter().flat_map(|zone| &zone.sites);
+    let told: Vec<&str> = told.filter_map(|copy| copy.last_error.as_deref()).collect();
+    ensure!(
+        told.len() == 1 && told[0].starts_with("the-first: ") && told[0].contains("BADSIG"),
+        "{told:?}"
+    );
     Ok(())
 }
 
