@@ -438,7 +438,8 @@ impl Core {
             (entry.refresh.noted, entry.refresh.age_unknown) = (None, false);
         }
         let before = entry.refresh.until;
-        let before = before.filter(|_| !renewed && !(was_unknown && knows));
+        let is_learnt = was_unknown && knows;
+        let before = before.filter(|_| !renewed && !is_learnt);
         entry.refresh.errors.remove(&from);
         entry.refresh.first_error = None;
         entry.refresh.failures = 0;
