@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use zonemesh_testkit::site::Site;
-use zonemesh_testkit::{Dig, Named, Nsd, Peers, Place, peers_or_skip, query, wait};
+use zonemesh_testkit::{Dig, Knot, Named, Nsd, Peers, Place, peers_or_skip, query, wait};
 
 use crate::common::*;
 use crate::tried::{Row, Server, tried};
@@ -18,36 +18,97 @@ fn catalog(serial: u32, lines: &str) -> String {
     )
 }
 
-/// BIND with the zone and two catalogs, and our side as a consumer of both.
+/// A server with the zone and two catalogs, which were written by hand.
+enum Carrier {
+    Bind(Named),
+    Knot(Knot),
+    Nsd(Nsd),
+}
+
+impl Carrier {
+    fn start(peers: &Peers, server: Server, ours: &Place, one: &str, two: &str) -> Result<Self> {
+        let write = |place: &Place| {
+            place.write(ONE, &catalog(1, one));
+            place.write(TWO, &catalog(1, two));
+            place.write(ZONE, &zone_text(1));
+        };
+        let (ip, port) = (ours.address(), ours.port());
+        Ok(match server {
+            Server::Knot => Self::Knot(Knot::start(peers, |place| {
+                write(place);
+                let zone = |zone| {
+                    format!(
+                        "  - domain: {zone}\n    file: {zone}\n    notify: us\n    acl: [us, look]\n"
+                    )
+                };
+                format!(
+                    "{}{}remote:\n  - id: us\n    address: {ip}@{port}\n    via: {}\n    key: {KEY}\nzone:\n{}",
+                    place.knot(),
+                    knot_access(place, SECRET),
+                    place.address(),
+                    [ONE, TWO, ZONE].map(zone).concat()
+                )
+            })?),
+            Server::Nsd => Self::Nsd(Nsd::start(peers, |place| {
+                write(place);
+                let zone = |zone| {
+                    format!(
+                        "zone:\n  name: {zone}\n  zonefile: {zone}\n  notify: {ip}@{port} {KEY}\n  outgoing-interface: {}\n  \
+                         provide-xfr: 127.0.0.0/8 {KEY}\n  provide-xfr: 127.0.0.0/8 NOKEY\n",
+                        place.address()
+                    )
+                };
+                let zones = [ONE, TWO, ZONE].map(zone).concat();
+                format!("{}{NSD_KEY}{zones}", place.nsd(""))
+            })?),
+            _ => Self::Bind(Named::start_at(peers, named_place()?, |place| {
+                write(place);
+                let more = format!(
+                    "allow-transfer {{ any; }}; notify explicit; also-notify {{ {ip} port {port} key {KEY}; }};"
+                );
+                let zones = [ONE, TWO, ZONE].map(|zone| {
+                    format!(
+                        "zone \"{zone}\" {{ type primary; file \"{zone}\"; check-names ignore; }};\n"
+                    )
+                });
+                format!(
+                    "{}{}{}",
+                    named_key(SECRET),
+                    place.named(&more),
+                    zones.concat()
+                )
+            })?),
+        })
+    }
+
+    fn place(&self) -> &Place {
+        match self {
+            Self::Bind(named) => named.place(),
+            Self::Knot(knot) => knot.place(),
+            Self::Nsd(nsd) => nsd.place(),
+        }
+    }
+
+    fn reload(&self, zone: &str) -> Result<()> {
+        match self {
+            Self::Bind(named) => named.rndc(&["reload", zone]),
+            Self::Knot(knot) => knot.knotc(&["zone-reload", zone]),
+            Self::Nsd(nsd) => nsd.nsd_control(&["reload", zone]),
+        }
+        .map(drop)
+    }
+}
+
+/// Such a server, and our side as a consumer of both catalogs.
 struct Pair {
-    named: Named,
+    carrier: Carrier,
     us: Site,
 }
 
 impl Pair {
-    fn start(peers: &Peers, one: &str, two: &str) -> Result<Self> {
+    fn start(peers: &Peers, server: Server, one: &str, two: &str) -> Result<Self> {
         let ours = Place::new("us")?;
-        let named = Named::start_at(peers, named_place()?, |place| {
-            place.write(ONE, &catalog(1, one));
-            place.write(TWO, &catalog(1, two));
-            place.write(ZONE, &zone_text(1));
-            let more = format!(
-                "allow-transfer {{ any; }}; notify explicit; also-notify {{ {} port {} key {KEY}; }};",
-                ours.address(),
-                ours.port()
-            );
-            let zones = [ONE, TWO, ZONE].map(|zone| {
-                format!(
-                    "zone \"{zone}\" {{ type primary; file \"{zone}\"; check-names ignore; }};\n"
-                )
-            });
-            format!(
-                "{}{}{}",
-                named_key(SECRET),
-                place.named(&more),
-                zones.concat()
-            )
-        })?;
+        let carrier = Carrier::start(peers, server, &ours, one, two)?;
         let us = Site::start_at(ours, |place| {
             let catalogs = [ONE, TWO].map(|zone| {
                 format!(
@@ -58,12 +119,12 @@ impl Pair {
                 "{}[[peer]]\nname = \"peer\"\naddress = \"{}\"\ntsig-key = \"{KEY}\"\n{}\
                  [[group]]\nname = \"open\"\nallow-transfer = [\"127.0.0.0/8\"]\n",
                 site(place),
-                named.dns(),
+                carrier.place().dns(),
                 catalogs.concat()
             )
         })?;
         wait::serial(SOON, us.dns(), ZONE, 1)?;
-        Ok(Self { named, us })
+        Ok(Self { carrier, us })
     }
 
     fn publish(&self, catalog_zone: &str, serial: u32, lines: &str) -> Result<()> {
@@ -71,8 +132,8 @@ impl Pair {
     }
 
     fn publish_text(&self, catalog_zone: &str, serial: u32, text: &str) -> Result<()> {
-        self.named.place().write(catalog_zone, text);
-        self.named.rndc(&["reload", catalog_zone])?;
+        self.carrier.place().write(catalog_zone, text);
+        self.carrier.reload(catalog_zone)?;
         wait::serial(SOON, self.us.dns(), catalog_zone, serial)
     }
 
@@ -95,11 +156,10 @@ impl Pair {
     }
 }
 
-#[test]
-fn a_member_moves_from_one_catalog_of_named_to_another_only_with_coo() -> Result<()> {
+fn a_member_moves(server: Server) -> Result<()> {
     let peers = peers_or_skip!();
     let member = "m.zones PTR a.example.\n";
-    let pair = Pair::start(&peers, member, "")?;
+    let pair = Pair::start(&peers, server, member, "")?;
     // Listed by another catalog as well, it stays where it is.
     pair.publish(TWO, 2, member)?;
     pair.told(&["catalog-not-followed", ZONE, TWO])?;
@@ -125,19 +185,36 @@ fn a_member_moves_from_one_catalog_of_named_to_another_only_with_coo() -> Result
     })?;
     pair.publish(ONE, 3, "")?;
     pair.well()?;
-    assert_same(&pair.us, &Dig::new(&peers).at(pair.named.dns()), ZONE)?;
+    assert_same(
+        &pair.us,
+        &Dig::new(&peers).at(pair.carrier.place().dns()),
+        ZONE,
+    )?;
     pair.publish(TWO, 5, "")?;
     wait_gone(pair.us.dns(), ZONE)?;
-    tried(&peers, Server::Bind, Row::Group, "yes")?;
-    tried(&peers, Server::Bind, Row::Moves, "yes")
+    tried(&peers, server, Row::Group, "yes")?;
+    tried(&peers, server, Row::Moves, "yes")
 }
 
 #[test]
-fn a_catalog_of_named_with_faults_changes_nothing_and_unknown_properties_are_ignored() -> Result<()>
-{
+fn a_member_moves_from_one_catalog_of_named_to_another_only_with_coo() -> Result<()> {
+    a_member_moves(Server::Bind)
+}
+
+#[test]
+fn a_member_moves_from_one_catalog_of_knot_to_another_only_with_coo() -> Result<()> {
+    a_member_moves(Server::Knot)
+}
+
+#[test]
+fn a_member_moves_from_one_catalog_of_nsd_to_another_only_with_coo() -> Result<()> {
+    a_member_moves(Server::Nsd)
+}
+
+fn faults_change_nothing(server: Server) -> Result<()> {
     let peers = peers_or_skip!();
     let member = "m.zones PTR a.example.\n";
-    let pair = Pair::start(&peers, member, "")?;
+    let pair = Pair::start(&peers, server, member, "")?;
     let other = |version: &str, serial, lines: &str| {
         catalog(serial, lines).replace("version TXT \"2\"\n", version)
     };
@@ -167,7 +244,24 @@ fn a_catalog_of_named_with_faults_changes_nothing_and_unknown_properties_are_ign
     pair.publish(ONE, 7, &unknown)?;
     pair.well()?;
     ensure!(query::serial(pair.us.dns(), ZONE)? == Some(1));
-    tried(&peers, Server::Bind, Row::Broken, "changes nothing")
+    tried(&peers, server, Row::Broken, "changes nothing")
+}
+
+#[test]
+fn a_catalog_of_named_with_faults_changes_nothing_and_unknown_properties_are_ignored() -> Result<()>
+{
+    faults_change_nothing(Server::Bind)
+}
+
+#[test]
+fn a_catalog_of_knot_with_faults_changes_nothing_and_unknown_properties_are_ignored() -> Result<()>
+{
+    faults_change_nothing(Server::Knot)
+}
+
+#[test]
+fn a_catalog_of_nsd_with_faults_changes_nothing_and_unknown_properties_are_ignored() -> Result<()> {
+    faults_change_nothing(Server::Nsd)
 }
 
 const NSD_KEY: &str = "key:\n  name: interop\n  algorithm: hmac-sha256\n  secret: \"aW50ZXJvcC1rZXktd2l0aC0zMi1vY3RldHMtaW4taXQh\"\n";

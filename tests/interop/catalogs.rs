@@ -331,61 +331,6 @@ fn another_member_node_makes_a_zone_start_anew_also_with_a_lower_serial() -> Res
 }
 
 #[test]
-fn knot_follows_the_catalog_of_a_mesh_with_the_key_and_nobody_without() -> Result<()> {
-    let peers = peers_or_skip!();
-    let place = Place::new("knot")?;
-    let us = Site::start(|ours| {
-        ours.write("zone", &zone_text(1));
-        format!(
-            "{}[[peer]]\nname = \"peer\"\naddress = \"{}\"\ntsig-key = \"{KEY}\"\nallow = [\"transfer\"]\n\
-             [directory]\n[catalog]\nnotify = [\"peer\"]\n[[zone]]\nname = \"a.example\"\nfile = \"zone\"\ndynamic = true\n",
-            site(ours).replace(
-                "name = \"us\"\n",
-                &format!(
-                    "name = \"us\"\nrole = \"catalog-primary\"\naddresses = [\"{}\"]\n",
-                    ours.address()
-                )
-            ),
-            place.dns()
-        )
-    })?;
-    let catalog = "catalog.dns.internal";
-    let knot = Knot::start_at(&peers, place, |place| {
-        format!(
-            "{}{}remote:\n  - id: primary\n    via: {}\n    address: {}@{}\n    key: {KEY}\n\
-             template:\n  - id: members\n    storage: {}\n    master: primary\n    acl: [us, look]\n\
-             zone:\n  - domain: {catalog}\n    master: primary\n    acl: [us, look]\n    catalog-role: interpret\n    \
-             catalog-template: members\n",
-            place.knot(),
-            knot_access(place, SECRET),
-            place.address(),
-            us.place().address(),
-            us.place().port(),
-            place.dir().display()
-        )
-    })?;
-    wait::serial(SOON, knot.dns(), "a.example", 1)?;
-    let serial = change(&us, "a.example", "192.0.2.200")?;
-    wait::serial(SOON, knot.dns(), "a.example", serial)?;
-    let added = us.place().write("added", &zone_text(5));
-    us.cli_ok(&["zone", "add", "b.example", "--file", &added])?;
-    wait::serial(SOON, knot.dns(), "b.example", 5)?;
-    assert_same(&us, &Dig::new(&peers).at(knot.dns()), catalog)?;
-    us.cli_ok(&["zone", "remove", "b.example"])?;
-    wait_gone(knot.dns(), "b.example")?;
-    for zone in [catalog, "dns.internal"] {
-        let answer = Dig::new(&peers).at(us.dns()).query(zone, "SOA")?;
-        assert_eq!(answer.status, "REFUSED", "{}", answer.text);
-        let there = Dig::new(&peers)
-            .at(us.dns())
-            .from(knot.place().address().into());
-        let transfer = there.transfer(zone, "AXFR");
-        assert!(transfer.is_err(), "{zone} without the key: {transfer:?}");
-    }
-    tried(&peers, Server::Knot, Row::ConsumerOfMesh, "yes")
-}
-
-#[test]
 fn a_site_of_a_mesh_follows_and_produces_catalogs_beside_its_own() -> Result<()> {
     let peers = peers_or_skip!();
     let ours = Place::new("us")?;

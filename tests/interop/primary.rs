@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use anyhow::{Context, Result, ensure};
 use zonemesh_testkit::site::Site;
 use zonemesh_testkit::{
-    Certificate, Dig, Knot, Named, Nsd, Peers, Place, peers_or_skip, query, servers, wait,
+    Certificate, Dig, Knot, Named, Nsd, Peers, Place, PowerDns, peers_or_skip, query, servers, wait,
 };
 use zonemesh_transfer::outbound::Response;
 use zonemesh_transfer::query::Request;
@@ -325,6 +325,38 @@ fn a_primary_in_bind_that_does_not_know_our_tsig_key_gives_nothing_and_status_sa
     let status = status_with(&us, &["peer", "BADSIG"])?;
     assert!(query::serial(us.dns(), ZONE)?.is_none(), "{status}");
     tried(&peers, Server::Bind, Row::PrimaryWrongKey, "told in status")
+}
+
+#[test]
+fn nsd_and_power_dns_that_do_not_know_our_tsig_key_give_nothing_and_status_says_why() -> Result<()>
+{
+    let peers = peers_or_skip!();
+    let nsd = Nsd::start(&peers, |place| {
+        place.write("zone", &zone_text(1));
+        format!(
+            "{}key:\n  name: {KEY}\n  algorithm: hmac-sha256\n  secret: \"{WRONG}\"\nzone:\n  name: {ZONE}\n  zonefile: zone\n  \
+             provide-xfr: 127.0.0.0/8 {KEY}\n",
+            place.nsd("")
+        )
+    })?;
+    let signed = [(ZONE, "primary")];
+    let other = Some((KEY, WRONG));
+    let pdns = PowerDns::start_at(&peers, Place::new("pdns")?, other, &signed, |place| {
+        let file = place.write("zone", &zone_text(1));
+        format!("zone \"{ZONE}\" {{ type master; file \"{file}\"; }};\n")
+    })?;
+    // One answers with the error, the other without a signature.
+    for (server, at, word) in [
+        (Server::Nsd, nsd.dns(), "BADSIG"),
+        (Server::PowerDns, pdns.dns(), "the answer is not signed"),
+    ] {
+        let how = format!("tsig-key = \"{KEY}\"");
+        let us = secondary(Place::new("us")?, at, &how, ZONE)?;
+        let status = status_with(&us, &["peer", word])?;
+        assert!(query::serial(us.dns(), ZONE)?.is_none(), "{status}");
+        tried(&peers, server, Row::PrimaryWrongKey, "told in status")?;
+    }
+    Ok(())
 }
 
 #[test]

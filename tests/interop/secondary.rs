@@ -281,6 +281,29 @@ fn nsd_is_secondary_of_us_with_tsig() -> Result<()> {
 }
 
 #[test]
+fn nsd_with_the_wrong_tsig_key_gets_nothing_from_us() -> Result<()> {
+    let peers = peers_or_skip!();
+    let place = Place::new("nsd")?;
+    let us = primary(&place, None)?;
+    let nsd = Nsd::start_at(&peers, place, |place| {
+        format!(
+            "{}key:\n  name: {KEY}\n  algorithm: hmac-sha256\n  secret: \"{WRONG}\"\nzone:\n  name: {ZONE}\n  zonefile: zone\n  \
+             request-xfr: {}@{} {KEY}\n  outgoing-interface: {}\n  provide-xfr: 127.0.0.0/8 NOKEY\n",
+            place.nsd(""),
+            us.place().address(),
+            us.place().port(),
+            place.address()
+        )
+    })?;
+    wait::until(SOON, "our log to tell of a bad signature", || {
+        Ok(us.log().contains("bad TSIG signature").then_some(()))
+    })?;
+    assert!(transfers(&us, "out").is_empty());
+    drop(nsd);
+    tried(&peers, Server::Nsd, Row::SecondaryWrongKey, "refused")
+}
+
+#[test]
 fn address_and_key_are_both_required_where_both_are_set() -> Result<()> {
     let peers = peers_or_skip!();
     let us = Site::start(|place| {
