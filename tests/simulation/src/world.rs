@@ -231,7 +231,10 @@ impl World {
             }
         };
         let (seed, now) = (self.random(), self.clock_of(host));
+        let noted = held.iter().filter_map(|held| held.last_refresh).max();
+        let ahead = noted.is_some_and(|noted| noted.saturating_sub(now.wall) >= 10);
         let state = self.host(host);
+        state.ages_unknown = ahead.then_some(now.mono);
         let settings = Settings {
             marks: state.disk.marks(),
             consent: state.disk.consent(),

@@ -38,6 +38,9 @@ pub struct Host {
     pub(super) skew: i64,
     /// Whether it has no power.
     pub(super) off: bool,
+    /// When it started, if its clock was earlier then, by ten seconds or more, than a time that its disk had noted: how old its copies
+    /// were nobody there could know.
+    pub ages_unknown: Option<Duration>,
     /// What it answers with, and until when it may by its monotonic clock; none at a primary.
     pub served: BTreeMap<Name, (Option<Zone>, Option<Duration>)>,
     /// What each zone that it serves is to it.
@@ -110,6 +113,7 @@ impl Host {
             slowness: 1,
             skew: 0,
             off: false,
+            ages_unknown: None,
             served: BTreeMap::new(),
             specs: BTreeMap::new(),
             members: Arc::default(),

@@ -339,3 +339,22 @@ fn a_clock_that_is_set_back_a_little_at_a_time_lets_no_copy_be_served_for_longer
     world.start("site-b");
     world.settle(60);
 }
+
+#[test]
+fn a_clock_that_is_set_back_brings_no_copy_back_that_had_expired_before_the_start() {
+    let mut world = World::mesh(916, 3);
+    let zone = timed_zone("alpha.example", 1, (30, 10, 300), &[]);
+    world.add_zone("site-b", zone).unwrap();
+    world.settle(60);
+    world.kill("site-b");
+    world.run_for(400);
+    world.restart("site-c");
+    world.run_for(60);
+    world.set_clock_skew("site-c", -4181);
+    for _ in 0..60 {
+        world.run_for(1);
+        assert_eq!(world.serial("site-c", "alpha.example"), None);
+    }
+    world.start("site-b");
+    world.settle(60);
+}

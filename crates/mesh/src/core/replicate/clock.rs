@@ -29,8 +29,8 @@ impl Core {
     /// The clock was set by this many seconds while the site ran. A copy is not older for that, and may be served for as long as
     /// before; only what the store has is another time of day now.
     ///
-    /// A copy of before the start that had expired may have done so by a clock that was wrong before; what is on disk decides again.
-    /// One that was confirmed since has had its time, whatever the clock says.
+    /// A copy of before the start that had expired may have done so by a clock that was wrong before; what is on disk decides again,
+    /// unless the clock is earlier now than the disk is. One that was confirmed since has had its time, whatever the clock says.
     pub(in crate::core) fn keep_ages(&mut self, by: i64, now: Now) {
         let right_again = !self.clocks.is_set_back(now);
         for apex in self.zones.keys().cloned().collect::<Vec<Name>>() {
@@ -44,7 +44,7 @@ impl Core {
             };
             let was_expired = refresh.expired;
             let known_again = refresh.age_unknown && right_again;
-            let again = (known_again || was_expired && !refresh.age_unknown).then_some(());
+            let again = (known_again || was_expired && right_again).then_some(());
             // What the store had can be true again, and says more than what was counted from the start.
             let again = again.and(refresh.noted);
             let at = again.map_or(was, |noted| until(noted, expire, now));
