@@ -21,7 +21,7 @@ fn learnt(commit: CommitId, zone: &Zone, base: Option<&Zone>) -> Job {
     let version = NewVersion {
         zone: zone.clone(),
         diffs: Vec::new(),
-        from: Some(zonemesh_mesh::core::PeerId::Foreign("b".to_owned())),
+        from: Some(zonemesh_mesh::core::PeerId::Foreign("b".into())),
         by: None,
         base: base.cloned(),
         forced: false,

@@ -5,7 +5,10 @@
 //! over the crate: `memcmp` of keys is canonical order, and the key of a name is a prefix of the keys of all names
 //! below it, and of no others.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use crate::Name;
 
@@ -166,6 +169,89 @@ fn escape(label: &[u8], mut put: impl FnMut(u8)) {
     }
 }
 
+/// The key of one name, to be kept: 24 octets, and none besides for names as short as most are.
+///
+/// What is kept by it is found with a [`Key`]'s slice, and comes in the order of the names. That is much faster than to keep it by
+/// name: two names are compared label by label from their ends, which have to be looked for each time.
+#[derive(Clone)]
+pub struct OwnedKey(Octets);
+
+#[derive(Clone)]
+enum Octets {
+    Short(u8, [u8; SHORT]),
+    Long(Box<[u8]>),
+}
+
+/// As many octets as there are beside the length where a pointer and its length would stand.
+const SHORT: usize = 22;
+
+impl OwnedKey {
+    /// Makes the key of a name.
+    pub fn of(name: &Name) -> Self {
+        Key::of(name).into()
+    }
+
+    /// The key as bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        match &self.0 {
+            Octets::Short(len, octets) => &octets[..usize::from(*len)],
+            Octets::Long(octets) => octets,
+        }
+    }
+}
+
+impl From<Key> for OwnedKey {
+    fn from(key: Key) -> Self {
+        let octets = key.as_slice();
+        let mut short = [0; SHORT];
+        Self(match short.get_mut(..octets.len()) {
+            Some(start) => {
+                start.copy_from_slice(octets);
+                Octets::Short(octets.len() as u8, short)
+            }
+            None => Octets::Long(octets.into()),
+        })
+    }
+}
+
+impl Borrow<[u8]> for OwnedKey {
+    fn borrow(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl PartialEq for OwnedKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for OwnedKey {}
+
+impl Hash for OwnedKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_slice().hash(state);
+    }
+}
+
+impl PartialOrd for OwnedKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for OwnedKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_slice().cmp(other.as_slice())
+    }
+}
+
+impl fmt::Debug for OwnedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OwnedKey({})", self.as_slice().escape_ascii())
+    }
+}
+
 /// How many labels the first `common` bytes of a key hold in full, and how many bytes those are.
 pub fn whole_labels(key: &[u8], common: usize) -> (usize, usize) {
     let mut labels = 0;
@@ -218,6 +304,15 @@ mod tests {
         }
 
         #[test]
+        fn what_is_kept_of_a_key_is_the_key(a in arbitrary_name(), b in arbitrary_name()) {
+            let (kept, other) = (OwnedKey::of(&a), OwnedKey::of(&b));
+            let key = Key::of(&a);
+            prop_assert_eq!(kept.as_slice(), key.as_slice());
+            prop_assert_eq!(kept.cmp(&other), a.cmp(&b));
+            prop_assert_eq!(kept == other, a == b);
+        }
+
+        #[test]
         fn a_key_is_a_prefix_of_another_exactly_when_the_name_is_an_ancestor(a in arbitrary_name(), b in arbitrary_name()) {
             prop_assert_eq!(Key::of(&a).as_slice().starts_with(Key::of(&b).as_slice()), a.ends_with(&b));
         }
@@ -228,6 +323,17 @@ mod tests {
             let same = key.as_slice().iter().zip(other.as_slice()).take_while(|(x, y)| x == y).count();
             let whole = same == other.as_slice().len();
             prop_assert_eq!(common(key.as_slice(), b.as_slice()), Common { len: same, whole });
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_key_takes_no_more_than_a_pointer_to_it_would() {
+        assert_eq!(size_of::<OwnedKey>(), 24);
+        for len in [21, 22, 23] {
+            let name = format!("{}.", "x".repeat(len - 1));
+            let key = OwnedKey::of(&Name::from_str(&name).unwrap());
+            assert_eq!(matches!(key.0, Octets::Short(..)), len <= SHORT);
+            assert_eq!(key.as_slice().len(), len);
         }
     }
 

@@ -35,7 +35,7 @@ pub use self::author::{Author, By};
 pub use self::diff::{ApplyError, Diff};
 pub use self::digest::Digest;
 pub use self::finding::{Finding, Severity};
-pub use self::key::Key;
+pub use self::key::{Key, OwnedKey};
 pub use self::node::Node;
 pub use self::record::{Record, RecordError, Soa};
 pub use self::rrset::{Rrset, RrsetRef};

@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     fn peer(name: &str) -> PeerId {
-        PeerId::Foreign(name.to_owned())
+        PeerId::Foreign(name.into())
     }
 
     fn of(shown: &[(&str, i64)], before: &[ClockFault]) -> Vec<String> {

@@ -27,7 +27,7 @@ pub enum PeerId {
     /// Another site.
     Site(SiteName),
     /// A foreign server.
-    Foreign(String),
+    Foreign(Arc<str>),
 }
 
 impl fmt::Display for PeerId {

@@ -32,6 +32,7 @@ mod watch;
 mod yielded;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use self::alike::Alike;
@@ -59,7 +60,7 @@ pub use self::serials::SerialPolicy;
 use self::watch::Watch;
 pub use self::yielded::{Fate, YIELDED, Yield, Yielded};
 use zonemesh_planted::{Bug, planted};
-use zonemesh_zone::{Author, Name, Serial, Zone};
+use zonemesh_zone::{Author, Key, Name, OwnedKey, Serial, Zone};
 
 /// How often things are done that no event asks for.
 #[derive(Clone, Debug)]
@@ -121,9 +122,9 @@ pub struct Core {
     settings: Settings,
     zones: Entries,
     /// When which zone wants attention: the one list of all timers.
-    due: BTreeSet<(Duration, Name)>,
+    due: BTreeSet<(Duration, OwnedKey)>,
     /// Zones that lack something that a peer that comes back may have.
-    stuck: BTreeSet<Name>,
+    stuck: BTreeSet<OwnedKey>,
     /// Of which zones a NOTIFY is owed to whom and not under way; one that came to nothing may still be in it.
     owed: BTreeMap<PeerId, BTreeSet<Name>>,
     peers: BTreeMap<PeerId, Peer>,
@@ -347,13 +348,16 @@ impl Core {
     /// Does what is due for zones.
     fn attend_due(&mut self, now: Now) {
         // Taken out first: a zone that wants attention again at once gets it in the next turn, after what waits.
+        let after = now.mono + Duration::from_nanos(1);
         let later = self
             .due
-            .split_off(&(now.mono + Duration::from_nanos(1), Name::root_bytes()));
-        for (_, apex) in std::mem::replace(&mut self.due, later) {
-            if let Some(entry) = self.zones.get_mut(&apex) {
-                entry.due = None;
-            }
+            .split_off(&(after, OwnedKey::of(&Name::root_bytes())));
+        for (_, key) in std::mem::replace(&mut self.due, later) {
+            let Some(entry) = self.zones.by_key_mut(key.as_slice()) else {
+                continue;
+            };
+            entry.due = None;
+            let apex = entry.spec.apex.clone();
             self.attend(&apex, now);
             self.schedule(&apex);
             let failing = |entry: &Entry| !entry.view().errors.is_empty();
@@ -376,10 +380,10 @@ impl Core {
             return;
         }
         if let Some(old) = entry.due.take() {
-            self.due.remove(&(old, apex.clone()));
+            self.due.remove(&(old, OwnedKey::of(apex)));
         }
         if let Some(next) = next {
-            self.due.insert((next, apex.clone()));
+            self.due.insert((next, OwnedKey::of(apex)));
         }
         entry.due = next;
     }
@@ -392,8 +396,8 @@ impl Core {
         let stuck = entry.is_stuck();
         if std::mem::replace(&mut entry.stuck, stuck) != stuck {
             match stuck {
-                true => self.stuck.insert(apex.clone()),
-                false => self.stuck.remove(apex),
+                true => self.stuck.insert(OwnedKey::of(apex)),
+                false => self.stuck.remove(Key::of(apex).as_slice()),
             };
         }
     }
@@ -418,10 +422,8 @@ impl Core {
             return;
         }
         let after = self.lacking.take();
-        let rest = match &after {
-            Some(apex) => self.zones.range(apex.clone()..),
-            None => self.zones.range(Name::root_bytes()..),
-        };
+        let rest = after.as_ref().map_or(Bound::Unbounded, Bound::Included);
+        let rest = self.zones.from(rest);
         let mut lacking = rest
             .chain(self.zones.iter())
             .filter(|(_, entry)| lacks(entry));

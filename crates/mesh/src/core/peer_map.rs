@@ -83,7 +83,7 @@ mod tests {
         ) {
             let (mut map, mut tree) = (PeerMap::default(), BTreeMap::new());
             for (insert, peer, value) in steps {
-                let peer = PeerId::Foreign(format!("peer-{peer}"));
+                let peer = PeerId::Foreign(format!("peer-{peer}").into());
                 if insert {
                     map.insert(peer.clone(), value);
                     tree.insert(peer.clone(), value);

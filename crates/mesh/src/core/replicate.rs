@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use zonemesh_planted::{Bug, planted};
-use zonemesh_zone::{Diff, Digest, Name, Serial, SerialExt, Soa, Zone};
+use zonemesh_zone::{Diff, Digest, Key, Name, OwnedKey, Serial, SerialExt, Soa, Zone};
 
 use self::correct::Corrections;
 use self::doubt::Doubt;
@@ -64,15 +64,15 @@ pub(super) struct Entry {
     /// When peers were last told again because of what they said, or will be.
     told_again: Option<Duration>,
     /// Whether a primary's copy is the newest; none when that is certain.
-    doubt: Option<Doubt>,
+    doubt: Option<Box<Doubt>>,
     /// What the store had of one, until it is known whether this site is the primary.
     stored_doubt: Option<HeldDoubt>,
     /// Changes that wait for that.
     waiting: Vec<Waits>,
     /// What was taken from a peer since the start, the last of it.
-    taken: Option<(PeerId, Serial)>,
+    taken: Option<Box<(PeerId, Serial)>>,
     /// What was done about other contents under the same serial.
-    corrections: Corrections,
+    corrections: Option<Box<Corrections>>,
     /// What peers show to its primary that is too far ahead to be believed, and since when: see `far`.
     pub(super) too_far: BTreeMap<PeerId, (Serial, Duration)>,
     /// Until when the others have time to follow a step that was made for its sake.
@@ -85,16 +85,16 @@ struct Refresh {
     /// When to ask next; none at a primary.
     at: Option<Duration>,
     /// The source that is being asked, and those that come after it.
-    asking: Option<(PeerId, Box<Round>)>,
+    asking: Option<Box<(PeerId, Round)>>,
     /// Something came in between: ask again, and this one first.
     again: Option<Option<PeerId>>,
     /// Rounds without success, one after the other.
     failures: u32,
     errors: BTreeMap<PeerId, SourceError>,
     /// The first source that failed in the last round without success, and why.
-    first_error: Option<(PeerId, String)>,
+    first_error: Option<Box<(PeerId, String)>>,
     /// The first source that failed in the round that is under way.
-    failed_first: Option<(PeerId, String)>,
+    failed_first: Option<Box<(PeerId, String)>>,
     /// When the last round began, and how many have brought nothing new, one soon after the other.
     last_round: Option<Duration>,
     fruitless: u32,
@@ -121,7 +121,7 @@ struct Refresh {
     /// When to look whether it has expired.
     look: Option<Duration>,
     /// A source other than the primary that had nothing newer, while others were still to be asked; and what it told of expiry.
-    confirmed: Option<(PeerId, Option<Duration>)>,
+    confirmed: Option<Box<(PeerId, Option<Duration>)>>,
     /// What takes the place of what was written here, while the store looks for the last version in common.
     offer: Option<Box<Offer>>,
     /// Whether the whole zone is wanted, whatever is held.
@@ -137,7 +137,7 @@ struct Refresh {
     /// Whether a source has confirmed or renewed what is held, since the start.
     asked: bool,
     /// The freshest that has come so far to a primary that holds nothing, and from whom.
-    best: Option<(PeerId, Zone)>,
+    best: Option<Box<(PeerId, Zone)>>,
 }
 
 impl Refresh {
@@ -174,7 +174,7 @@ impl Entry {
             stored_doubt: None,
             waiting: Vec::new(),
             taken: None,
-            corrections: Corrections::default(),
+            corrections: None,
             too_far: BTreeMap::new(),
             aside_until: None,
         }
@@ -190,7 +190,7 @@ impl Entry {
             next_refresh: self.refresh.at,
             source: self.refresh.last_source.as_ref(),
             errors: &self.refresh.errors,
-            first_error: self.refresh.first_error.as_ref(),
+            first_error: self.refresh.first_error.as_deref(),
             shown: &self.shown,
             expired: self.refresh.expired,
             half_expired: self.refresh.half_told && !self.spec.primary,
@@ -236,7 +236,7 @@ impl Entry {
                 let shown = self.shown.get(from).copied();
                 self.doubt.as_ref()?.known_base(shown)
             }
-            (true, None) => self.refresh.best.as_ref().map(|(_, zone)| zone.clone()),
+            (true, None) => self.refresh.best.as_ref().map(|best| best.1.clone()),
             (false, head) => head.clone().filter(|_| !self.refresh.whole),
         }
     }
@@ -248,7 +248,7 @@ impl Entry {
 
     /// The serial that the next version must exceed.
     pub(super) fn floor(&self) -> Option<Serial> {
-        let doubt = self.doubt.as_ref().and_then(Doubt::floor);
+        let doubt = self.doubt.as_deref().and_then(Doubt::floor);
         let shown = self.shown.values().copied().chain(doubt);
         let Some(head) = self.head.as_ref().map(Zone::serial) else {
             return shown.chain(self.high_water).reduce(SerialExt::later_of);
@@ -340,7 +340,7 @@ impl Core {
     pub(super) fn add_zone(&mut self, spec: ZoneSpec) {
         let mark = self.marks.get(&spec.apex).copied();
         let apex = spec.apex.clone();
-        let entry = self.zones.get_or_insert_with(apex, || Entry::new(spec));
+        let entry = self.zones.get_or_insert_with(&apex, || Entry::new(spec));
         if let Some(mark) = mark {
             entry.see(mark);
         }
@@ -485,9 +485,9 @@ impl Core {
             return;
         };
         if let Some(due) = entry.due {
-            self.due.remove(&(due, apex.clone()));
+            self.due.remove(&(due, OwnedKey::of(apex)));
         }
-        self.stuck.remove(apex);
+        self.stuck.remove(Key::of(apex).as_slice());
         self.overtaken.remove(apex);
         let mark = match entry.spec.primary && !entry.spec.mesh {
             // The store goes by all that was shown, as it does after a restart.
@@ -545,6 +545,6 @@ mod tests {
     /// A hundred thousand zones are a hundred thousand of these.
     #[test]
     fn what_is_kept_of_a_zone_stays_small() {
-        assert!(size_of::<Entry>() <= 1320, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 800, "{}", size_of::<Entry>());
     }
 }

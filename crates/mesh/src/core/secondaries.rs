@@ -58,12 +58,10 @@ impl Core {
         if self.secondaries.after.is_none() {
             self.secondaries.began = now.mono;
         }
-        let from = match self.secondaries.after.take() {
-            Some(after) => Bound::Excluded(after),
-            None => Bound::Unbounded,
-        };
+        let after = self.secondaries.after.take();
+        let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut questions = Vec::new();
-        for (apex, entry) in self.zones.range((from, Bound::Unbounded)) {
+        for (apex, entry) in self.zones.from(from) {
             if questions.len() >= AT_ONCE {
                 self.secondaries.after = questions.last().map(|(_, apex)| Name::clone(apex));
                 break;

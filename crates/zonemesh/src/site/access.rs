@@ -145,10 +145,10 @@ pub(crate) fn notifier(
                     && any(&[peer.rule()], client, key.as_ref())
             });
             if let Some(peer) = peer {
-                return Some(PeerId::Foreign(peer.name.clone()));
+                return Some(PeerId::Foreign(peer.name.as_str().into()));
             }
             any(&zone?.allow_notify, client, key.as_ref())
-                .then(|| PeerId::Foreign(client.ip().to_string()))
+                .then(|| PeerId::Foreign(client.ip().to_string().into()))
         }
     }
 }

@@ -161,7 +161,7 @@ impl Pool {
                     met: false,
                 };
                 (
-                    PeerId::Foreign(peer.name.clone()),
+                    PeerId::Foreign(peer.name.as_str().into()),
                     vec![(endpoint, peer.key.clone())],
                 )
             })
@@ -229,7 +229,7 @@ impl Pool {
         let peers = self.peers.read();
         // A site that publishes no TLS of its own, as in a directory that was kept by hand, is met as the configuration says.
         let foreign = match id {
-            PeerId::Site(name) => Some(PeerId::Foreign(name.to_string())),
+            PeerId::Site(name) => Some(PeerId::Foreign(name.to_string().into())),
             PeerId::Foreign(_) => None,
         };
         peers

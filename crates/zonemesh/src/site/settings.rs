@@ -99,7 +99,7 @@ pub(crate) fn core(
         names
             .iter()
             .cloned()
-            .map(PeerId::Foreign)
+            .map(|name| PeerId::Foreign(name.into()))
             .collect::<PeerList>()
     };
     let zones = config
@@ -152,7 +152,7 @@ fn catalogs(config: &Config) -> CatalogSettings {
         names
             .iter()
             .cloned()
-            .map(PeerId::Foreign)
+            .map(|name| PeerId::Foreign(name.into()))
             .collect::<PeerList>()
     };
     let groups: BTreeMap<String, Template> = config
@@ -193,7 +193,12 @@ fn catalogs(config: &Config) -> CatalogSettings {
         notify: config
             .mesh
             .iter()
-            .flat_map(|mesh| mesh.catalog_notify.iter().cloned().map(PeerId::Foreign))
+            .flat_map(|mesh| {
+                mesh.catalog_notify
+                    .iter()
+                    .cloned()
+                    .map(|name| PeerId::Foreign(name.into()))
+            })
             .collect(),
         remembered: Vec::new(),
     }

@@ -144,7 +144,7 @@ impl World {
         let version = NewVersion {
             zone,
             diffs: Vec::new(),
-            from: Some(PeerId::Foreign("nobody".to_owned())),
+            from: Some(PeerId::Foreign("nobody".into())),
             by: None,
             base: None,
             forced: true,

@@ -70,7 +70,7 @@ pub fn own(apex: &str, notify: &[&str]) -> ZoneSpec {
         primary: true,
         notify: notify
             .iter()
-            .map(|peer| PeerId::Foreign((*peer).to_owned()))
+            .map(|peer| PeerId::Foreign((*peer).into()))
             .collect(),
         members_only: false,
         mesh: true,

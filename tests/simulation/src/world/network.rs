@@ -258,7 +258,7 @@ impl World {
     pub(super) fn ask(&mut self, host: &str, to: PeerId, kind: &'static str, ask: Ask) {
         *self.host(host).sent.entry(kind).or_default() += 1;
         let target = match &to {
-            PeerId::Foreign(name) => Ok(name.clone()),
+            PeerId::Foreign(name) => Ok(name.to_string()),
             PeerId::Site(site) => match self.hosts[host].members.named(site).cloned() {
                 None => {
                     // A core that sends to whom it has not made known yet.

@@ -100,7 +100,7 @@ fn a_foreign_server_that_was_broken_into_forges_its_own_zones_and_no_others() {
     };
     world.foreign.insert("off-site".to_owned(), foreign);
     let spec = ZoneSpec {
-        sources: vec![PeerId::Foreign("off-site".to_owned())].into(),
+        sources: vec![PeerId::Foreign("off-site".into())].into(),
         primary: false,
         mesh: false,
         ..own("foreign.example", &[])

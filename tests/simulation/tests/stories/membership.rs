@@ -579,7 +579,7 @@ fn a_foreign_secondary_zone_in_a_mesh_comes_and_goes_with_the_configuration() {
     let from = |peer: &str| ZoneSpec {
         primary: false,
         mesh: false,
-        sources: vec![PeerId::Foreign(peer.to_owned())].into(),
+        sources: vec![PeerId::Foreign(peer.into())].into(),
         ..own("theirs.example", &[])
     };
     let spec = from("one");

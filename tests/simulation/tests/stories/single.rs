@@ -45,7 +45,7 @@ impl Single {
     }
 
     fn transferred(&mut self, from: &str, got: Got) -> Vec<Output> {
-        let from = PeerId::Foreign(from.to_owned());
+        let from = PeerId::Foreign(from.into());
         self.handle(Input::Transferred {
             apex: name("alpha.example"),
             from,
@@ -55,7 +55,7 @@ impl Single {
     }
 
     fn failed(&mut self, from: &str, unreachable: bool) -> Vec<Output> {
-        let from = PeerId::Foreign(from.to_owned());
+        let from = PeerId::Foreign(from.into());
         let failure = Failure {
             message: "no".to_owned(),
             unreachable,
@@ -211,7 +211,7 @@ fn a_serial_that_somebody_chose_is_kept_when_it_is_great_enough() {
 fn secondary(sources: &[&str]) -> (Single, Vec<Output>) {
     let sources = sources
         .iter()
-        .map(|source| PeerId::Foreign((*source).to_owned()))
+        .map(|source| PeerId::Foreign((*source).into()))
         .collect();
     let spec = ZoneSpec {
         primary: false,
@@ -235,7 +235,7 @@ fn the_next_source_is_asked_when_the_first_fails() {
     single.ended(commits(&outputs)[0], Ok(()));
     let view = single.core.zone(&name("alpha.example")).unwrap();
     assert_eq!(view.zone.unwrap().serial(), Serial(6));
-    assert_eq!(view.source, Some(&PeerId::Foreign("two".to_owned())));
+    assert_eq!(view.source, Some(&PeerId::Foreign("two".into())));
     let errors: Vec<_> = view.errors.values().map(|error| error.at).collect();
     assert_eq!(errors, [EPOCH + 1], "the first is reported, and when");
 }
@@ -308,7 +308,7 @@ fn what_a_source_has_shown_is_asked_for_again_though_others_do_not_have_it() {
     single.handle(Input::Notify {
         apex: name("alpha.example"),
         serial: Some(Serial(6)),
-        from: PeerId::Foreign("one".to_owned()),
+        from: PeerId::Foreign("one".into()),
     });
     single.failed("one", true);
     others(&mut single);
@@ -363,7 +363,7 @@ fn a_newer_version_of_a_peer_is_not_enough_when_the_primary_has_shown_a_newer_on
     single.handle(Input::Notify {
         apex: name("alpha.example"),
         serial: Some(Serial(7)),
-        from: PeerId::Foreign("one".to_owned()),
+        from: PeerId::Foreign("one".into()),
     });
     single.failed("one", true);
     let outputs = single.transferred("two", Got::Full(zone("alpha.example", 6, &[])));
@@ -381,7 +381,7 @@ fn another_primary_is_asked_at_once() {
     single.after(1);
     single.transferred("one", Got::UpToDate { serial: Serial(5) });
     let sources = |names: &[&str]| {
-        let source = |name: &&str| PeerId::Foreign((*name).to_owned());
+        let source = |name: &&str| PeerId::Foreign((*name).into());
         let spec = ZoneSpec {
             primary: false,
             mesh: false,
@@ -406,7 +406,7 @@ fn a_notify_during_a_transfer_is_not_missed() {
     let notify = |serial| Input::Notify {
         apex: name("alpha.example"),
         serial: Some(Serial(serial)),
-        from: PeerId::Foreign("one".to_owned()),
+        from: PeerId::Foreign("one".into()),
     };
     assert!(asked(&single.handle(notify(7))).is_empty(), "one at a time");
     let outputs = single.transferred("one", Got::Full(zone("alpha.example", 6, &[])));
@@ -478,7 +478,7 @@ fn failed_transfers_are_repeated_within_floor_and_retry() {
 
 #[test]
 fn notifies_that_are_not_answered_are_repeated_within_floor_and_cap() {
-    let notify = PeerId::Foreign("off-site".to_owned());
+    let notify = PeerId::Foreign("off-site".into());
     let spec = ZoneSpec {
         mesh: false,
         notify: vec![notify.clone()].into(),
@@ -523,7 +523,7 @@ fn notifies_that_are_not_answered_are_repeated_within_floor_and_cap() {
 
 #[test]
 fn a_notify_that_is_owed_anew_goes_out_at_once_when_the_old_one_is_answered() {
-    let notify = PeerId::Foreign("off-site".to_owned());
+    let notify = PeerId::Foreign("off-site".into());
     let spec = ZoneSpec {
         mesh: false,
         notify: vec![notify.clone()].into(),
@@ -614,7 +614,7 @@ fn a_zone_that_expired_while_the_site_was_down_is_not_served_until_it_is_confirm
     let spec = ZoneSpec {
         primary: false,
         mesh: false,
-        sources: vec![PeerId::Foreign("one".to_owned())].into(),
+        sources: vec![PeerId::Foreign("one".into())].into(),
         ..own("alpha.example", &[])
     };
     let old = Held {
@@ -651,7 +651,7 @@ fn a_primary_that_becomes_secondary_and_back_keeps_what_it_has() {
         zones: vec![ZoneSpec {
             primary: false,
             mesh: false,
-            sources: vec![PeerId::Foreign("two".to_owned())].into(),
+            sources: vec![PeerId::Foreign("two".into())].into(),
             ..own("alpha.example", &[])
         }],
         ..Settings::default()
@@ -691,7 +691,7 @@ fn a_step_that_a_primary_has_only_announced_is_not_what_its_successor_goes_by() 
     single.handle(Input::Notify {
         apex: name("alpha.example"),
         serial: Some(far),
-        from: PeerId::Foreign("one".to_owned()),
+        from: PeerId::Foreign("one".into()),
     });
     let as_primary = Settings {
         zones: vec![ZoneSpec {
@@ -714,7 +714,7 @@ fn what_the_store_was_told_of_a_peer_that_is_ahead_counts_also_when_the_version_
         single.handle(Input::Notify {
             apex: name("alpha.example"),
             serial: Some(Serial(serial)),
-            from: PeerId::Foreign("ns3".to_owned()),
+            from: PeerId::Foreign("ns3".into()),
         })
     };
     let outputs = shows(&mut single, 100);

@@ -48,7 +48,7 @@ fn next_catalog(before: &Zone, serial: u32, members: &[(&str, Option<&str>)]) ->
 
 fn consumer() -> Settings {
     let catalog = name("catalog.example");
-    let peer = |name: &str| PeerList::from(vec![PeerId::Foreign(name.to_owned())]);
+    let peer = |name: &str| PeerList::from(vec![PeerId::Foreign(name.into())]);
     let special = Template {
         sources: peer("special"),
         notify: peer("downstream"),

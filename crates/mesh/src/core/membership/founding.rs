@@ -37,7 +37,7 @@ impl Core {
             if let (Some(mesh), false) = (&mut self.mesh, own.contains(&apex)) {
                 mesh.observed.zones.insert(apex.clone(), unknown.clone());
             }
-            self.zones.get_or_insert_with(apex, || Entry::new(spec));
+            self.zones.get_or_insert_with(&apex, || Entry::new(spec));
             self.take_over(held, now);
         }
         self.read_mesh();
@@ -48,7 +48,7 @@ impl Core {
             let spec = mesh.spec(apex, &setup);
             let entry = self
                 .zones
-                .get_or_insert_with(apex.clone(), || Entry::new(spec.clone()));
+                .get_or_insert_with(apex, || Entry::new(spec.clone()));
             entry.spec = spec;
             if let Some(mark) = self.marks.get(apex) {
                 entry.see(*mark);
@@ -135,7 +135,7 @@ impl Core {
         let high_water = high_water.filter(|_| !planted(Bug::HighWaterForgotten));
         let marks = [high_water, self.marks.get(&apex).copied()];
         marks.into_iter().flatten().for_each(|mark| entry.see(mark));
-        self.zones.insert(apex.clone(), entry);
+        self.zones.insert(entry);
         let mut also = Vec::new();
         if let Some(mesh) = &mut self.mesh {
             also.push((HOSTED.to_owned(), hosted_key(&apex), b"1".to_vec()));

@@ -35,12 +35,20 @@ impl Entry {
         let head = self.head.as_ref();
         let other = head
             .is_some_and(|head| head.serial() == zone.serial() && head.digest() != zone.digest());
-        other && self.corrections.wanted && self.spec.sources.first() == Some(from)
+        other && self.wants_correction() && self.spec.sources.first() == Some(from)
+    }
+
+    /// Whether what is being asked for is to take the place of what is held.
+    pub(super) fn wants_correction(&self) -> bool {
+        let corrections = self.corrections.as_ref();
+        corrections.is_some_and(|corrections| corrections.wanted)
     }
 
     /// A round of questions has ended: what was wanted has come, or will be wanted again.
     pub(super) fn corrected(&mut self) {
-        if std::mem::take(&mut self.corrections.wanted) {
+        if let Some(corrections) = &mut self.corrections
+            && std::mem::take(&mut corrections.wanted)
+        {
             self.refresh.whole = false;
         }
     }
@@ -57,7 +65,7 @@ impl Core {
             // Something else may come of that; the difference will be found again.
             return;
         }
-        let corrections = &mut entry.corrections;
+        let corrections = entry.corrections.get_or_insert_default();
         if let Some(last) = corrections.last {
             let doublings = corrections.times.saturating_sub(1).min(10);
             let pause = (AGAIN * 2u32.pow(doublings)).min(LONGEST_AGAIN);
@@ -93,7 +101,8 @@ impl Core {
         if entry.commits > 0 || entry.refresh.asking.is_some() {
             return;
         }
-        if let Some((serial, at)) = entry.corrections.reissued
+        let reissued = entry.corrections.as_ref().and_then(|of| of.reissued);
+        if let Some((serial, at)) = reissued
             && (serial == head.serial() || now.mono.saturating_sub(at) < REISSUE_AGAIN)
         {
             return;
@@ -101,7 +110,8 @@ impl Core {
         let Some(floor) = entry.floor() else { return };
         match with_serial(&head, floor.add(JUMP)) {
             Ok(zone) => {
-                entry.corrections.reissued = Some((zone.serial(), now.mono));
+                entry.corrections.get_or_insert_default().reissued =
+                    Some((zone.serial(), now.mono));
                 // Without differences: whoever asks for one gets the whole zone.
                 self.commit(vec![NewVersion::made(zone, Vec::new())], Vec::new(), None);
             }

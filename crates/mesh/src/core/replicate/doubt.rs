@@ -324,23 +324,23 @@ impl Entry {
 
     /// Whether something is being taken.
     fn is_taking(&self) -> bool {
-        let doubt = self.doubt.as_ref();
+        let doubt = self.doubt.as_deref();
         let under_way = |doubt: &Doubt| doubt.taking.is_some() || doubt.again.is_some();
         self.refresh.asking.is_some() || doubt.is_some_and(under_way)
     }
 
     /// How this primary stands with what the others hold.
     pub(super) fn recovery(&self) -> RecoveryView<'_> {
-        let doubt = self.doubt.as_ref();
+        let doubt = self.doubt.as_deref();
         let taking = doubt.and_then(|doubt| doubt.taking.as_ref());
-        let asking = self.refresh.asking.as_ref().map(|(peer, _)| peer);
+        let asking = self.refresh.asking.as_ref().map(|asking| &asking.0);
         RecoveryView {
             lost: self.served.is_none(),
             unheard: doubt.map_or(Vec::new(), |_| self.unheard().collect()),
             until: doubt.map(|doubt| doubt.until),
             taking: taking.map(|taking| &taking.from).or(asking),
             waiting: self.waiting.len(),
-            taken: self.taken.as_ref(),
+            taken: self.taken.as_deref(),
         }
     }
 }
@@ -371,10 +371,10 @@ impl Core {
                 if planted(Bug::OldCopyTrusted) {
                     return;
                 }
-                entry.doubt = Some(match entry.stored_doubt.take() {
+                entry.doubt = Some(Box::new(match entry.stored_doubt.take() {
                     Some(stored) => Doubt::stored(stored, head, now),
                     None => Doubt::new(Some(head), now),
-                });
+                }));
             }
         }
     }
@@ -382,7 +382,8 @@ impl Core {
     /// A primary begins with contents that may not be what was once published, as the directory may say when it is known.
     pub(super) fn begin_unknown(&mut self, apex: &Name, now: Now) {
         if let Some(entry) = self.zones.get_mut(apex) {
-            entry.doubt.get_or_insert_with(|| Doubt::new(None, now));
+            let doubt = &mut entry.doubt;
+            doubt.get_or_insert_with(|| Box::new(Doubt::new(None, now)));
         }
     }
 
@@ -494,7 +495,7 @@ impl Core {
                 entry.doubt.is_some() && idle && entry.unheard().next().is_none()
             });
         if certain && let Some(entry) = self.zones.get_mut(apex) {
-            let noted = entry.doubt.take().and_then(Doubt::into_stored);
+            let noted = entry.doubt.take().and_then(|doubt| doubt.into_stored());
             if noted.is_some() {
                 self.forget_doubt(apex);
             }
@@ -577,7 +578,7 @@ impl Core {
     }
 
     pub(super) fn doubt_of(&mut self, apex: &Name) -> Option<&mut Doubt> {
-        self.zones.get_mut(apex)?.doubt.as_mut()
+        self.zones.get_mut(apex)?.doubt.as_deref_mut()
     }
 
     /// Asks for the newest of what others have and this copy lacks.

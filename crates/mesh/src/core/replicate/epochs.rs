@@ -191,7 +191,7 @@ impl Core {
         match base {
             Some(serial) => {
                 // Nobody else is asked meanwhile.
-                entry.refresh.asking = Some((from, Box::new(rest)));
+                entry.refresh.asking = Some(Box::new((from, rest)));
                 let apex = apex.clone();
                 self.out.push(Output::Recall { apex, serial });
             }

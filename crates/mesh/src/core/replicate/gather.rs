@@ -18,7 +18,7 @@ impl Refresh {
     /// Whether a source is being asked.
     pub(super) fn is_asking(&self, peer: &PeerId) -> bool {
         let asks =
-            |(asked, rest): &(PeerId, Box<Round>)| asked == peer || rest.beside.contains(peer);
+            |asking: &Box<(PeerId, Round)>| asking.0 == *peer || asking.1.beside.contains(peer);
         self.asking.as_ref().is_some_and(asks)
     }
 
@@ -27,12 +27,12 @@ impl Refresh {
         if !self.is_asking(peer) {
             return None;
         }
-        let (asked, mut rest) = self.asking.take()?;
+        let (asked, mut rest) = *self.asking.take()?;
         if asked != *peer {
             rest.beside.remove(peer);
             rest.beside.insert(asked);
         }
-        Some(*rest)
+        Some(rest)
     }
 }
 
@@ -59,9 +59,9 @@ impl Core {
             Ok(Got::Full(zone) | Got::Diffs(zone, _)) if zone.apex() == apex => {
                 entry.shown.insert(from.clone(), zone.serial());
                 let mesh = self.mesh.as_ref();
-                let newer = |(_, best): &(PeerId, Zone)| is_fresher(mesh, &zone, best);
+                let newer = |best: &Box<(PeerId, Zone)>| is_fresher(mesh, &zone, &best.1);
                 if entry.refresh.best.as_ref().is_none_or(newer) {
-                    entry.refresh.best = Some((from.clone(), zone));
+                    entry.refresh.best = Some(Box::new((from.clone(), zone)));
                 }
                 String::new()
             }
@@ -77,7 +77,8 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        let Some((peer, zone)) = entry.refresh.best.take() else {
+        let best = entry.refresh.best.take().map(|best| *best);
+        let Some((peer, zone)) = best else {
             self.end_round(apex, from, message, now);
             return self.settle(apex, now);
         };
@@ -106,7 +107,7 @@ impl Core {
             zone,
             from: peer,
         });
-        entry.doubt = Some(doubt);
+        entry.doubt = Some(Box::new(doubt));
         self.commit(vec![version], Vec::new(), None);
     }
 
@@ -133,7 +134,7 @@ impl Core {
             entry.refresh.unsure += u32::from(round.passed_over());
             return false;
         };
-        entry.refresh.asking = Some((one, Box::new(round)));
+        entry.refresh.asking = Some(Box::new((one, round)));
         true
     }
 

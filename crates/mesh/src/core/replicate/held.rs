@@ -84,12 +84,12 @@ impl Core {
     /// An operator has said what becomes of what is held: it is taken, or published above.
     pub(in crate::core) fn decided(&mut self, about: &Fingerprint, verdict: Verdict, now: Now) {
         let mut free = Vec::new();
-        for (apex, entry) in self.zones.iter_mut() {
+        for entry in self.zones.values_mut() {
             let held = entry.doubt.as_mut().and_then(|doubt| {
                 let held = &mut doubt.held;
                 held.take_if(|held| held.fingerprint == *about)
             });
-            free.extend(held.map(|held| (apex.clone(), held.from)));
+            free.extend(held.map(|held| (entry.spec.apex.clone(), held.from)));
         }
         for (apex, from) in free {
             if verdict == Verdict::Decline {

@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn what_is_under_way_is_not_due_and_what_has_failed_is_when_its_time_has_come() {
         let at = Duration::from_secs;
-        let [a, b] = ["a", "b"].map(|name| PeerId::Foreign(name.to_owned()));
+        let [a, b] = ["a", "b"].map(|name| PeerId::Foreign(name.into()));
         let mut tells = Tells::default();
         tells.put(a.clone(), Tell::new(Serial(1), at(3)));
         tells.put(b.clone(), Tell::new(Serial(1), at(2)));

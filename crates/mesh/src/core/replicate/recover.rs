@@ -211,7 +211,7 @@ impl Core {
             return;
         };
         doubt.failures = 0;
-        entry.taken = Some((taking.from.clone(), taking.zone.serial()));
+        entry.taken = Some(Box::new((taking.from.clone(), taking.zone.serial())));
         let happening = Happening::Recovered {
             apex: apex.clone(),
             from: taking.from,

@@ -112,7 +112,7 @@ impl Core {
             return;
         };
         let have = entry.have(&from);
-        entry.refresh.asking = Some((from.clone(), Box::new(rest)));
+        entry.refresh.asking = Some(Box::new((from.clone(), rest)));
         self.out.push(Output::Transfer {
             apex: apex.clone(),
             from,
@@ -301,7 +301,7 @@ impl Core {
                 }
                 // Sites never go back: the primary hears that it is behind, and goes above. A catalog of another's may want it.
                 forced = whole && (theirs == ours || !entry.spec.mesh);
-                if forced && entry.corrections.wanted && !corrects {
+                if forced && entry.wants_correction() && !corrects {
                     // Asked of the primary, and of nobody else: see `correct`.
                     return self.confirmed(apex, from, rest, now);
                 }
@@ -406,8 +406,8 @@ impl Core {
             false => Some(told.unwrap_or(Duration::MAX)),
         };
         let better = |(_, before): &(PeerId, Option<Duration>)| until(*before) < until(told);
-        if entry.refresh.confirmed.as_ref().is_none_or(better) {
-            entry.refresh.confirmed = Some((from.clone(), told));
+        if entry.refresh.confirmed.as_deref().is_none_or(better) {
+            entry.refresh.confirmed = Some(Box::new((from.clone(), told)));
         }
         if self.ask_next(apex, rest).is_none() {
             let message = "has nothing newer, though a newer version has been shown".to_owned();
@@ -497,7 +497,7 @@ impl Core {
         };
         entry.refresh.failed(from.clone(), message.clone(), now);
         let first = &mut entry.refresh.failed_first;
-        first.get_or_insert_with(|| (from.clone(), message.clone()));
+        first.get_or_insert_with(|| Box::new((from.clone(), message.clone())));
         if self.ask_next(apex, rest).is_none() {
             self.end_round(apex, from, message, now);
         }
@@ -512,7 +512,7 @@ impl Core {
         entry.corrected();
         // That others have nothing newer is not enough when one has shown that it has; but a foreign one that is gone for good must not
         // let the zone expire that the others still give.
-        let confirmed = entry.refresh.confirmed.take();
+        let confirmed = entry.refresh.confirmed.take().map(|confirmed| *confirmed);
         let newer = entry.knows_newer() && entry.spec.mesh;
         if let Some((peer, told)) = confirmed.filter(|_| !newer) {
             entry.refresh.told_until = told;
@@ -528,8 +528,10 @@ impl Core {
         };
         entry.refresh.failures += 1;
         // Whoever was asked first is the one that should have had it; the others are a substitute.
-        let (from, message) = entry.refresh.failed_first.take().unwrap_or((from, message));
-        entry.refresh.first_error = Some((from.clone(), message.clone()));
+        let first = entry.refresh.failed_first.take();
+        let first = first.unwrap_or_else(|| Box::new((from, message)));
+        let (from, message) = (*first).clone();
+        entry.refresh.first_error = Some(first);
         // Nor is there anything to wait for before others are answered where what can be had is not to be served, and nobody knows
         // when its primary is back.
         let too_old = entry.refresh.too_old && !entry.refresh.primary_told;

@@ -15,7 +15,8 @@ const FEW: usize = 8;
 /// One round of questions for a zone.
 pub(super) struct Round {
     sources: PeerList,
-    asked: BTreeSet<PeerId>,
+    /// In their order.
+    asked: Vec<PeerId>,
     /// Whether only a few are asked of those that answer, too.
     short: bool,
     /// Who of the others is asked first.
@@ -44,7 +45,7 @@ impl Round {
         };
         Self {
             sources,
-            asked: BTreeSet::new(),
+            asked: Vec::new(),
             short: held,
             start,
             turn: 0,
@@ -64,13 +65,13 @@ impl Round {
 
     /// Asks one of the sources before the others; false when it is none.
     pub(super) fn begin_with(&mut self, peer: &PeerId) -> bool {
-        self.told = self.sources.contains(peer) && self.asked.insert(peer.clone());
+        self.told = self.sources.contains(peer) && self.asks(peer);
         self.told
     }
 
     /// Whether it was begun by itself, and sources have not been asked.
     pub(super) fn leaves_others_unheard(&self) -> bool {
-        let asked = |peer: &PeerId| self.asked.contains(peer);
+        let asked = |peer: &PeerId| self.asked.binary_search(peer).is_ok();
         !self.told && !self.sources.iter().all(asked)
     }
 
@@ -93,7 +94,7 @@ impl Round {
             let Some(peer) = self.sources.slot(slot) else {
                 continue;
             };
-            if lost(peer) != self.lost || self.asked.contains(peer) {
+            if lost(peer) != self.lost || self.asked.binary_search(peer).is_ok() {
                 continue;
             }
             // Foreign servers are few, and not probed.
@@ -103,9 +104,23 @@ impl Round {
                 continue;
             }
             self.left -= usize::from(counts);
-            self.asked.insert(peer.clone());
-            return Some(peer.clone());
+            let peer = peer.clone();
+            self.asks(&peer);
+            return Some(peer);
         }
+    }
+
+    /// Notes that a source is asked; false when it was before.
+    fn asks(&mut self, peer: &PeerId) -> bool {
+        let place = self.asked.binary_search(peer);
+        if let Err(at) = place {
+            if self.asked.is_empty() {
+                // Most zones have one source, and all of them may be asked at the same time.
+                self.asked.reserve_exact(1);
+            }
+            self.asked.insert(at, peer.clone());
+        }
+        place.is_err()
     }
 
     /// Whether there are sources that were not asked because there are so many.

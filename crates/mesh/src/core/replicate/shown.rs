@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn whether_anybody_has_shown_a_later_serial_is_known_after_each_that_is_shown() {
-        let peer = |number: u32| PeerId::Foreign(format!("peer-{number}"));
+        let peer = |number: u32| PeerId::Foreign(format!("peer-{number}").into());
         let mut shown = Shown::default();
         assert!(!shown.any_after(None));
         // Numbers that are drawn, each peer's anew again and again, and what is held going forward and back.

@@ -199,11 +199,10 @@ impl Core {
             self.schedule(&apex);
         }
         // What could not be had from it may be had now.
-        let from_it = |apex: &&Name| {
-            let entry = self.zones.get(apex);
-            entry.is_some_and(|entry| entry.spec.sources.contains(peer))
-        };
-        let stuck: Vec<Name> = self.stuck.iter().filter(from_it).cloned().collect();
+        let stuck = self.stuck.iter();
+        let stuck = stuck.filter_map(|key| self.zones.by_key(key.as_slice()));
+        let from_it = stuck.filter(|entry| entry.spec.sources.contains(peer));
+        let stuck: Vec<Name> = from_it.map(|entry| entry.spec.apex.clone()).collect();
         debug_assert!(
             self.zones
                 .values()

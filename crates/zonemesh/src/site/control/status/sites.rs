@@ -241,7 +241,7 @@ pub(super) fn server_checks(snapshot: &Snapshot, checks: &mut Vec<api::Check>) {
             let what = format!("{name} does not answer: {why}");
             checks.push(api::Check {
                 since: since(snapshot, peer),
-                ..table::SERVER_UNREACHABLE.of(Some(name.clone()), what)
+                ..table::SERVER_UNREACHABLE.of(Some(name.to_string()), what)
             });
         }
     }
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_wrong_clock_is_critical_where_it_is_and_a_warning_elsewhere() {
-        let peer = || PeerId::Foreign("site-b".to_owned());
+        let peer = || PeerId::Foreign("site-b".into());
         let mut checks = Vec::new();
         let faults = [
             ClockFault::Ours { ahead_ms: 412_900 },

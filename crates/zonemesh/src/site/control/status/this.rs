@@ -357,10 +357,7 @@ mod tests {
     #[test]
     fn a_site_that_answers_and_does_not_get_on_is_named() {
         let mut checks = Vec::new();
-        let stuck = vec![(
-            PeerId::Foreign("site-b".to_owned()),
-            Duration::from_secs(12),
-        )];
+        let stuck = vec![(PeerId::Foreign("site-b".into()), Duration::from_secs(12))];
         sites::stuck_checks(&stuck, &mut checks);
         assert_eq!(names(&checks), ["site-stuck"]);
         assert_eq!(checks[0].subject.as_deref(), Some("site-b"));
