@@ -15,7 +15,9 @@ use bytes::Bytes;
 pub use self::follow::{Difference, follow_owners, list_more};
 use crate::directory::{self, Directory, Epoch};
 use crate::version::owned;
-use crate::{Editor, Name, Record, Rrset, RrsetRef, Rtype, Serial, Soa, Ttl, Zone, ZoneError, txt};
+use crate::{
+    Editor, Name, OwnedKey, Record, Rrset, RrsetRef, Rtype, Serial, Soa, Ttl, Zone, ZoneError, txt,
+};
 
 /// The catalog as it can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,26 +114,27 @@ impl Catalog {
         let apex = zone.apex();
         let mut faults = Vec::new();
         read_version(zone, &mut faults);
-        let mut members: BTreeMap<Name, Member> = BTreeMap::new();
-        // The node that is being read: its records and those below it stand together in canonical order.
+        let mut members = Vec::new();
         for (node, properties) in member_nodes(zone) {
-            let Some((zone, member)) = read_member(node, &properties, &mut faults) else {
-                continue;
-            };
-            if let Some(other) = members.get(&zone) {
-                faults.push(CatalogFault::Twice {
-                    zone,
-                    first: other.node.clone(),
-                    second: member.node,
-                });
-                continue;
-            }
-            members.insert(zone, member);
+            members.extend(read_member(node, &properties, &mut faults));
         }
+        // By their keys, since to compare names takes much longer; what is in order makes a tree without a look at each other.
+        members.sort_by_cached_key(|(zone, _)| OwnedKey::of(zone));
+        members.dedup_by(|(zone, second), (before, first)| {
+            let twice = zone == before;
+            if twice {
+                faults.push(CatalogFault::Twice {
+                    zone: zone.clone(),
+                    first: first.node.clone(),
+                    second: second.node.clone(),
+                });
+            }
+            twice
+        });
         match faults.is_empty() {
             true => Ok(Self {
                 apex: apex.clone(),
-                members,
+                members: members.into_iter().collect(),
             }),
             false => Err(faults),
         }
@@ -239,23 +242,29 @@ struct Properties<'z> {
     coo: Option<(Name, RrsetRef<'z>)>,
 }
 
-fn member_nodes(zone: &Zone) -> BTreeMap<Name, Properties<'_>> {
+fn member_nodes(zone: &Zone) -> Vec<(Name, Properties<'_>)> {
     match below(&[b"zones"], zone.apex()) {
         Some(zones) => nodes_at(zone, &zones, &zones),
-        None => BTreeMap::new(),
+        None => Vec::new(),
     }
 }
 
 /// The member nodes at and below a name that is `zones` or below it.
-fn nodes_at<'z>(zone: &'z Zone, at: &Name, zones: &Name) -> BTreeMap<Name, Properties<'z>> {
-    let mut nodes: BTreeMap<Name, Properties<'_>> = BTreeMap::new();
+fn nodes_at<'z>(zone: &'z Zone, at: &Name, zones: &Name) -> Vec<(Name, Properties<'z>)> {
+    let mut nodes: Vec<(Name, Properties<'_>)> = Vec::new();
     for at in zone.nodes_below(at) {
         let owner = owned(at.owner());
         let depth = owner.label_count() - zones.label_count();
         let Some(node) = node_above(&owner, zones) else {
             continue;
         };
-        let entry = nodes.entry(node).or_default();
+        // The records of a node and those below it stand together in canonical order.
+        if nodes.last().is_none_or(|(last, _)| *last != node) {
+            nodes.push((node, Properties::default()));
+        }
+        let Some((_, entry)) = nodes.last_mut() else {
+            continue;
+        };
         let first = owner.first().as_slice().to_ascii_lowercase();
         match (depth, &first[..]) {
             (1, _) => entry.zone = at.rrset(Rtype::PTR),

@@ -125,8 +125,8 @@ type Members = BTreeMap<Name, Brought>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Brought {
     /// The label of the member node: another one means that the zone starts anew (RFC 9432 §5.4).
-    node: String,
-    group: Option<String>,
+    node: Box<str>,
+    group: Option<Box<str>>,
     /// Whether it is a member no longer, and that was held: it goes when that is approved, however many others come back.
     held: bool,
 }
@@ -145,7 +145,7 @@ impl Admit {
 fn told(catalog: &Name, old: &Members, new: &Members) -> Told {
     let gone = old.keys().filter(|zone| !new.contains_key(*zone));
     let mut told: Told = gone.map(|zone| (zone.clone(), None)).collect();
-    let mut of_groups: BTreeMap<&Option<String>, Arc<MemberOf>> = BTreeMap::new();
+    let mut of_groups: BTreeMap<&Option<Box<str>>, Arc<MemberOf>> = BTreeMap::new();
     for (zone, brought) in new {
         let group = &brought.group;
         if old.get(zone).is_some_and(|before| before.group == *group) {
@@ -154,7 +154,7 @@ fn told(catalog: &Name, old: &Members, new: &Members) -> Told {
         let member = of_groups.entry(group).or_insert_with(|| {
             Arc::new(MemberOf {
                 catalog: catalog.clone(),
-                group: group.clone(),
+                group: group.as_deref().map(str::to_owned),
             })
         });
         told.push((zone.clone(), Some(member.clone())));
@@ -179,24 +179,26 @@ fn follow(
     refuse: &dyn Fn(&Name) -> Option<String>,
     approvals: &Approvals,
 ) -> Step {
-    let mut next = Members::new();
     let mut refused = BTreeMap::new();
-    for (zone, member) in &wanted.members {
-        if let Some(why) = refuse(zone) {
-            refused.insert(zone.clone(), why);
-            continue;
-        }
-        let group = member
-            .groups
-            .iter()
-            .find(|group| groups.contains_key(*group));
-        let brought = Brought {
-            node: label_of(member),
-            group: group.cloned(),
-            held: false,
-        };
-        next.insert(zone.clone(), brought);
-    }
+    // Put together in their order, which costs no look at each other and leaves no room in the tree.
+    let mut next: Members = wanted
+        .members
+        .iter()
+        .filter_map(|(zone, member)| {
+            if let Some(why) = refuse(zone) {
+                refused.insert(zone.clone(), why);
+                return None;
+            }
+            let mut of = member.groups.iter();
+            let group = of.find(|group| groups.contains_key(*group));
+            let brought = Brought {
+                node: label_of(member),
+                group: group.map(|group| group.as_str().into()),
+                held: false,
+            };
+            Some((zone.clone(), brought))
+        })
+        .collect();
     let mut removed: Vec<Name> = have
         .keys()
         .filter(|zone| !next.contains_key(*zone))
@@ -235,8 +237,10 @@ fn follow(
 }
 
 /// The label of a member node.
-fn label_of(member: &catalog::Member) -> String {
-    member.node.first().to_string().to_ascii_lowercase()
+fn label_of(member: &catalog::Member) -> Box<str> {
+    let mut label = member.node.first().to_string();
+    label.make_ascii_lowercase();
+    label.into()
 }
 
 fn members_of(catalog: &Name) -> String {
@@ -320,7 +324,7 @@ impl Core {
             .find(|consumed| consumed.apex == *catalog);
         let template = consumed
             .zip(brought.group.as_ref())
-            .and_then(|(consumed, group)| consumed.groups.get(group).cloned())
+            .and_then(|(consumed, group)| consumed.groups.get(&**group).cloned())
             .unwrap_or_default();
         let sources = match template.sources.is_empty() {
             false => template.sources,

@@ -81,7 +81,7 @@ pub fn list_more(
 
 /// One member node; none where there is none. Outer `None` when something is wrong with it.
 fn read_node(zone: &Zone, node: &Name, zones: &Name) -> Option<Option<(Name, Member)>> {
-    let Some((node, properties)) = nodes_at(zone, node, zones).pop_first() else {
+    let Some((node, properties)) = nodes_at(zone, node, zones).into_iter().next() else {
         return Some(None);
     };
     let mut faults = Vec::new();

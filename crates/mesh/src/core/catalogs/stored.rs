@@ -49,8 +49,7 @@ pub(super) fn decode(key: &str, value: &[u8]) -> Result<(Name, Members), String>
         let StoredMember {
             node, group, held, ..
         } = member;
-        let brought = Brought { node, group, held };
-        members.insert(parse_name(zone)?, brought);
+        members.insert(parse_name(zone)?, brought(node, group, held));
     }
     Ok((parse_name(catalog)?, members))
 }
@@ -61,11 +60,19 @@ fn decode_all(value: &[u8]) -> Result<Members, String> {
     }
     let stored: Stored = serde_json::from_slice(value).map_err(|error| error.to_string())?;
     is_known(stored.version)?;
-    let members = stored.members.into_iter().map(|(zone, node, group)| {
-        let held = false;
-        Ok((parse_name(&zone)?, Brought { node, group, held }))
-    });
+    let members = stored
+        .members
+        .into_iter()
+        .map(|(zone, node, group)| Ok((parse_name(&zone)?, brought(node, group, false))));
     members.collect()
+}
+
+fn brought(node: String, group: Option<String>, held: bool) -> Brought {
+    Brought {
+        node: node.into(),
+        group: group.map(String::into_boxed_str),
+        held,
+    }
 }
 
 fn is_known(version: u32) -> Result<(), String> {
@@ -79,8 +86,8 @@ fn is_known(version: u32) -> Result<(), String> {
 pub(super) fn encode_member(brought: &Brought) -> Vec<u8> {
     let member = StoredMember {
         version: 1,
-        node: brought.node.clone(),
-        group: brought.group.clone(),
+        node: brought.node.as_ref().into(),
+        group: brought.group.as_deref().map(str::to_owned),
         held: brought.held,
     };
     serde_json::to_vec(&member).expect("a struct of plain fields is always JSON")

@@ -628,6 +628,35 @@ fn a_member_that_comes_or_goes_is_kept_and_told_without_the_others() {
     assert_eq!(site.restarted(consumer()).zones(), site.zones());
 }
 
+/// How many zones were looked at for a member more in a catalog of so many, and for the first contents of that member.
+fn looked_at_for_one_more(of: usize) -> (usize, usize) {
+    let mut site = Site::new(consumer(), Vec::new());
+    let many: Vec<String> = (0..of).map(|n| format!("m{n}.example")).collect();
+    let members: Vec<(&str, Option<&str>)> =
+        many.iter().map(|zone| (zone.as_str(), None)).collect();
+    let first = catalog_of(1, &members);
+    site.gets(first.clone());
+    let (one, new) = ("n.example", name("n.example"));
+    let mut editor = first.edit();
+    assert!(editor.set_serial(Serial(2)));
+    catalog::add_member(&mut editor, &new, None).unwrap();
+    let before = site.core.zones.looked_at();
+    site.gets(editor.finish().unwrap());
+    let follows = site.core.zones.looked_at();
+    assert!(site.core.zones.contains_key(&new));
+    site.gets(data(one, 1));
+    assert!(site.core.zone(&new).unwrap().zone.is_some());
+    let served = site.core.zones.looked_at();
+    (follows - before, served - follows)
+}
+
+#[test]
+fn one_member_more_costs_nothing_for_each_that_there_is() {
+    let few = looked_at_for_one_more(1500);
+    assert_eq!(looked_at_for_one_more(3000), few);
+    assert!(few.0 < 200 && few.1 < 200, "{few:?}");
+}
+
 #[test]
 fn a_zone_that_gets_its_contents_is_listed_in_the_catalog_that_is_written_here() {
     let catalog = name("written.example");
