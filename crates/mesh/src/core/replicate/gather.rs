@@ -17,9 +17,8 @@ const ALTOGETHER: usize = 512;
 impl Refresh {
     /// Whether a source is being asked.
     pub(super) fn is_asking(&self, peer: &PeerId) -> bool {
-        let asks =
-            |asking: &Box<(PeerId, Round)>| asking.0 == *peer || asking.1.beside.contains(peer);
-        self.asking.as_ref().is_some_and(asks)
+        let asks = |(asked, rest): &(PeerId, Round)| asked == peer || rest.beside.contains(peer);
+        self.asking.as_deref().is_some_and(asks)
     }
 
     /// A source that was asked has answered, or will not: the others of its round, of which some may be under way.
@@ -59,8 +58,8 @@ impl Core {
             Ok(Got::Full(zone) | Got::Diffs(zone, _)) if zone.apex() == apex => {
                 entry.shown.insert(from.clone(), zone.serial());
                 let mesh = self.mesh.as_ref();
-                let newer = |best: &Box<(PeerId, Zone)>| is_fresher(mesh, &zone, &best.1);
-                if entry.refresh.best.as_ref().is_none_or(newer) {
+                let newer = |(_, best): &(PeerId, Zone)| is_fresher(mesh, &zone, best);
+                if entry.refresh.best.as_deref().is_none_or(newer) {
                     entry.refresh.best = Some(Box::new((from.clone(), zone)));
                 }
                 String::new()
