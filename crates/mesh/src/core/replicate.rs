@@ -432,7 +432,7 @@ impl Core {
         entry.tell.retain(stays);
         entry.shown.retain(stays);
         entry.too_far.retain(|peer, _| stays(peer));
-        let same_first = entry.spec.sources.first() == spec.sources.first();
+        let same_first = entry.spec.primary_source() == spec.primary_source();
         let served_alike = entry.spec.members_only == spec.members_only;
         let same_sources = entry.spec.sources == spec.sources;
         // In proportion to the mesh, for each zone: only where it is to be known.

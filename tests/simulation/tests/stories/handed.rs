@@ -193,3 +193,62 @@ fn a_site_whose_answer_came_to_nothing_is_asked_once_more_by_a_primary_in_doubt(
     world.run_for(20);
     assert_eq!(in_doubt(&mut world, "site-b"), [""; 0]);
 }
+
+/// The first site is handed the mesh back by one that was promoted meanwhile, and hears of neither.
+fn handed_back_unheard(world: &mut World) {
+    promote(world, "site-b", "site-b");
+    promote(world, "site-b", "site-a");
+}
+
+#[test]
+fn a_writer_that_can_ask_nobody_about_a_later_version_does_not_go_above_it_and_asks_again() {
+    let mut world = mesh(1406);
+    // It hears from the others that there is something newer, and can ask none of them.
+    for host in ["site-b", "site-c", "site-d"] {
+        world.cut_requests("site-a", host);
+    }
+    let before = world.serial("site-a", "dns.internal");
+    handed_back_unheard(&mut world);
+    world.run_for(40);
+    assert_eq!(world.serial("site-a", "dns.internal"), before);
+    world.heal_links();
+    world.settle(120);
+    assert_eq!(world.catalog_primary(), "site-a");
+    world
+        .add_zone("site-c", zone("new.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    assert!(world.zone("site-d", "new.example").is_some());
+}
+
+#[test]
+fn a_writer_that_went_on_above_the_epoch_that_was_handed_to_it_goes_above_itself() {
+    let mut world = mesh(1407);
+    for host in ["site-b", "site-c", "site-d"] {
+        world.cut_both("site-a", host);
+    }
+    handed_back_unheard(&mut world);
+    // A serial that somebody chose, above all that the others have: nobody takes it, and they are not above it.
+    let mut editor = world.core("site-a").head(&directory()).unwrap().edit();
+    editor.set_serial(Serial::from(0x7000_0000));
+    let line = "note.site-a.dns.internal. 300 IN TXT \"of site-a\"";
+    let record = zonemesh_zone::Record::from_text(line, &directory()).unwrap();
+    editor.add(record).unwrap();
+    let edited = editor.finish().unwrap();
+    let request = world.request("site-a", |request| Input::Directory {
+        request,
+        edited,
+        also: Vec::new(),
+    });
+    world.done("site-a", request).unwrap();
+    world.heal_links();
+    world.settle(120);
+    assert_eq!(world.catalog_primary(), "site-a");
+    let yields = world.saw("site-a", |what| matches!(what, Happening::SetAside { .. }));
+    assert!(yields, "what it wrote is shown\n{}", world.tail());
+    world
+        .add_zone("site-c", zone("new.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    assert!(world.zone("site-d", "new.example").is_some());
+}

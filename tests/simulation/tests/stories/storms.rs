@@ -240,3 +240,37 @@ fn the_first_source_that_failed_is_told_of_and_not_the_last() {
     let first = view.first_error.cloned().map(|(from, _)| from);
     assert_eq!((told, first), (Some(peer("site-b")), Some(peer("site-b"))));
 }
+
+#[test]
+fn a_primary_that_starts_while_the_catalog_is_broken_and_its_secondaries_do_not_tell_each_other_for_ever()
+ {
+    let mut world = World::mesh(1610, 3);
+    world
+        .add_zone("site-b", zone("shop.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    let mut editor = world.core("site-a").head(&catalog()).unwrap().edit();
+    editor.remove_name(&name("version.catalog.dns.internal"));
+    let broken = editor.finish().unwrap();
+    let request = world.request("site-a", |request| Input::Change {
+        request,
+        change: Change::Edited(broken),
+    });
+    world.done("site-a", request).unwrap();
+    world.run_for(5);
+    // No plan says that it is the primary of its zone, and the others still say so.
+    world.restart("site-b");
+    world.run_for(120);
+    for (host, peer) in [("site-a", "site-b"), ("site-b", "site-a")] {
+        let told = world.hosts[host]
+            .told
+            .iter()
+            .filter(|(_, apex, to)| *apex == name("shop.example") && to.to_string() == peer);
+        let told = told.count();
+        assert!(
+            told < 10,
+            "{host} told {peer} {told} times\n{}",
+            world.tail()
+        );
+    }
+}

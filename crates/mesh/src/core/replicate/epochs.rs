@@ -40,6 +40,9 @@ pub(super) const ADOPTION_STEP: u32 = 1 << 12;
 /// broken into would else use up the numbers, and no promotion could come after it.
 const FARTHEST: u32 = 1 << 10;
 
+/// How many floors pass at least between two looks at an older version that a peer shows.
+const LOOKS_AT_OLDER: u32 = 30;
+
 /// A version that takes the place of what was written here, while the store looks for the last one in common.
 pub(super) struct Offer {
     from: PeerId,
@@ -114,8 +117,13 @@ impl Core {
         now: Now,
     ) {
         self.met_other_writer(apex, &from, &why);
-        let ours = self.head(apex).map(Zone::serial);
-        if ours.is_some_and(|ours| ours.is_after(theirs)) {
+        let ours = self.head(apex);
+        let newer = ours.is_some_and(|ours| ours.serial().is_after(theirs));
+        // Who was handed over to, and does not know it.
+        let its_own = ours
+            .and_then(|ours| self.epoch_of(ours)?.ok()?.writer)
+            .is_some_and(|writer| from == PeerId::Site(writer));
+        if newer || its_own {
             self.tell_again(apex, from.clone(), now);
         }
         self.try_next(apex, from, rest, why, now);
@@ -334,18 +342,72 @@ impl Core {
         &mut self,
         apex: &Name,
         from: PeerId,
-        rest: Round,
+        mut rest: Round,
         result: Result<Got, Failure>,
         now: Now,
     ) {
+        rest.answered |= result
+            .as_ref()
+            .map_or_else(|failure| failure.lacks, |_| true);
         if let Ok(got) = result
             && self.follow_writer(apex, &from, got, now).is_none()
         {
             return;
         }
-        if self.ask_next(apex, rest).is_none() {
-            self.go_above(apex, &from);
+        let answered = rest.answered;
+        if self.ask_next(apex, rest).is_some() {
+            return;
         }
+        if answered {
+            return self.go_above(apex, &from);
+        }
+        // That nobody could be asked does not say that there is no later writer.
+        let due = now.mono + self.settings.pace.cap;
+        if let Some(entry) = self.zones.get_mut(apex) {
+            entry.refresh.at = Some(due);
+        }
+    }
+
+    /// The writer looks once more at what it has been shown, where nobody could be asked before.
+    pub(super) fn look_again(&mut self, apex: &Name) {
+        if self.has_yielded(apex) {
+            return;
+        }
+        let Some(entry) = self.zones.get(apex) else {
+            return;
+        };
+        let Some(head) = entry.head.as_ref().filter(|_| entry.doubt.is_none()) else {
+            return;
+        };
+        let mut shown = entry.shown.iter();
+        let newer = shown.find(|(_, shown)| shown.is_after(head.serial()));
+        let newer = newer.map(|(peer, _)| peer.clone());
+        drop(shown);
+        if let Some(peer) = newer {
+            self.look(apex, &peer);
+        }
+    }
+
+    /// A site that holds the directory shows the writer the same older version once more, though it has been told of a newer one:
+    /// it may not take that, because what it has is of a later epoch. Where that is this site's own, nobody else can go above.
+    pub(super) fn look_at_older(&mut self, apex: &Name, from: &PeerId, now: Now) {
+        let mesh = self.mesh.as_ref();
+        let asked = mesh.is_some_and(|mesh| mesh.governs(apex) && mesh.is_holder(from));
+        if !asked || self.has_yielded(apex) {
+            return;
+        }
+        let pause = self.settings.pace.floor * LOOKS_AT_OLDER;
+        let Some(entry) = self.zones.get_mut(apex) else {
+            return;
+        };
+        let last = entry.refresh.last_round;
+        let waits = last.is_some_and(|last| now.mono.saturating_sub(last) < pause);
+        let busy = entry.refresh.asking.is_some() || entry.commits > 0 || entry.doubt.is_some();
+        if waits || busy {
+            return;
+        }
+        entry.refresh.last_round = Some(now.mono);
+        self.ask(apex, from.clone(), Round::over());
     }
 
     /// Looks at what a peer gave to this site, a zone's primary, by its writer: yields to a later one, and goes above what is
@@ -383,23 +445,41 @@ impl Core {
             return None;
         }
         // From here on nothing is accepted that would only have to be set aside.
+        let mut own = false;
         if let Some(mesh) = &mut self.mesh {
             let me = &mesh.settings.me.name;
+            own = theirs.as_ref() == Some(me);
             // What was handed over to this site itself is no other's.
-            mesh.outranked = theirs.filter(|writer| writer != me);
+            mesh.outranked = theirs.filter(|_| !own);
         }
         let entry = self.zones.get_mut(apex)?;
         entry.shown.insert(from.clone(), zone.serial());
         let ours = entry.head.as_ref().map(Zone::serial);
-        if ours.is_some_and(|ours| !zone.serial().is_after(ours)) {
-            // It goes above ours when it sees it.
-            self.tell_again(apex, from.clone(), now);
-            return None;
+        let mut zone = zone;
+        if let Some(ours) = ours.filter(|ours| !zone.serial().is_after(*ours)) {
+            if !own {
+                // It goes above ours when it sees it.
+                self.tell_again(apex, from.clone(), now);
+                return None;
+            }
+            // That nobody does but this site.
+            let floor = entry.floor().unwrap_or(ours);
+            match with_serial(&zone, floor.add(STEP)) {
+                Ok(above) => zone = above,
+                Err(error) => {
+                    self.happened(Happening::Blocked(format!("{apex}: {error}")));
+                    return None;
+                }
+            }
         }
         // While it was in doubt it asked for what came after an older version than it holds.
         let fits = |diff: &Diff| diff.serials().map(|(start, _)| start) == ours;
         let diffs = match got {
-            Got::Diffs(_, diffs) if diffs.first().is_some_and(fits) => diffs,
+            Got::Diffs(given, diffs)
+                if given.serial() == zone.serial() && diffs.first().is_some_and(fits) =>
+            {
+                diffs
+            }
             _ => Vec::new(),
         };
         let version = NewVersion {

@@ -52,7 +52,7 @@ impl Core {
         // A primary asks nobody, unless it has lost what it had.
         if entry.spec.primary && entry.head.is_some() {
             entry.refresh.at = None;
-            return;
+            return self.look_again(apex);
         }
         if entry.refresh.asking.is_some() || entry.commits > 0 {
             entry.refresh.again = Some(first);
@@ -136,7 +136,9 @@ impl Core {
             }
             return;
         };
+        let mut again = false;
         if let Some(serial) = serial {
+            again = entry.shown.get(&from) == Some(&serial);
             entry.shown.insert(from.clone(), serial);
             // The zone may come from anyone; what was shown must never be undercut should we become primary. A step that nobody but
             // the primary may make counts when it has been made: no version could be both above it and above what is held.
@@ -156,6 +158,9 @@ impl Core {
                 if told && head.is_after(theirs) {
                     // It was told when it did not have the zone yet, or it went back since.
                     self.tell_again(apex, from.clone(), now);
+                    if again {
+                        self.look_at_older(apex, &from, now);
+                    }
                 }
                 self.look_at_shown(apex, &from, theirs, now);
             }
@@ -171,7 +176,7 @@ impl Core {
             return self.ask_soon(apex, first, now);
         }
         // Its primary has lost track of what is served here, or has an older version than it once published.
-        if entry.spec.sources.first() == Some(&from) {
+        if entry.spec.primary_source() == Some(&from) {
             entry
                 .tell
                 .change(&from, |tell| tell.crossed = tell.under_way);

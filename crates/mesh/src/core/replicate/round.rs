@@ -29,6 +29,8 @@ pub(super) struct Round {
     passed_over: bool,
     /// Whether it was begun because one of the sources has told of news.
     told: bool,
+    /// Whether anybody has answered; noted where it matters.
+    pub(super) answered: bool,
     /// Who is asked besides, by a primary that holds nothing and asks all; and how many at once altogether.
     pub(super) beside: BTreeSet<PeerId>,
     pub(super) at_once: usize,
@@ -53,6 +55,7 @@ impl Round {
             left: FEW,
             passed_over: false,
             told: false,
+            answered: false,
             beside: BTreeSet::new(),
             at_once: 1,
         }

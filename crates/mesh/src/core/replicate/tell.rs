@@ -31,7 +31,7 @@ impl Core {
         if !entry.spec.mesh || entry.spec.primary || planted(Bug::ReceiptNotSent) {
             return;
         }
-        if let Some(primary) = entry.spec.sources.first().cloned() {
+        if let Some(primary) = entry.spec.primary_source().cloned() {
             self.tell(apex, primary, now);
         }
     }
