@@ -200,7 +200,7 @@ fn an_added_zone_survives_a_crash_before_the_directory_has_come_back() {
 
 #[test]
 fn a_zone_that_is_removed_before_its_catalog_has_come_is_held_no_longer() {
-    let mut world = with_zones(38, 3, 1);
+    let mut world = with_zones(40, 3, 1);
     let apex = name("new.example");
     world
         .add_zone("site-b", zone("new.example", 1, &[]))

@@ -398,13 +398,20 @@ impl Core {
         if self.has_yielded(apex) {
             return;
         }
-        let Some(entry) = self.zones.get(apex) else {
+        let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
         let Some(head) = entry.head.as_ref().map(Zone::serial) else {
             return;
         };
         let counts = entry.doubt.is_some() && entry.others().any(|other| other == from);
+        let unknown = counts && entry.is_unknown(from);
+        if let Some(doubt) = entry.doubt.as_mut().filter(|_| unknown)
+            && doubt.silent.remove(from)
+        {
+            // It is back, and has what could not be had from it: before others come to it with what is published here meanwhile.
+            doubt.again = None;
+        }
         match counts {
             true => self.settle(apex, now),
             false if theirs.is_after(head) => {
