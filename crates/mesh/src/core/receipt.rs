@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use zonemesh_planted::{Bug, planted};
-use zonemesh_zone::{Name, Serial, SerialExt};
+use zonemesh_zone::{Name, Serial, SerialExt, Zone};
 
 use super::{Core, Happening, Now, PeerId, Receipt, Reply, RequestId};
 
@@ -142,13 +142,18 @@ impl Core {
     fn note_served(&self, wait: &mut Waiting, targets: &[PeerId], now: Now) -> bool {
         let entry = self.zones.get(&wait.apex);
         let mut complete = self.serves_here(wait);
+        // What its primary has never published is no receipt of what it has, whoever shows it.
+        let served = entry.filter(|entry| entry.spec.primary && entry.spec.mesh);
+        let served = served.and_then(|entry| entry.served.as_ref().map(Zone::serial));
+        let published = |shown: &Serial| served.is_none_or(|served| !shown.is_after(served));
         for peer in targets {
             if wait.served.contains_key(peer) {
                 continue;
             }
             let shown = entry.and_then(|entry| entry.shown.get(peer));
             let enough = |shown: &Serial| {
-                !wait.serial.is_after(*shown) || planted(Bug::ReceiptFromWrongSerial)
+                !wait.serial.is_after(*shown) && published(shown)
+                    || planted(Bug::ReceiptFromWrongSerial)
             };
             if shown.is_some_and(enough) {
                 let after = now.mono.saturating_sub(wait.since);

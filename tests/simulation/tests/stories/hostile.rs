@@ -257,3 +257,37 @@ fn a_writer_that_only_a_standard_site_tells_of_is_followed_when_that_is_approved
         !core.is_catalog_primary()
     });
 }
+
+#[test]
+fn a_serial_that_nobody_has_published_is_no_receipt_whoever_shows_it() {
+    let mut world = four(340);
+    for host in ["site-a", "site-b", "site-c"] {
+        world.cut_both("site-d", host);
+    }
+    let serial = world.changed("site-a", put("z0.example", "www", 7));
+    let apex = name("z0.example");
+    let request = world.request("site-a", |request| Input::Wait {
+        request,
+        apex: apex.clone(),
+        serial,
+    });
+    world.run_for(2);
+    let from = PeerId::Site(SiteName::new("site-d").unwrap());
+    world.input(
+        "site-a",
+        Input::Notify {
+            apex,
+            serial: Some(Serial(1_761_881_165)),
+            from: from.clone(),
+        },
+    );
+    let now = world.clock();
+    let receipt = world.core("site-a").receipt_now(request, now);
+    let receipt = receipt.expect("the site that does not have it is waited for");
+    let states = receipt.sites.iter();
+    let said: Vec<&PeerId> = states
+        .filter(|(_, state)| state.is_ok())
+        .map(|(peer, _)| peer)
+        .collect();
+    assert!(said.len() == 3 && !said.contains(&&from), "{said:?}");
+}
