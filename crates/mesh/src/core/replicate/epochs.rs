@@ -346,9 +346,10 @@ impl Core {
         result: Result<Got, Failure>,
         now: Now,
     ) {
-        rest.answered |= result
-            .as_ref()
-            .map_or_else(|failure| failure.lacks, |_| true);
+        rest.answered |= match &result {
+            Ok(_) => true,
+            Err(failure) => failure.lacks,
+        };
         if let Ok(got) = result
             && self.follow_writer(apex, &from, got, now).is_none()
         {
@@ -379,10 +380,9 @@ impl Core {
         let Some(head) = entry.head.as_ref().filter(|_| entry.doubt.is_none()) else {
             return;
         };
-        let mut shown = entry.shown.iter();
-        let newer = shown.find(|(_, shown)| shown.is_after(head.serial()));
-        let newer = newer.map(|(peer, _)| peer.clone());
-        drop(shown);
+        let newer = (entry.shown.iter())
+            .find(|(_, shown)| shown.is_after(head.serial()))
+            .map(|(peer, _)| peer.clone());
         if let Some(peer) = newer {
             self.look(apex, &peer);
         }
