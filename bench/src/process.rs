@@ -96,6 +96,18 @@ impl Processes {
         Ok(memory)
     }
 
+    /// Has their peaks begin anew (proc_pid_clear_refs(5)).
+    pub(crate) fn forget_peak(&self) -> Result<()> {
+        for process in self.all()? {
+            let path = format!("/proc/{process}/clear_refs");
+            match fs::write(&path, "5") {
+                Err(error) if has_ended(&error) => {}
+                written => written.with_context(|| format!("cannot write {path}"))?,
+            }
+        }
+        Ok(())
+    }
+
     fn all(&self) -> Result<Vec<u32>> {
         let mut stats = Vec::new();
         for entry in fs::read_dir("/proc").context("cannot read /proc")? {
@@ -162,13 +174,14 @@ const ESRCH: i32 = 3;
 fn told_of(process: u32, file: &str) -> Result<String> {
     let path = format!("/proc/{process}/{file}");
     match fs::read_to_string(&path) {
-        Err(error)
-            if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH) =>
-        {
-            Ok(String::new())
-        }
+        Err(error) if has_ended(&error) => Ok(String::new()),
         read => read.with_context(|| format!("cannot read {path}")),
     }
+}
+
+/// Whether an error says that a process has ended since it was found.
+fn has_ended(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH)
 }
 
 /// Reads a line such as `VmHWM:  1234 kB`, and returns octets; 0 where there is none.

@@ -181,6 +181,11 @@ impl Server {
         self.processes.memory()
     }
 
+    /// Has the peak of its memory begin anew, with what it uses now.
+    pub(crate) fn forget_peak(&self) -> Result<()> {
+        self.processes.forget_peak()
+    }
+
     /// Waits until it answers for the zone with this serial.
     pub(crate) fn wait_serial(&mut self, zone: &str, serial: u32) -> Result<()> {
         let at = self.dns();

@@ -5,6 +5,8 @@ mod axfr_out;
 mod cold_start;
 mod commits;
 mod ixfr;
+mod large;
+mod load;
 mod propagation;
 mod queries;
 mod restart;
@@ -35,6 +37,10 @@ pub(crate) enum Part {
     Propagation,
     /// A start with the zone on the disk
     Restart,
+    /// A start with the zone in a zone file
+    Load,
+    /// One zone of five times as many records, in and out
+    Large,
     /// Durable updates a second
     Commits,
     /// All members of a catalog, to an empty secondary
@@ -49,6 +55,8 @@ pub(crate) const ALL: &[Part] = &[
     Part::Ixfr,
     Part::Propagation,
     Part::Restart,
+    Part::Load,
+    Part::Large,
     Part::Commits,
     Part::ColdStart,
 ];
@@ -63,6 +71,8 @@ impl Part {
             Self::Ixfr => "ixfr",
             Self::Propagation => "propagation",
             Self::Restart => "restart",
+            Self::Load => "load",
+            Self::Large => "large",
             Self::Commits => "commits",
             Self::ColdStart => "cold-start",
         }
@@ -81,6 +91,8 @@ impl Part {
             Self::Ixfr => ixfr::run(setup),
             Self::Propagation => propagation::run(setup),
             Self::Restart => restart::run(setup),
+            Self::Load => load::run(setup),
+            Self::Large => large::run(setup),
             Self::Commits => commits::run(setup),
             Self::ColdStart => cold_start::run(setup),
         }
