@@ -92,7 +92,8 @@ impl Load {
     }
 
     /// Asks so many.
-    pub(crate) fn count(&mut self, server: SocketAddr, questions: u64) -> Result<Asked> {
+    #[cfg(test)]
+    fn count(&mut self, server: SocketAddr, questions: u64) -> Result<Asked> {
         self.ask(server, None, questions)
     }
 
