@@ -19,7 +19,9 @@ use zonemesh_tests::site::zone_file;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The kinds of messages that a site counts.
-const KINDS: [&str; 5] = ["probe", "transfer", "notify", "announce", "compare"];
+const KINDS: [&str; 6] = [
+    "probe", "transfer", "notify", "announce", "compare", "serial",
+];
 
 fn number_of(variable: &str, default: usize) -> Result<usize> {
     match std::env::var(variable) {
