@@ -82,6 +82,8 @@ impl RecordOctets {
         let data = rest.get(..len)?;
         let start = at + head.len();
         let end = start + len;
+        // A name in the data may point back, and must not go on behind the record from there.
+        let whole = message.get(..end)?;
         self.rtype = Rtype::from_int(u16::from_be_bytes([t0, t1]));
         self.ttl = Ttl::from_secs(u32::from_be_bytes([s0, s1, s2, s3]));
         let ends_well = match self.rtype {
@@ -94,12 +96,10 @@ impl RecordOctets {
                     _ => are_strings(data),
                 }
             }
-            Rtype::NS | Rtype::CNAME | Rtype::PTR => {
-                name_at(message, start, &mut self.rdata)? == end
-            }
+            Rtype::NS | Rtype::CNAME | Rtype::PTR => name_at(whole, start, &mut self.rdata)? == end,
             Rtype::MX => {
                 self.rdata.extend_from_slice(data.get(..2)?);
-                name_at(message, start + 2, &mut self.rdata)? == end
+                name_at(whole, start + 2, &mut self.rdata)? == end
             }
             _ => false,
         };
