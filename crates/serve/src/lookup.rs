@@ -1,7 +1,6 @@
 //! Finding a name in a zone (RFC 1034 §4.3.2 step 3, RFC 4592, RFC 6672 §3.2) in one descent, or two where a wildcard
 //! has to be looked for.
 
-use zonemesh_zone::key::Common;
 use zonemesh_zone::tree::Leaf;
 use zonemesh_zone::{Node, Rtype, Zone};
 
@@ -110,13 +109,8 @@ fn wildcard<'z>(zone: &'z Zone, key: &[u8], encloser: usize) -> Place<'z> {
     // The last node on the way is the wildcard's own unless it is an empty non-terminal.
     let node = last
         .filter(|node| node.owner_octets().starts_with(b"\x01*"))
-        .filter(|node| node.common(source) == whole(len));
+        .filter(|node| node.common(source).is_all_of(source));
     Place::Wildcard { node, encloser }
-}
-
-/// What a key of so many octets has in common with its own name.
-fn whole(len: usize) -> Common {
-    Common { len, whole: true }
 }
 
 /// Whether a node is there only to deny others.

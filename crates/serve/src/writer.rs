@@ -177,8 +177,9 @@ impl<'b> Writer<'b> {
                 return true;
             }
             let end = 1 + len as usize;
-            let (here_it_is, there) = (&name[here + 1..here + end], &self.out[at + 1..at + end]);
-            if here_it_is != there && !here_it_is.eq_ignore_ascii_case(there) {
+            let (ours, theirs) = (&name[here + 1..here + end], &self.out[at + 1..at + end]);
+            // Nearly always it is in the same case as well, which is cheaper to see.
+            if ours != theirs && !ours.eq_ignore_ascii_case(theirs) {
                 return false;
             }
             at += end;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use zonemesh_zone::inventory::Inventory;
-use zonemesh_zone::key::{self, Common};
 use zonemesh_zone::tree::Leaf;
 use zonemesh_zone::{Key, Name, Tree, Zone};
 
@@ -76,12 +75,8 @@ impl Served {
 struct Entry(Arc<Served>);
 
 impl Leaf for Entry {
-    fn key(&self) -> Key {
-        Key::of(&self.0.apex)
-    }
-
-    fn common(&self, key: &[u8]) -> Common {
-        key::common(key, self.0.apex.as_slice())
+    fn wire(&self) -> &[u8] {
+        self.0.apex.as_slice()
     }
 
     fn same(&self, other: &Self) -> bool {

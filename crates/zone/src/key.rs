@@ -95,6 +95,13 @@ pub struct Common {
     pub whole: bool,
 }
 
+impl Common {
+    /// Whether the name is that of the key.
+    pub fn is_all_of(self, key: &[u8]) -> bool {
+        self.whole && self.len == key.len()
+    }
+}
+
 /// Compares a key with that of a name in uncompressed wire format, without making the latter.
 pub fn common(key: &[u8], wire: &[u8]) -> Common {
     let mut at = 0;

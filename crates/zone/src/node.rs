@@ -6,11 +6,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::key::{self, Common};
 use crate::rrset::RrsetRef;
 use crate::tree::{Leaf, Touch};
 use crate::version::NameRef;
-use crate::{Key, Rtype, Ttl};
+use crate::{Rtype, Ttl};
 
 /// An owner name and its RRsets; never without any. A clone is one reference count.
 ///
@@ -49,12 +48,8 @@ impl Node {
 }
 
 impl Leaf for Node {
-    fn key(&self) -> Key {
-        Key::from_wire(self.owner_octets())
-    }
-
-    fn common(&self, key: &[u8]) -> Common {
-        key::common(key, self.owner_octets())
+    fn wire(&self) -> &[u8] {
+        self.owner_octets()
     }
 
     fn same(&self, other: &Self) -> bool {

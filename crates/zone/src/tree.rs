@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use crate::Key;
-use crate::key::{Common, whole_labels};
+use crate::key::{self, Common, whole_labels};
 
 mod ahead;
 mod ascending;
@@ -17,13 +17,20 @@ mod ascending;
 pub use self::ahead::{Ahead, Touch};
 pub use self::ascending::Ascending;
 
-/// What the tree holds: something that knows its key, and of which a clone is cheap. The key of a leaf must never change.
+/// What the tree holds: something that knows its name, and of which a clone is cheap. The name of a leaf must never change.
 pub trait Leaf: Clone {
-    /// The key under which it is found.
-    fn key(&self) -> Key;
+    /// The name under which it is found, in uncompressed wire format.
+    fn wire(&self) -> &[u8];
 
-    /// What a key has in common with its own, which need not be made for that.
-    fn common(&self, key: &[u8]) -> Common;
+    /// The key under which it is found.
+    fn key(&self) -> Key {
+        Key::from_wire(self.wire())
+    }
+
+    /// What a key has in common with its own, which is not made for that.
+    fn common(&self, key: &[u8]) -> Common {
+        key::common(key, self.wire())
+    }
 
     /// Whether both are the same in memory, and so certainly equal.
     fn same(&self, other: &Self) -> bool;
@@ -83,11 +90,7 @@ impl<T: Leaf> Tree<T> {
     /// The leaf with this key.
     pub fn get(&self, key: &[u8]) -> Option<&T> {
         let leaf = self.nearest(key)?;
-        let whole = Common {
-            len: key.len(),
-            whole: true,
-        };
-        (leaf.common(key) == whole).then_some(leaf)
+        leaf.common(key).is_all_of(key).then_some(leaf)
     }
 
     /// Goes down towards a key, meeting the leaves of its ancestors on the way, the topmost first.

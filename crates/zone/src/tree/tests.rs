@@ -9,12 +9,8 @@ use crate::Name;
 struct Item(Name, u32);
 
 impl Leaf for Arc<Item> {
-    fn key(&self) -> Key {
-        Key::of(&self.0)
-    }
-
-    fn common(&self, key: &[u8]) -> Common {
-        crate::key::common(key, self.0.as_slice())
+    fn wire(&self) -> &[u8] {
+        self.0.as_slice()
     }
 
     fn same(&self, other: &Self) -> bool {
