@@ -86,7 +86,7 @@ impl Record {
             owner: record.owner().to_name(),
             rtype: record.rtype(),
             ttl: record.ttl(),
-            rdata: Bytes::copy_from_slice(octets.rdata()),
+            rdata: octets.into_rdata().into(),
         })
     }
 

@@ -75,26 +75,19 @@ impl Gathered {
         ttl: Ttl,
         rdata: &[u8],
     ) -> Option<Ttl> {
-        let mut told = None;
-        let at = match self.goes_on(owner, rtype) {
-            Some((at, mut head)) => {
-                if head.ttl != ttl.as_secs() && !head.differs {
-                    head.differs = true;
-                    told = Some(Ttl::from_secs(head.ttl));
-                    head.write(&mut self.octets[at..]);
-                }
-                at
-            }
+        let (at, mut head) = match self.goes_on(owner, rtype) {
+            Some(last) => last,
             None => self.start(place, owner, rtype, ttl),
         };
+        let tells = head.ttl != ttl.as_secs() && !head.differs;
+        head.differs |= tells;
         // The reader has refused RDATA that is longer.
         let len = rdata.len().min(0xFFFF);
         self.octets.extend_from_slice(&(len as u16).to_be_bytes());
         self.octets.extend_from_slice(&rdata[..len]);
-        let mut head = Head::read(&self.octets[at..]);
         head.data += len as u32 + 2;
         head.write(&mut self.octets[at..]);
-        told
+        tells.then(|| Ttl::from_secs(head.ttl))
     }
 
     /// The last entry, if it is of this name and type and has room.
@@ -107,7 +100,8 @@ impl Gathered {
         (same && has_room).then_some((at, head))
     }
 
-    fn start(&mut self, place: Place, owner: &NameRef, rtype: Rtype, ttl: Ttl) -> usize {
+    /// Begins an entry, whose head is still to be written.
+    fn start(&mut self, place: Place, owner: &NameRef, rtype: Rtype, ttl: Ttl) -> (usize, Head) {
         let at = self.octets.len();
         let key = Key::from_wire(owner.as_slice());
         let key = key.as_slice().get(self.skip..).unwrap_or_default();
@@ -122,12 +116,11 @@ impl Gathered {
             data: 0,
         };
         self.octets.extend_from_slice(&[0; HEAD]);
-        head.write(&mut self.octets[at..]);
         self.octets.extend_from_slice(key);
         self.octets.extend_from_slice(owner.as_slice());
         let next = octets_at(key, 0);
         self.starts.push(Start { next, at });
-        at
+        (at, head)
     }
 }
 

@@ -125,6 +125,11 @@ impl RecordOctets {
     pub fn rdata(&self) -> &[u8] {
         &self.rdata
     }
+
+    /// The same, to be kept.
+    pub(super) fn into_rdata(self) -> Vec<u8> {
+        self.rdata
+    }
 }
 
 /// Appends the name at an offset of a message, uncompressed, and returns where it ends there; none when it is not a good one.
