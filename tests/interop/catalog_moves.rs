@@ -5,6 +5,7 @@ use zonemesh_testkit::site::Site;
 use zonemesh_testkit::{Dig, Knot, Named, Nsd, Peers, Place, peers_or_skip, query, wait};
 
 use crate::common::*;
+use crate::consumers;
 use crate::tried::{Row, Server, tried};
 
 const ONE: &str = "one.test";
@@ -59,7 +60,7 @@ impl Carrier {
                     )
                 };
                 let zones = [ONE, TWO, ZONE].map(zone).concat();
-                format!("{}{NSD_KEY}{zones}", place.nsd(""))
+                format!("{}{}{zones}", place.nsd(""), nsd_key(SECRET))
             })?),
             _ => Self::Bind(Named::start_at(peers, named_place()?, |place| {
                 write(place);
@@ -264,8 +265,6 @@ fn a_catalog_of_nsd_with_faults_changes_nothing_and_unknown_properties_are_ignor
     faults_change_nothing(Server::Nsd)
 }
 
-const NSD_KEY: &str = "key:\n  name: interop\n  algorithm: hmac-sha256\n  secret: \"aW50ZXJvcC1rZXktd2l0aC0zMi1vY3RldHMtaW4taXQh\"\n";
-
 #[test]
 fn nsd_follows_our_catalog() -> Result<()> {
     let peers = peers_or_skip!();
@@ -286,20 +285,7 @@ fn nsd_follows_our_catalog() -> Result<()> {
         text
     };
     let us = Site::start(|ours| config(ours, &["a.example", "b.example"]))?;
-    let nsd = Nsd::start_at(&peers, place, |place| {
-        let from_us = format!(
-            "  allow-notify: 127.0.0.0/8 {KEY}\n  request-xfr: {}@{} {KEY}\n  outgoing-interface: {}\n  \
-             provide-xfr: 127.0.0.0/8 NOKEY\n",
-            us.place().address(),
-            us.place().port(),
-            place.address()
-        );
-        format!(
-            "{}{NSD_KEY}pattern:\n  name: members\n{from_us}zone:\n  name: {ONE}\n  catalog: consumer\n  \
-             catalog-member-pattern: members\n{from_us}",
-            place.nsd("")
-        )
-    })?;
+    let nsd = consumers::nsd(&peers, place, &us, ONE)?;
     for zone in ["a.example", "b.example"] {
         wait::serial(SOON, nsd.dns(), zone, 1)?;
     }
@@ -330,9 +316,10 @@ fn we_follow_the_catalog_that_nsd_produces() -> Result<()> {
             place.address()
         );
         format!(
-            "{}{NSD_KEY}zone:\n  name: {ONE}\n  catalog: producer\n  store-ixfr: yes\n{to_us}pattern:\n  name: open\n  \
+            "{}{}zone:\n  name: {ONE}\n  catalog: producer\n  store-ixfr: yes\n{to_us}pattern:\n  name: open\n  \
              catalog-producer-zone: {ONE}\n  zonefile: \"%s\"\n{to_us}",
-            place.nsd("")
+            place.nsd(""),
+            nsd_key(SECRET)
         )
     })?;
     for zone in ["a.example", "b.example"] {

@@ -5,6 +5,7 @@ use zonemesh_testkit::site::Site;
 use zonemesh_testkit::{Dig, Knot, Named, Peers, Place, peers_or_skip, query, wait};
 
 use crate::common::*;
+use crate::consumers;
 use crate::tried::{Row, Server, tried};
 
 const CATALOG: &str = "catalog.test";
@@ -56,20 +57,7 @@ fn knot_follows_our_catalog() -> Result<()> {
     let peers = peers_or_skip!();
     let place = Place::new("knot")?;
     let us = Site::start(|ours| producer_config(ours, &place, &["a.example", "b.example"]))?;
-    let knot = Knot::start_at(&peers, place, |place| {
-        format!(
-            "{}{}remote:\n  - id: primary\n    via: {}\n    address: {}@{}\n    key: {KEY}\n\
-             template:\n  - id: members\n    storage: {}\n    master: primary\n    acl: [us, look]\n\
-             zone:\n  - domain: {CATALOG}\n    master: primary\n    acl: [us, look]\n    catalog-role: interpret\n    \
-             catalog-template: members\n",
-            place.knot(),
-            knot_access(place, SECRET),
-            place.address(),
-            us.place().address(),
-            us.place().port(),
-            place.dir().display()
-        )
-    })?;
+    let knot = consumers::knot(&peers, place, &us, CATALOG)?;
     consumer_follows(&us, knot.place(), knot.dns(), &peers)?;
     tried(&peers, Server::Knot, Row::Consumer, "yes")
 }
@@ -79,23 +67,7 @@ fn named_follows_our_catalog() -> Result<()> {
     let peers = peers_or_skip!();
     let place = named_place()?;
     let us = Site::start(|ours| producer_config(ours, &place, &["a.example", "b.example"]))?;
-    let primary = format!(
-        "{} port {} key {KEY};",
-        us.place().address(),
-        us.place().port()
-    );
-    let named = Named::start_at(&peers, place, |place| {
-        let more = format!(
-            "allow-transfer {{ any; }}; allow-notify {{ key \"{KEY}\"; }};\n  catalog-zones {{ zone \"{CATALOG}\" \
-             default-primaries {{ {primary} }} in-memory yes min-update-interval 0; }};"
-        );
-        // The key has to be known before it is used.
-        format!(
-            "{}{}zone \"{CATALOG}\" {{ type secondary; file \"catalog\"; primaries {{ {primary} }}; }};\n",
-            named_key(SECRET),
-            place.named(&more),
-        )
-    })?;
+    let named = consumers::named(&peers, place, &us, CATALOG)?;
     consumer_follows(&us, named.place(), named.dns(), &peers)?;
     tried(&peers, Server::Bind, Row::Consumer, "yes")
 }

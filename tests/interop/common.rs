@@ -64,6 +64,11 @@ pub fn named_key(secret: &str) -> String {
     format!("key \"{KEY}\" {{ algorithm hmac-sha256; secret \"{secret}\"; }};\n")
 }
 
+/// The key of an NSD configuration.
+pub fn nsd_key(secret: &str) -> String {
+    format!("key:\n  name: {KEY}\n  algorithm: hmac-sha256\n  secret: \"{secret}\"\n")
+}
+
 /// A place for `named`, which listens only on addresses that an interface has.
 pub fn named_place() -> Result<Place> {
     Place::at("named", Ipv4Addr::LOCALHOST)

@@ -4,6 +4,7 @@ mod catalog_moves;
 mod catalogs;
 mod chains;
 mod common;
+mod consumers;
 mod mesh_catalog;
 mod others;
 mod primary;

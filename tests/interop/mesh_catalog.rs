@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 
 use anyhow::Result;
 use zonemesh_testkit::site::Site;
-use zonemesh_testkit::{Dig, Knot, Named, Nsd, Peers, Place, peers_or_skip, wait};
+use zonemesh_testkit::{Dig, Peers, Place, peers_or_skip, wait};
 
 use crate::common::*;
+use crate::consumers;
 use crate::tried::{Row, Server, tried};
 
 const CATALOG: &str = "catalog.dns.internal";
@@ -58,20 +59,7 @@ fn knot_follows_the_catalog_of_a_mesh_with_the_key_and_nobody_without() -> Resul
     let peers = peers_or_skip!();
     let place = Place::new("knot")?;
     let us = mesh(&place)?;
-    let knot = Knot::start_at(&peers, place, |place| {
-        format!(
-            "{}{}remote:\n  - id: primary\n    via: {}\n    address: {}@{}\n    key: {KEY}\n\
-             template:\n  - id: members\n    storage: {}\n    master: primary\n    acl: [us, look]\n\
-             zone:\n  - domain: {CATALOG}\n    master: primary\n    acl: [us, look]\n    catalog-role: interpret\n    \
-             catalog-template: members\n",
-            place.knot(),
-            knot_access(place, SECRET),
-            place.address(),
-            us.place().address(),
-            us.place().port(),
-            place.dir().display()
-        )
-    })?;
+    let knot = consumers::knot(&peers, place, &us, CATALOG)?;
     followed(&us, knot.dns(), &peers, Server::Knot)
 }
 
@@ -80,22 +68,7 @@ fn named_follows_the_catalog_of_a_mesh_with_the_key() -> Result<()> {
     let peers = peers_or_skip!();
     let place = named_place()?;
     let us = mesh(&place)?;
-    let primary = format!(
-        "{} port {} key {KEY};",
-        us.place().address(),
-        us.place().port()
-    );
-    let named = Named::start_at(&peers, place, |place| {
-        let more = format!(
-            "allow-transfer {{ any; }}; allow-notify {{ key \"{KEY}\"; }};\n  catalog-zones {{ zone \"{CATALOG}\" \
-             default-primaries {{ {primary} }} in-memory yes min-update-interval 0; }};"
-        );
-        format!(
-            "{}{}zone \"{CATALOG}\" {{ type secondary; file \"catalog\"; primaries {{ {primary} }}; }};\n",
-            named_key(SECRET),
-            place.named(&more),
-        )
-    })?;
+    let named = consumers::named(&peers, place, &us, CATALOG)?;
     followed(&us, named.dns(), &peers, Server::Bind)
 }
 
@@ -104,19 +77,6 @@ fn nsd_follows_the_catalog_of_a_mesh_with_the_key() -> Result<()> {
     let peers = peers_or_skip!();
     let place = Place::new("nsd")?;
     let us = mesh(&place)?;
-    let nsd = Nsd::start_at(&peers, place, |place| {
-        let from_us = format!(
-            "  allow-notify: 127.0.0.0/8 {KEY}\n  request-xfr: {}@{} {KEY}\n  outgoing-interface: {}\n  \
-             provide-xfr: 127.0.0.0/8 NOKEY\n",
-            us.place().address(),
-            us.place().port(),
-            place.address()
-        );
-        format!(
-            "{}key:\n  name: {KEY}\n  algorithm: hmac-sha256\n  secret: \"{SECRET}\"\npattern:\n  name: members\n{from_us}\
-             zone:\n  name: {CATALOG}\n  catalog: consumer\n  catalog-member-pattern: members\n{from_us}",
-            place.nsd("")
-        )
-    })?;
+    let nsd = consumers::nsd(&peers, place, &us, CATALOG)?;
     followed(&us, nsd.dns(), &peers, Server::Nsd)
 }

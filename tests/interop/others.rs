@@ -48,8 +48,6 @@ fn follows(us: &Site, at: SocketAddr, peers: &Peers) -> Result<()> {
     Ok(())
 }
 
-const NSD_KEY: &str = "key:\n  name: interop\n  algorithm: hmac-sha256\n  secret: \"aW50ZXJvcC1rZXktd2l0aC0zMi1vY3RldHMtaW4taXQh\"\n";
-
 #[test]
 fn nsd_is_secondary_of_us_over_tls_and_verifies_us() -> Result<()> {
     let peers = peers_or_skip!();
@@ -62,10 +60,11 @@ fn nsd_is_secondary_of_us_over_tls_and_verifies_us() -> Result<()> {
     let ours = place.write("us.pem", &certificate_at(&peers, us.place().tls())?);
     let nsd = Nsd::start_at(&peers, place, |place| {
         format!(
-            "{}{NSD_KEY}tls-auth:\n  name: us\n  auth-domain-name: \"us\"\nzone:\n  name: {ZONE}\n  zonefile: zone\n  \
+            "{}{}tls-auth:\n  name: us\n  auth-domain-name: \"us\"\nzone:\n  name: {ZONE}\n  zonefile: zone\n  \
              allow-notify: 127.0.0.0/8 {KEY}\n  request-xfr: {}@{} {KEY} us\n  outgoing-interface: {}\n  \
              provide-xfr: 127.0.0.0/8 NOKEY\n",
             place.nsd(&format!("  tls-cert-bundle: \"{ours}\"")),
+            nsd_key(SECRET),
             us.place().address(),
             us.place().tls_port(),
             place.address()
@@ -95,10 +94,11 @@ fn nsd_is_primary_to_us_over_tls_with_its_key_pinned() -> Result<()> {
             certificate.key_file
         );
         format!(
-            "{}{NSD_KEY}zone:\n  name: {ZONE}\n  zonefile: zone\n  store-ixfr: yes\n  create-ixfr: yes\n  \
+            "{}{}zone:\n  name: {ZONE}\n  zonefile: zone\n  store-ixfr: yes\n  create-ixfr: yes\n  \
              notify: {}@{} {KEY}\n  outgoing-interface: {}\n  provide-xfr: 127.0.0.0/8 {KEY}\n  \
              provide-xfr: 127.0.0.0/8 NOKEY\n",
             place.nsd(&tls),
+            nsd_key(SECRET),
             ours.address(),
             ours.port(),
             place.address()
