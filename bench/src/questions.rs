@@ -24,7 +24,7 @@ pub(crate) fn questions(records: usize, count: usize) -> Vec<Question> {
         let random = zones::mix(number ^ 0x3C6E_F372);
         let index = zones::mix(random) % names;
         let (name, qtype, rcode, answers) = match random % 10 {
-            0..=6 => (zones::name(index), qtype_of(index), 0, 1),
+            0..=6 => (zones::name(index), zones::qtype_of(index), 0, 1),
             7 => (zones::name(index), qtype::CAA, 0, 0),
             _ => (absent(index), qtype::A, NXDOMAIN, 0),
         };
@@ -39,16 +39,6 @@ pub(crate) fn questions(records: usize, count: usize) -> Vec<Question> {
         }
     };
     (0..count as u32).map(ask).collect()
-}
-
-/// The type of a record of the zone.
-fn qtype_of(index: u32) -> u16 {
-    match zones::contents(index) % 10 {
-        0..=5 => qtype::A,
-        6..=7 => qtype::AAAA,
-        8 => qtype::TXT,
-        _ => qtype::MX,
-    }
 }
 
 /// A name as long as those that there are, which is not there.

@@ -108,6 +108,20 @@ pub(crate) fn against_best(what: &str, all: &[(&str, &Samples)], goal: Option<f6
     text
 }
 
+/// Values of one kind by the names of servers.
+pub(crate) type Named<'r> = Vec<(&'static str, &'r Samples)>;
+
+/// Picks one kind of values out of what was measured of each server, with the server's name: for [`against_best`].
+pub(crate) fn by_server<'r, M>(
+    names: impl Iterator<Item = &'static str> + Clone,
+    results: &'r [M],
+) -> impl Fn(fn(&M) -> &Samples) -> Named<'r> {
+    move |pick| names.clone().zip(results.iter().map(pick)).collect()
+}
+
+/// Octets of a mebibyte.
+pub(crate) const MIB: f64 = 1024.0 * 1024.0;
+
 /// A section of the document.
 #[derive(Clone, Debug)]
 pub(crate) struct Section {

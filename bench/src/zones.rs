@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use zonemesh_testkit::query::qtype;
 
 /// The seed of all zones.
 const SEED: u32 = 0x5A4E_4D01;
@@ -69,10 +70,10 @@ fn record(file: &mut impl Write, index: u32) -> std::io::Result<()> {
     let name = name(index);
     let random = contents(index);
     let [a, b, c, d] = random.to_be_bytes();
-    match random % 10 {
-        0..=5 => writeln!(file, "{name} A 10.{b}.{c}.{d}"),
-        6..=7 => writeln!(file, "{name} AAAA 2001:db8:{a:x}:{b:x}::{c:x}:{d:x}"),
-        8 => writeln!(
+    match qtype_of(index) {
+        qtype::A => writeln!(file, "{name} A 10.{b}.{c}.{d}"),
+        qtype::AAAA => writeln!(file, "{name} AAAA 2001:db8:{a:x}:{b:x}::{c:x}:{d:x}"),
+        qtype::TXT => writeln!(
             file,
             "{name} TXT \"v=bench1 {random:08x} {:08x}\"",
             mix(random)
@@ -93,9 +94,19 @@ pub(crate) fn name(index: u32) -> String {
     name
 }
 
-/// What a record holds is made of this; its last decimal digit says of which type it is.
-pub(crate) fn contents(index: u32) -> u32 {
+/// What a record holds is made of this.
+fn contents(index: u32) -> u32 {
     mix(index ^ 0x9E37_79B9)
+}
+
+/// The type of a record.
+pub(crate) fn qtype_of(index: u32) -> u16 {
+    match contents(index) % 10 {
+        0..=5 => qtype::A,
+        6..=7 => qtype::AAAA,
+        8 => qtype::TXT,
+        _ => qtype::MX,
+    }
 }
 
 /// Mixes the bits of a number so that no two numbers become one.

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use super::Setup;
 use crate::client;
 use crate::server::{Kind, Server};
-use crate::table::{Samples, Section, Table, against_best, thousands};
+use crate::table::{Samples, Section, Table, against_best, by_server, thousands};
 use crate::zones::ZONE;
 
 /// Transfers a round: a single one is only some fifteen ticks of the clock that counts CPU time.
@@ -83,10 +83,7 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
             thousands(result.octets),
         ]);
     }
-    let of = |pick: fn(&Measured) -> &Samples| -> Vec<(&str, &Samples)> {
-        let names = servers.iter().map(Server::name);
-        names.zip(results.iter().map(pick)).collect()
-    };
+    let of = by_server(servers.iter().map(Server::name), &results);
     Ok(Section {
         title: "AXFR out".to_owned(),
         about: format!(

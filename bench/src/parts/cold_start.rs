@@ -11,7 +11,7 @@ use zonemesh_testkit::query::{self, qtype};
 use super::Setup;
 use crate::client;
 use crate::server::{Kind, Role, Server};
-use crate::table::{Samples, Section, Table, against_best, number, thousands};
+use crate::table::{MIB, Samples, Section, Table, against_best, by_server, number, thousands};
 use crate::zones::{self, SERIAL};
 
 /// Members of the catalogs.
@@ -88,13 +88,10 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
                 result.cpu.spread(1.0),
                 result.rest.spread(1.0),
                 number(result.cpu.median() * 1000.0 / members as f64),
-                result.memory.spread(1024.0 * 1024.0),
+                result.memory.spread(MIB),
             ]);
         }
-        let of = |pick: fn(&Measured) -> &Samples| -> Vec<(&str, &Samples)> {
-            let names = kinds.iter().map(|kind| kind.name());
-            names.zip(results.iter().map(pick)).collect()
-        };
+        let of = by_server(kinds.iter().map(|kind| kind.name()), &results);
         for (what, pick) in [
             ("wall", (|result| &result.wall) as fn(&Measured) -> &Samples),
             ("CPU until served", |result| &result.cpu),

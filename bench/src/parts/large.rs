@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::Setup;
 use crate::client;
 use crate::server::{Kind, Role, Server};
-use crate::table::{Section, Table, number, thousands};
+use crate::table::{MIB, Section, Table, number, thousands};
 use crate::zones::{SERIAL, ZONE};
 
 /// How many times the records of the other parts.
@@ -37,7 +37,6 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
         "records a second",
         "more at the peak, MiB",
     ]);
-    const MIB: f64 = 1024.0 * 1024.0;
     for kind in [Kind::Ours, Kind::Knot, Kind::Nsd] {
         let started = Instant::now();
         let mut server = Server::start(kind, &setup.peers, &role)?;

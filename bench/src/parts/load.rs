@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Setup;
 use crate::client;
 use crate::server::{Kind, Role, Server};
-use crate::table::{Samples, Section, Table, against_best, number, thousands};
+use crate::table::{MIB, Samples, Section, Table, against_best, by_server, number, thousands};
 use crate::zones::{SERIAL, ZONE};
 
 #[derive(Default)]
@@ -57,7 +57,6 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
         "memory, MiB",
         "peak, MiB",
     ]);
-    const MIB: f64 = 1024.0 * 1024.0;
     for (kind, result) in Kind::ALL.iter().zip(&results) {
         table.row(vec![
             kind.name().to_owned(),
@@ -68,10 +67,7 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
             number(result.peak.median() / MIB),
         ]);
     }
-    let of = |pick: fn(&Measured) -> &Samples| -> Vec<(&str, &Samples)> {
-        let names = Kind::ALL.iter().map(|kind| kind.name());
-        names.zip(results.iter().map(pick)).collect()
-    };
+    let of = by_server(Kind::ALL.iter().map(|kind| kind.name()), &results);
     Ok(Section {
         title: "Zone file".to_owned(),
         about: format!(

@@ -9,7 +9,7 @@ use crate::load::Load;
 use crate::pin::Cpus;
 use crate::questions::questions;
 use crate::server::{Kind, Role, Server};
-use crate::table::{Samples, Section, Table, against_best, thousands};
+use crate::table::{Samples, Section, Table, against_best, by_server, thousands};
 use crate::zones::{SERIAL, ZONE};
 
 /// Records of the small zone.
@@ -120,10 +120,7 @@ fn of_zone(setup: &Setup, cpus: Cpus, records: usize) -> Result<(Table, Vec<Stri
             (result.memory >> 20).to_string(),
         ]);
     }
-    let of = |pick: fn(&Measured) -> &Samples| -> Vec<(&str, &Samples)> {
-        let names = servers.iter().map(Server::name);
-        names.zip(results.iter().map(pick)).collect()
-    };
+    let of = by_server(servers.iter().map(Server::name), &results);
     // So many times the queries a second is its reciprocal of the time between two answers.
     let time = if records == SMALL {
         1.0 / 1.1

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Setup;
 use crate::client;
 use crate::server::{Kind, Role, Server};
-use crate::table::{Samples, Section, Table, against_best, thousands};
+use crate::table::{Samples, Section, Table, against_best, by_server, thousands};
 use crate::zones::{SERIAL, ZONE};
 
 #[derive(Default)]
@@ -67,10 +67,7 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
             result.wall.spread(1.0),
         ]);
     }
-    let of = |pick: fn(&Measured) -> &Samples| -> Vec<(&str, &Samples)> {
-        let names = servers.iter().map(Server::name);
-        names.zip(results.iter().map(pick)).collect()
-    };
+    let of = by_server(servers.iter().map(Server::name), &results);
     Ok(Section {
         title: "Restart".to_owned(),
         about: format!(
