@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use zonemesh_mesh::core::{
-    Admit, CatalogSettings, Consumed, Me, MeshSettings, Pace, PeerId, PeerList, Produced,
-    SerialPolicy, Settings, Template, ZoneSpec,
+    Admit, CatalogSettings, Consumed, Me, MeshSettings, Pace, PeerId, Produced, SerialPolicy,
+    Settings, Template, ZoneSpec,
 };
 use zonemesh_serve::CookieSecrets;
 use zonemesh_store::{Histories, History};
@@ -95,21 +95,14 @@ pub(crate) fn core(
         }
     };
     let in_mesh = mesh.is_some();
-    let foreign = |names: &[String]| {
-        names
-            .iter()
-            .cloned()
-            .map(|name| PeerId::Foreign(name.into()))
-            .collect::<PeerList>()
-    };
     let zones = config
         .zones
         .iter()
         .map(|zone| ZoneSpec {
             apex: zone.name.clone(),
-            sources: foreign(&zone.primaries),
+            sources: peers(&zone.primaries),
             primary: zone.primaries.is_empty(),
-            notify: foreign(&zone.notify),
+            notify: peers(&zone.notify),
             members_only: false,
             mesh: in_mesh && zone.primaries.is_empty() && zone.catalog.is_none(),
         })
@@ -146,15 +139,14 @@ pub(crate) fn histories(config: &Config) -> Histories {
     }
 }
 
+/// The foreign servers of these names.
+fn peers<P: FromIterator<PeerId>>(names: &[String]) -> P {
+    let peer = |name: &String| PeerId::Foreign(name.as_str().into());
+    names.iter().map(peer).collect()
+}
+
 /// The catalog zones of the configuration.
 fn catalogs(config: &Config) -> CatalogSettings {
-    let peers = |names: &[String]| {
-        names
-            .iter()
-            .cloned()
-            .map(|name| PeerId::Foreign(name.into()))
-            .collect::<PeerList>()
-    };
     let groups: BTreeMap<String, Template> = config
         .groups
         .iter()
@@ -190,16 +182,10 @@ fn catalogs(config: &Config) -> CatalogSettings {
     CatalogSettings {
         consumed: consumed.collect(),
         produced: produced.collect(),
-        notify: config
-            .mesh
-            .iter()
-            .flat_map(|mesh| {
-                mesh.catalog_notify
-                    .iter()
-                    .cloned()
-                    .map(|name| PeerId::Foreign(name.into()))
-            })
-            .collect(),
+        notify: match &config.mesh {
+            Some(mesh) => peers(&mesh.catalog_notify),
+            None => Vec::new(),
+        },
         remembered: Vec::new(),
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use zonemesh_mesh::core::Input;
 use zonemesh_update::{DirectoryPolicy, SiteIdentity, apply, request};
 use zonemesh_zone::Name;
 use zonemesh_zone::directory::{self as names, Departure, Directory, KeyPin, Role, Site};
@@ -186,11 +185,7 @@ impl History {
             site.parted = self.record.split;
         }
         self.note(writer, &format!("lets {host} in"));
-        let request = self.world.request(writer, |request| Input::Directory {
-            request,
-            edited: applied.zone,
-            also: Vec::new(),
-        });
+        let request = self.world.put_directory(writer, applied.zone);
         self.record.opened(
             writer,
             request,
@@ -284,11 +279,7 @@ impl History {
                 }
             }
         }
-        let request = self.world.request(writer, |request| Input::Directory {
-            request,
-            edited,
-            also: Vec::new(),
-        });
+        let request = self.world.put_directory(writer, edited);
         // Whoever stops from now on may have heard of it by halves.
         let leave = About::Leave {
             host: host.to_owned(),

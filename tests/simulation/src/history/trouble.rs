@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use zonemesh_mesh::core::{Change, Input, Verdict};
+use zonemesh_mesh::core::{Change, Verdict};
 use zonemesh_zone::catalog::{self as members, Catalog};
 use zonemesh_zone::directory::{self as names, Directory};
 use zonemesh_zone::{Name, Record, Rtype, Zone};
@@ -324,11 +324,7 @@ impl History {
         let Ok(edited) = editor.finish() else {
             return Ok(());
         };
-        let request = self.world.request(writer, |request| Input::Directory {
-            request,
-            edited,
-            also: Vec::new(),
-        });
+        let request = self.world.put_directory(writer, edited);
         self.record.opened(writer, request, About::Else);
         self.pass(1_500)
     }

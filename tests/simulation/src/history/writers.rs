@@ -216,11 +216,7 @@ impl History {
     }
 
     pub(super) fn write_directory(&mut self, writer: &str, edited: Zone) {
-        let request = self.world.request(writer, |request| Input::Directory {
-            request,
-            edited,
-            also: Vec::new(),
-        });
+        let request = self.world.put_directory(writer, edited);
         self.record.opened(writer, request, About::Else);
     }
 }
@@ -298,11 +294,7 @@ impl History {
             self.note(&primary, &text);
             let edited = applied.zone;
             let request = match kept.zone == directory() {
-                true => self.world.request(&primary, |request| Input::Directory {
-                    request,
-                    edited,
-                    also: Vec::new(),
-                }),
+                true => self.world.put_directory(&primary, edited),
                 false => self.world.change(&primary, Change::Edited(edited)),
             };
             self.record.opened(&primary, request, About::Else);

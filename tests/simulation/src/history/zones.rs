@@ -400,11 +400,7 @@ impl History {
         let reserved = [directory(), catalog()];
         let policy = DirectoryPolicy::new(SiteIdentity::Member(me), &read, &reserved);
         let edited = apply(&head, update, &policy).ok()?.zone;
-        Some(self.world.request(writer, |request| Input::Directory {
-            request,
-            edited,
-            also: Vec::new(),
-        }))
+        Some(self.world.put_directory(writer, edited))
     }
 }
 

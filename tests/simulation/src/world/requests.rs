@@ -21,6 +21,15 @@ impl World {
         })
     }
 
+    /// Has the directory edited, without waiting for the outcome.
+    pub fn put_directory(&mut self, host: &str, edited: Zone) -> RequestId {
+        self.request(host, |request| Input::Directory {
+            request,
+            edited,
+            also: Vec::new(),
+        })
+    }
+
     /// Has a zone changed, without waiting for the outcome.
     pub fn change(&mut self, host: &str, change: Change) -> RequestId {
         self.request(host, |request| Input::Change { request, change })
@@ -112,11 +121,7 @@ impl World {
         let mut editor = head.edit();
         edit(&mut editor, &read);
         let edited = editor.finish().unwrap();
-        let request = self.request(&primary, |request| Input::Directory {
-            request,
-            edited,
-            also: Vec::new(),
-        });
+        let request = self.put_directory(&primary, edited);
         self.done(&primary, request)
     }
 
@@ -154,10 +159,6 @@ impl World {
         let edited = apply(&head, update, &policy)
             .map_err(|refusal| refusal.to_string())?
             .zone;
-        Ok(self.request(at, |request| Input::Directory {
-            request,
-            edited,
-            also: Vec::new(),
-        }))
+        Ok(self.put_directory(at, edited))
     }
 }

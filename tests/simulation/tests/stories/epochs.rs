@@ -120,11 +120,7 @@ fn lost_in_between(world: &mut World, comes: &Name, update: &Update) -> bool {
     let before = (serial(world, comes), serial(world, &other));
     let head = world.core("site-a").head(&directory()).unwrap().clone();
     let edited = apply(&head, update, &Everything).unwrap().zone;
-    let request = world.request("site-a", |request| Input::Directory {
-        request,
-        edited,
-        also: Vec::new(),
-    });
+    let request = world.put_directory("site-a", edited);
     world.done("site-a", request).unwrap();
     for _ in 0..3000 {
         world.run_millis(1);
@@ -257,11 +253,7 @@ fn a_promoted_site_with_a_newer_catalog_loses_no_zone_and_undoes_what_its_direct
         let head = world.core("site-b").head(&directory()).unwrap().clone();
         let update = kept.replay(&head, false).unwrap().unwrap();
         let edited = apply(&head, &update, &Everything).unwrap().zone;
-        let request = world.request("site-b", |request| Input::Directory {
-            request,
-            edited,
-            also: Vec::new(),
-        });
+        let request = world.put_directory("site-b", edited);
         world.done("site-b", request).unwrap();
         world.settle(60);
         for host in ["site-a", "site-b", "site-c", "site-d"] {
@@ -293,11 +285,7 @@ fn a_member_that_nobody_is_primary_of_leaves_by_a_note_and_stays_without() {
     let head = world.core("site-b").head(&directory()).unwrap().clone();
     let update = Update::new(directory()).add(note);
     let edited = apply(&head, &update, &Everything).unwrap().zone;
-    let request = world.request("site-b", |request| Input::Directory {
-        request,
-        edited,
-        also: Vec::new(),
-    });
+    let request = world.put_directory("site-b", edited);
     world.done("site-b", request).unwrap();
     world.run_for(20);
     assert_eq!(
@@ -381,11 +369,7 @@ fn what_is_made_again_lists_no_zone_that_was_removed_since() {
         let claim = request::claim_zone(&directory(), &name(apex), &site("site-d")).unwrap();
         let head = world.core("site-a").head(&directory()).unwrap().clone();
         let edited = apply(&head, &claim, &Everything).unwrap().zone;
-        let request = world.request("site-a", |request| Input::Directory {
-            request,
-            edited,
-            also: Vec::new(),
-        });
+        let request = world.put_directory("site-a", edited);
         world.done("site-a", request).unwrap();
     }
     world.run_for(5);
@@ -436,11 +420,7 @@ fn what_is_made_again_lets_in_no_site_that_was_removed_since_and_lists_none_of_i
         for update in [publish, claim] {
             let head = world.core("site-a").head(&directory()).unwrap().clone();
             let edited = apply(&head, &update, &Everything).unwrap().zone;
-            let request = world.request("site-a", |request| Input::Directory {
-                request,
-                edited,
-                also: Vec::new(),
-            });
+            let request = world.put_directory("site-a", edited);
             world.done("site-a", request).unwrap();
         }
     }
@@ -513,11 +493,7 @@ fn a_site_that_the_writer_does_not_know_trusts_nobody_longer_who_was_removed() {
         let publish = request::publish(&directory(), &member, None).unwrap();
         let head = world.core("site-a").head(&directory()).unwrap().clone();
         let edited = apply(&head, &publish, &Everything).unwrap().zone;
-        let request = world.request("site-a", |request| Input::Directory {
-            request,
-            edited,
-            also: Vec::new(),
-        });
+        let request = world.put_directory("site-a", edited);
         world.done("site-a", request).unwrap();
         world.run_for(10);
     }
@@ -531,11 +507,7 @@ fn a_site_that_the_writer_does_not_know_trusts_nobody_longer_who_was_removed() {
     zonemesh_zone::directory::remove_site(&mut editor, &read, &gone, &Departure::Remove, at)
         .unwrap();
     let edited = editor.finish().unwrap();
-    let request = world.request("site-b", |request| Input::Directory {
-        request,
-        edited,
-        also: Vec::new(),
-    });
+    let request = world.put_directory("site-b", edited);
     world.done("site-b", request).unwrap();
     assert!(trusts(&world, "site-e") && trusts(&world, "site-f"));
     world.heal_links();

@@ -83,11 +83,7 @@ fn directory_and_catalog_change_together_across_a_crash_at_any_moment() {
         let edited = zonemesh_update::apply(&head, &claim, &zonemesh_update::Everything)
             .unwrap()
             .zone;
-        world.request("site-a", |request| Input::Directory {
-            request,
-            edited,
-            also: Vec::new(),
-        });
+        world.put_directory("site-a", edited);
         world.run_millis(moment);
         world.kill("site-a");
         let disk = &world.hosts["site-a"].disk;

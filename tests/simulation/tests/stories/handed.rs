@@ -37,11 +37,7 @@ fn promote(world: &mut World, at: &str, to: &str) {
 fn write(world: &mut World, at: &str, update: &Update) -> RequestId {
     let head = world.core(at).head(&directory()).unwrap().clone();
     let edited = apply(&head, update, &Everything).unwrap().zone;
-    world.request(at, |request| Input::Directory {
-        request,
-        edited,
-        also: Vec::new(),
-    })
+    world.put_directory(at, edited)
 }
 
 /// Adds a zone at a site, which is listed by the writer of its side.
@@ -235,11 +231,7 @@ fn a_writer_that_went_on_above_the_epoch_that_was_handed_to_it_goes_above_itself
     let record = zonemesh_zone::Record::from_text(line, &directory()).unwrap();
     editor.add(record).unwrap();
     let edited = editor.finish().unwrap();
-    let request = world.request("site-a", |request| Input::Directory {
-        request,
-        edited,
-        also: Vec::new(),
-    });
+    let request = world.put_directory("site-a", edited);
     world.done("site-a", request).unwrap();
     world.heal_links();
     world.settle(120);

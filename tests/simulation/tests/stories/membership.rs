@@ -265,11 +265,7 @@ fn a_site_that_was_away_asks_nobody_about_zones_that_were_removed_one_by_one() {
             assert!(remove_owner(&mut editor, &name(apex)).unwrap());
         }
         let edited = editor.finish().unwrap();
-        let request = world.request("site-a", |request| Input::Directory {
-            request,
-            edited,
-            also: Vec::new(),
-        });
+        let request = world.put_directory("site-a", edited);
         world.done("site-a", request).unwrap();
         world.run_for(60);
         assert!(world.saw("site-c", |what| matches!(what, Happening::Held { .. })));

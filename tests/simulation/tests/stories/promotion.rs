@@ -81,11 +81,7 @@ fn set_aside(world: &World, host: &str, apex: &str) -> Vec<Yielded> {
 fn write(world: &mut World, at: &str, update: &Update) {
     let head = world.core(at).head(&directory()).unwrap().clone();
     let edited = apply(&head, update, &Everything).unwrap().zone;
-    let request = world.request(at, |request| Input::Directory {
-        request,
-        edited,
-        also: Vec::new(),
-    });
+    let request = world.put_directory(at, edited);
     world.done(at, request).unwrap();
 }
 

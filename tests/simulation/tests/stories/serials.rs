@@ -6,7 +6,7 @@ use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
 use zonemesh_zone::{Serial, SerialExt};
 
-use super::single::Single;
+use super::single::{Single, held};
 
 const ZONE: &str = "alpha.example";
 
@@ -208,19 +208,11 @@ fn foreign_secondaries_of_ten_thousand_zones_are_all_asked_in_two_minutes_and_ne
             ..own(&format!("zone{number}.example"), &["off-site"])
         })
         .collect();
-    let held = zones.iter().map(|spec| {
-        let zone = zone(&spec.apex.to_string(), 1, &[]);
-        Held {
-            high_water: zone.serial(),
-            zone,
-            expires_at: None,
-            last_refresh: None,
-            hosted: false,
-            doubt: None,
-        }
-    });
-    let held = held.collect();
-    let (mut single, _) = Single::new(zones, held);
+    let contents = zones
+        .iter()
+        .map(|spec| held(zone(&spec.apex.to_string(), 1, &[])));
+    let contents = contents.collect();
+    let (mut single, _) = Single::new(zones, contents);
     let mut asked: BTreeMap<String, usize> = BTreeMap::new();
     let end = single.now.mono + std::time::Duration::from_secs(120);
     loop {

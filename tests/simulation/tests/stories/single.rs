@@ -70,7 +70,8 @@ impl Single {
     }
 }
 
-fn held(zone: Zone) -> Held {
+/// A zone as the store of its primary has it.
+pub fn held(zone: Zone) -> Held {
     Held {
         high_water: zone.serial(),
         zone,

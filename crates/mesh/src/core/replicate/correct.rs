@@ -88,8 +88,9 @@ impl Core {
         self.ask(apex, primary, Round::over());
     }
 
-    /// Publishes what this site, the primary, has once more under a serial far above, so that it goes out as a whole: foreign secondaries that have the serial
-    /// with other contents would never ask again. Once for a version, and once in an hour at most, whatever members say.
+    /// Publishes what this site, the primary, has once more under a serial far above, so that it goes out as a whole: foreign secondaries
+    /// that have the serial with other contents would never ask again. Once for a version, and once in an hour at most, whatever members
+    /// say.
     pub(in crate::core) fn reissue(&mut self, apex: &Name, now: Now) {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
