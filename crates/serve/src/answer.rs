@@ -9,7 +9,7 @@ use crate::clock::Moment;
 use crate::edns::{self, Edns, extended};
 use crate::handler::{Client, Transport};
 use crate::message::{HEADER, Parsed, Query, Question, classes, parse, rcodes, types};
-use crate::reply::{Reply, Resolved};
+use crate::reply::{Done, Reply, Resolved};
 use crate::writer::Writer;
 use crate::zoneset::{Members, Settings, ZoneSet};
 
@@ -53,16 +53,105 @@ const PLAIN_LIMIT: usize = 512;
 /// RFC 8467 §4.1: responses are padded to a multiple of this.
 const PAD_BLOCK: usize = 468;
 
+/// What kind of answer it is, as far as it matters to how many of it one network may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// There are records of what was asked for.
+    Positive,
+    /// The name does not exist, or has no records of that type.
+    Negative,
+    /// Others know.
+    Referral,
+    /// Anything else.
+    #[default]
+    Error,
+}
+
+impl Kind {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Positive, Self::Negative, Self::Referral, Self::Error];
+
+    /// Its name, for logs and labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Positive => "positive",
+            Self::Negative => "negative",
+            Self::Referral => "referral",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What an answer is about, for those who count and limit answers. Nothing of an answer depends on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct About<'v> {
+    /// The kind of answer.
+    pub kind: Kind,
+    /// The owner name of what answers: of a positive answer or a referral the node (for the names that a wildcard makes the
+    /// wildcard's), of a negative one the zone's apex. Empty in errors, which are not about any name of ours.
+    pub source: &'v [u8],
+    /// The type that was asked for; 0 where no question could be read.
+    pub qtype: u16,
+    /// Whether the client has proved its address with a good server cookie.
+    pub proven: bool,
+    /// Where in the answer its question ends.
+    question_end: usize,
+    /// Where in the answer its OPT record begins, or where the answer ends without one.
+    opt_at: usize,
+}
+
+impl<'v> About<'v> {
+    /// An answer of some kind.
+    #[cfg(test)]
+    pub(crate) const fn of(kind: Kind, source: &'v [u8]) -> Self {
+        Self {
+            kind,
+            source,
+            qtype: 0,
+            proven: false,
+            question_end: HEADER,
+            opt_at: HEADER,
+        }
+    }
+
+    /// Takes all records but OPT out of an answer and says that it was truncated, so that its client asks over a stream. An
+    /// error is left as it is: it has no records.
+    pub(crate) fn truncate(&self, out: &mut Vec<u8>) {
+        if self.kind == Kind::Error {
+            return;
+        }
+        let opt = self.opt_at..out.len();
+        let additional = u8::from(!opt.is_empty());
+        out.copy_within(opt.clone(), self.question_end);
+        out.truncate(self.question_end + opt.len());
+        out[2] |= 0x02;
+        // Who is to ask again is told nothing yet, least of all that there is no such name.
+        out[3] = rcodes::NOERROR as u8;
+        out[6..12].copy_from_slice(&[0, 0, 0, 0, 0, additional]);
+    }
+}
+
 /// Answers one message into a buffer, whose old contents are lost.
 pub fn answer(message: &[u8], client: &Client, view: &View<'_>, out: &mut Vec<u8>) -> Outcome {
+    answer_about(message, client, view, out).0
+}
+
+/// The same, and says what the answer is about.
+pub fn answer_about<'v>(
+    message: &[u8],
+    client: &Client,
+    view: &'v View<'v>,
+    out: &mut Vec<u8>,
+) -> (Outcome, About<'v>) {
     out.clear();
-    match parse(message) {
-        Parsed::Query(query) => answer_query(message, &query, client, view, out),
+    let outcome = match parse(message) {
+        Parsed::Query(query) => return answer_query(message, &query, client, view, out),
         Parsed::Control => Outcome::Control,
         Parsed::Drop => Outcome::Drop,
         Parsed::NotImplemented => bare(message, None, rcodes::NOTIMP, out),
         Parsed::Malformed(question) => bare(message, question, rcodes::FORMERR, out),
-    }
+    };
+    (outcome, About::default())
 }
 
 /// An answer without records.
@@ -87,13 +176,13 @@ fn bare(message: &[u8], question: Option<Question<'_>>, rcode: u16, out: &mut Ve
     Outcome::Reply
 }
 
-fn answer_query(
+fn answer_query<'v>(
     message: &[u8],
     query: &Query<'_>,
     client: &Client,
-    view: &View<'_>,
+    view: &'v View<'v>,
     out: &mut Vec<u8>,
-) -> Outcome {
+) -> (Outcome, About<'v>) {
     let limit = limit(query.edns.as_ref(), client.transport, view.settings);
     let member = view.trusted
         || client
@@ -109,7 +198,7 @@ fn answer_query(
     let mut writer = Writer::new(out, room);
     let has_question = !query.question.wire.is_empty();
     if has_question && writer.question(query.question.wire).is_err() {
-        return Outcome::Drop;
+        return (Outcome::Drop, About::default());
     }
     let mut reply = Reply::new(view, member, query, writer);
     match query.edns {
@@ -123,13 +212,14 @@ fn answer_query(
         _ => match query.question.class {
             classes::IN => match reply.resolve() {
                 Resolved::Answered => {}
-                Resolved::Silence => return Outcome::Close,
+                Resolved::Silence => return (Outcome::Close, About::default()),
             },
             classes::CHAOS => chaos(&query.question, view.settings, &mut reply),
             _ => reply.refuse(extended::NOT_SUPPORTED),
         },
     }
     let done = reply.finish();
+    let mut about = about(&done, query.question.qtype);
     let out = done.out;
     out[2] =
         0x80 | u8::from(done.authoritative) << 2 | u8::from(done.truncated) << 1 | message[2] & 1;
@@ -137,8 +227,11 @@ fn answer_query(
     out[5] = u8::from(has_question);
     out[6..8].copy_from_slice(&done.answers.to_be_bytes());
     out[8..10].copy_from_slice(&done.authority.to_be_bytes());
+    about.question_end = HEADER + query.question.wire.len();
+    about.opt_at = out.len();
     let mut additional = done.additional;
     if let Some(opt) = &mut opt {
+        about.proven = opt.proven;
         opt.rcode_high = (done.rcode >> 4) as u8;
         opt.extended_error = done.extended_error;
         opt.expire = done.expire;
@@ -146,7 +239,37 @@ fn answer_query(
         additional += 1;
     }
     out[10..12].copy_from_slice(&additional.to_be_bytes());
-    Outcome::Reply
+    (Outcome::Reply, about)
+}
+
+fn about<'v>(done: &Done<'v, '_>, qtype: u16) -> About<'v> {
+    let kind = match done.rcode {
+        rcodes::NOERROR | rcodes::NXDOMAIN | rcodes::YXDOMAIN => {
+            if done.answers > 0 || done.truncated {
+                Kind::Positive
+            } else if done.authoritative {
+                Kind::Negative
+            } else if done.authority > 0 {
+                Kind::Referral
+            } else {
+                Kind::Error
+            }
+        }
+        _ => Kind::Error,
+    };
+    let source = done.found.map(|found| match kind {
+        Kind::Negative => found.apex,
+        _ => found.node.unwrap_or(found.apex),
+    });
+    About {
+        kind,
+        source: match kind {
+            Kind::Error => &[],
+            _ => source.map_or(&[], |node| node.owner_octets()),
+        },
+        qtype,
+        ..About::default()
+    }
 }
 
 /// How long the answer may be.
@@ -183,10 +306,11 @@ fn opt<'s>(
             .as_deref()
             .map(|nsid| &nsid[..nsid.len().min(128)]);
     }
-    if let (Some(secrets), Some(cookie)) = (&settings.cookies, edns.cookie) {
-        opt.cookie = secrets
-            .answer(cookie, client, view.now.unix as u32)
-            .map(|(both, _)| both);
+    if let (Some(secrets), Some(cookie)) = (&settings.cookies, edns.cookie)
+        && let Some((both, proven)) = secrets.answer(cookie, client, view.now.unix as u32)
+    {
+        opt.cookie = Some(both);
+        opt.proven = proven;
     }
     // RFC 9250 §5.5.2: QUIC has time-outs of its own.
     if matches!(transport, Transport::Tcp | Transport::Tls) && edns.keepalive {

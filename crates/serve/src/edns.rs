@@ -110,6 +110,8 @@ pub(crate) struct Answer<'s> {
     pub keepalive: Option<u16>,
     /// Both cookies.
     pub cookie: Option<[u8; 24]>,
+    /// Whether the client has shown a good server cookie; not written.
+    pub proven: bool,
     pub extended_error: Option<u16>,
     /// The time in milliseconds since 1970, and for how many seconds there was no progress.
     pub heartbeat: Option<(u64, u16)>,

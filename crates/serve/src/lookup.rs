@@ -40,6 +40,20 @@ pub enum Place<'z> {
     },
 }
 
+impl<'z> Place<'z> {
+    /// The node that records come from.
+    pub(crate) fn node(&self) -> Option<&'z Node> {
+        match *self {
+            Self::Node(node)
+            | Self::AtCut(node)
+            | Self::Delegated(node)
+            | Self::Redirected(node) => Some(node),
+            Self::Wildcard { node, .. } => node,
+            Self::Empty | Self::Nothing { .. } => None,
+        }
+    }
+}
+
 /// Longest key, and a wildcard's label.
 const WILDCARD_KEY: usize = 512 + 2;
 

@@ -28,8 +28,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use self::query::{Fault, MOST};
-use crate::answer::{Outcome, answer};
-use crate::clock::Moment;
+use crate::answer::{Outcome, answer_about};
+use crate::clock::{Moment, since_boot};
 use crate::handler::{Client, Handler, Request, Responder, Transport};
 use crate::metrics::ConnectionEvent;
 use crate::stream::{Connections, Running, Slot, note_panic, pin, push_framed, stopped};
@@ -219,7 +219,7 @@ async fn accept(endpoint: Endpoint, server: Arc<Server>) {
 fn take(incoming: quinn::Incoming, server: &Arc<Server>, tasks: &mut JoinSet<()>) {
     let ip = incoming.remote_address().ip();
     let connections = &server.connections;
-    let counters = server.shared.metrics.shared();
+    let metrics = &server.shared.metrics;
     if !incoming.remote_address_validated() && incoming.may_retry() {
         let many = server.handshakes.load(Relaxed) >= connections.limits().retry_from;
         if many || connections.is_crowded(ip) {
@@ -228,13 +228,13 @@ fn take(incoming: quinn::Incoming, server: &Arc<Server>, tasks: &mut JoinSet<()>
             return;
         }
     }
-    match connections.admit(ip, counters) {
+    match connections.admit(ip, metrics) {
         Some(slot) => {
-            counters.connection(ConnectionEvent::Accepted);
+            metrics.connection(ConnectionEvent::Accepted);
             tasks.spawn(converse(incoming, slot, Arc::clone(server)));
         }
         None => {
-            counters.connection(ConnectionEvent::Refused);
+            metrics.connection(ConnectionEvent::Refused);
             incoming.refuse();
         }
     }
@@ -242,7 +242,7 @@ fn take(incoming: quinn::Incoming, server: &Arc<Server>, tasks: &mut JoinSet<()>
 
 async fn converse(incoming: quinn::Incoming, slot: Slot, server: Arc<Server>) {
     let addr = incoming.remote_address();
-    let counters = server.shared.metrics.shared();
+    let metrics = &server.shared.metrics;
     let handshake = Handshake::begin(&server);
     let limit = server.connections.limits().handshake_timeout;
     let Ok(connecting) = incoming.accept() else {
@@ -256,11 +256,11 @@ async fn converse(incoming: quinn::Incoming, slot: Slot, server: Arc<Server>) {
     let connection = match connection {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
-            counters.connection(ConnectionEvent::TlsFailed);
+            metrics.connection(ConnectionEvent::TlsFailed);
             tracing::debug!(peer = %addr, %error, "QUIC handshake failed");
             return;
         }
-        Err(_) => return counters.connection(ConnectionEvent::TimedOut),
+        Err(_) => return metrics.connection(ConnectionEvent::TimedOut),
     };
     let identity = connection.peer_identity();
     let chain = identity.and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
@@ -348,8 +348,8 @@ impl Conversation {
                 () = stopped(&mut stopping), if taking => taking = false,
                 () = tokio::time::sleep_until(deadline) => {
                     if streams.is_empty() {
-                        let counters = self.server.shared.metrics.shared();
-                        counters.connection(ConnectionEvent::TimedOut);
+                        let metrics = &self.server.shared.metrics;
+                        metrics.connection(ConnectionEvent::TimedOut);
                         break;
                     }
                 }
@@ -399,11 +399,18 @@ impl Conversation {
         let place = self.answers.acquire().await;
         let mut reply = Vec::new();
         let shared = &self.server.shared;
-        let outcome = shared.view(Moment::now(), |view| {
-            answer(&message, &self.client, view, &mut reply)
+        let now = Moment::now();
+        let (outcome, qtype) = shared.view(now, |view| {
+            let (outcome, about) = answer_about(&message, &self.client, view, &mut reply);
+            (outcome, about.qtype)
         });
-        let counters = shared.metrics.shared();
-        counters.message(self.client.transport, outcome, &reply);
+        shared.metrics.local(|counters| {
+            counters.message(Transport::Quic, &message, qtype, outcome, &reply);
+            if outcome == Outcome::Reply {
+                let took = since_boot().saturating_sub(now.since_boot);
+                counters.took(Transport::Quic, took, 1);
+            }
+        });
         match outcome {
             Outcome::Reply => {
                 let mut framed = Vec::with_capacity(reply.len() + 2);

@@ -25,7 +25,7 @@ pub(crate) enum Resolved {
 }
 
 /// The parts of the finished answer.
-pub(crate) struct Done<'b> {
+pub(crate) struct Done<'v, 'b> {
     pub out: &'b mut Vec<u8>,
     pub authoritative: bool,
     pub truncated: bool,
@@ -35,6 +35,17 @@ pub(crate) struct Done<'b> {
     pub additional: u16,
     pub extended_error: Option<u16>,
     pub expire: Option<u32>,
+    /// What the name of the question led to.
+    pub found: Option<Source<'v>>,
+}
+
+/// What a question led to in the first of the zones that it goes through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'v> {
+    /// The node that answers or delegates, if there is one: for all the names that a wildcard makes, the wildcard's own.
+    pub node: Option<&'v Node>,
+    /// The node of the zone's apex.
+    pub apex: &'v Node,
 }
 
 /// An answer in the making.
@@ -53,6 +64,7 @@ pub(crate) struct Reply<'v, 'q, 'b> {
     additional: u16,
     extended_error: Option<u16>,
     expire: Option<u32>,
+    found: Option<Source<'v>>,
     /// Where in the message the names stand that were looked up.
     chain: [u16; CHAIN],
     chain_len: usize,
@@ -120,6 +132,7 @@ impl<'v, 'q, 'b> Reply<'v, 'q, 'b> {
             additional: 0,
             extended_error: None,
             expire: None,
+            found: None,
             chain: [0; CHAIN],
             chain_len: 0,
             redirects: [None; CHAIN + 1],
@@ -129,7 +142,7 @@ impl<'v, 'q, 'b> Reply<'v, 'q, 'b> {
         }
     }
 
-    pub(crate) fn finish(self) -> Done<'b> {
+    pub(crate) fn finish(self) -> Done<'v, 'b> {
         Done {
             authoritative: self.authoritative,
             truncated: self.truncated,
@@ -139,6 +152,7 @@ impl<'v, 'q, 'b> Reply<'v, 'q, 'b> {
             additional: self.additional,
             extended_error: self.extended_error,
             expire: self.expire,
+            found: self.found,
             out: self.writer.into_inner(),
         }
     }
@@ -273,6 +287,10 @@ impl<'v> Reply<'v, '_, '_> {
         let is_referral = matches!(found.place, Place::Delegated(_));
         if step == 0 {
             self.authoritative = !is_referral;
+            self.found = Some(Source {
+                node: found.place.node(),
+                apex: found.apex,
+            });
         }
         match found.place {
             Place::Delegated(cut) => {

@@ -21,8 +21,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub(crate) use self::connections::Slot;
 pub use self::connections::{Connections, StreamLimits};
-use crate::answer::{Outcome, answer};
-use crate::clock::Moment;
+use crate::answer::{Outcome, answer_about};
+use crate::clock::{Moment, since_boot};
 use crate::handler::{Client, Handler, Request, Responder, Transport};
 use crate::metrics::ConnectionEvent;
 use crate::zoneset::Shared;
@@ -134,14 +134,14 @@ async fn accept(listener: TcpListener, server: Arc<Server>) {
             }
             () = stopped(&mut stopping) => break,
         };
-        let counters = server.shared.metrics.shared();
+        let metrics = &server.shared.metrics;
         match accepted {
-            Ok((stream, peer)) => match server.connections.admit(peer.ip(), counters) {
+            Ok((stream, peer)) => match server.connections.admit(peer.ip(), metrics) {
                 Some(slot) => {
-                    counters.connection(ConnectionEvent::Accepted);
+                    metrics.connection(ConnectionEvent::Accepted);
                     tasks.spawn(converse(stream, peer, slot, Arc::clone(&server)));
                 }
-                None => counters.connection(ConnectionEvent::Refused),
+                None => metrics.connection(ConnectionEvent::Refused),
             },
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -207,11 +207,7 @@ async fn converse(stream: TcpStream, peer: SocketAddr, slot: Slot, server: Arc<S
                     Connection::new(stream, client, slot, &server).run().await
                 }
                 Ok(Err(error)) => {
-                    server
-                        .shared
-                        .metrics
-                        .shared()
-                        .connection(ConnectionEvent::TlsFailed);
+                    server.shared.metrics.connection(ConnectionEvent::TlsFailed);
                     tracing::debug!(%peer, %error, "TLS handshake failed");
                     return;
                 }
@@ -221,11 +217,7 @@ async fn converse(stream: TcpStream, peer: SocketAddr, slot: Slot, server: Arc<S
     };
     match ended {
         Ok(()) | Err(Ended::Io) => {}
-        Err(Ended::TimedOut) => server
-            .shared
-            .metrics
-            .shared()
-            .connection(ConnectionEvent::TimedOut),
+        Err(Ended::TimedOut) => server.shared.metrics.connection(ConnectionEvent::TimedOut),
     }
 }
 
@@ -376,11 +368,26 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             let message = &self.input[2..len + 2];
             let (client, reply) = (&self.client, &mut self.reply);
             let shared = &self.server.shared;
-            let outcome = shared.view(Moment::now(), |view| answer(message, client, view, reply));
-            if outcome == Outcome::Control {
-                let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-                    return Ok(Next::WaitForHandler);
-                };
+            let now = Moment::now();
+            let (outcome, qtype) = shared.view(now, |view| {
+                let (outcome, about) = answer_about(message, client, view, reply);
+                (outcome, about.qtype)
+            });
+            let permit = match outcome {
+                Outcome::Control => match Arc::clone(&self.permits).try_acquire_owned() {
+                    Ok(permit) => Some(permit),
+                    Err(_) => return Ok(Next::WaitForHandler),
+                },
+                _ => None,
+            };
+            let transport = client.transport;
+            shared.metrics.local(|counters| {
+                counters.message(transport, message, qtype, outcome, reply);
+                if outcome == Outcome::Reply {
+                    counters.took(transport, since_boot().saturating_sub(now.since_boot), 1);
+                }
+            });
+            if let Some(permit) = permit {
                 let request = Request {
                     message: self.input.split_to(len + 2).freeze().slice(2..),
                     client: self.client.clone(),
@@ -390,8 +397,6 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             } else {
                 self.input.advance(len + 2);
             }
-            let counters = shared.metrics.shared();
-            counters.message(self.client.transport, outcome, &self.reply);
             match outcome {
                 Outcome::Reply => {
                     push_framed(&mut self.output, &self.reply);

@@ -1,5 +1,6 @@
 //! UDP: plain threads, each with a socket of its own, that receive, answer and send in batches.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,13 +10,15 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
+use zonemesh_zone::Name;
 
-use crate::answer::{Outcome, answer};
+use crate::answer::{About, Outcome, View, answer_about};
 use crate::batch::{self, Batch, Local};
 use crate::bind::{self, BindError};
-use crate::clock::Moment;
+use crate::clock::{Moment, since_boot};
 use crate::handler::{Client, Closed, Handler, Request, Responder, Transport};
 use crate::metrics::Counters;
+use crate::rate::{Draws, RateLimiter, Verdict};
 use crate::zoneset::Shared;
 
 /// Largest answer that is ever sent over UDP, for which each thread keeps room.
@@ -134,20 +137,25 @@ impl Worker {
                 "a thread that answers over UDP has panicked; it goes on with the next query"
             );
         }
-        self.shared.metrics.retire(&counters);
     }
 
     fn serve(&self, counters: &Counters) {
         let mut batch = Batch::new(self.with_local, REPLY_CAPACITY);
+        let mut draws = Draws::new();
         let mut last_batches = LAST_BATCHES;
         loop {
             let stopping = self.stop.load(Ordering::Relaxed);
             match batch.receive(&self.socket) {
                 Ok(count) => {
-                    self.answer(&mut batch, count, counters);
+                    let received = Moment::now();
+                    let answers = self.answer(&mut batch, count, received, counters, &mut draws);
                     let failed = batch.send(&self.socket);
                     if failed > 0 {
                         counters.send_failed(failed as u64);
+                    }
+                    if answers > 0 {
+                        let took = since_boot().saturating_sub(received.since_boot);
+                        counters.took(Transport::Udp, took, answers);
                     }
                 }
                 Err(error) => match error.kind() {
@@ -170,9 +178,18 @@ impl Worker {
         }
     }
 
-    fn answer(&self, batch: &mut Batch, count: usize, counters: &Counters) {
+    /// Answers the datagrams of a batch; returns how many answers there are.
+    fn answer(
+        &self,
+        batch: &mut Batch,
+        count: usize,
+        received: Moment,
+        counters: &Counters,
+        draws: &mut Draws,
+    ) -> u64 {
+        let mut answers = 0;
         // One look at the clock and at the snapshot for the whole batch.
-        self.shared.view(Moment::now(), |view| {
+        self.shared.view(received, |view| {
             batch.each(count, |datagram, reply| {
                 if datagram.too_long {
                     counters.too_long();
@@ -183,23 +200,91 @@ impl Worker {
                     transport: Transport::Udp,
                     pin: None,
                 };
-                let outcome = answer(datagram.message, &client, view, reply);
-                counters.message(Transport::Udp, outcome, reply);
-                if outcome == Outcome::Control {
-                    let path = ReplyPath {
-                        socket: Arc::clone(&self.socket),
-                        peer: datagram.peer,
-                        local: datagram.local,
-                    };
-                    let request = Request {
-                        message: Bytes::copy_from_slice(datagram.message),
-                        client,
-                    };
-                    (self.handler)(request, Responder::datagram(path));
+                let (outcome, about) = answer_about(datagram.message, &client, view, reply);
+                counters.received(Transport::Udp, datagram.message, about.qtype, outcome);
+                match outcome {
+                    Outcome::Reply => {
+                        let send = may_send(view, &client, &about, counters, draws, reply);
+                        if send {
+                            counters.reply(Transport::Udp, reply);
+                            answers += 1;
+                        }
+                        send
+                    }
+                    Outcome::Control => {
+                        let path = ReplyPath {
+                            socket: Arc::clone(&self.socket),
+                            peer: datagram.peer,
+                            local: datagram.local,
+                        };
+                        let request = Request {
+                            message: Bytes::copy_from_slice(datagram.message),
+                            client,
+                        };
+                        (self.handler)(request, Responder::datagram(path));
+                        false
+                    }
+                    Outcome::Drop | Outcome::Close => false,
                 }
-                outcome == Outcome::Reply
             });
         });
+        answers
+    }
+}
+
+/// Whether an answer is sent, which may be truncated here: there may be too many for the client's network.
+fn may_send(
+    view: &View<'_>,
+    client: &Client,
+    about: &About<'_>,
+    counters: &Counters,
+    draws: &mut Draws,
+    reply: &mut Vec<u8>,
+) -> bool {
+    let Some(limiter) = &view.settings.rate else {
+        return true;
+    };
+    let now = view.now.since_boot;
+    let verdict = limiter.verdict(client.ip(), about, now, || draws.next());
+    if verdict == Verdict::Send {
+        return true;
+    }
+    counters.limited(about.kind, verdict);
+    if limiter.is_to_be_told(now) {
+        tell(limiter, client, about);
+    }
+    if verdict == Verdict::Truncate {
+        about.truncate(reply);
+    }
+    verdict != Verdict::Drop
+}
+
+/// Says in the log that a network gets fewer answers than it asks for.
+#[cold]
+fn tell(limiter: &RateLimiter, client: &Client, about: &About<'_>) {
+    let (first, bits) = limiter.network(client.ip());
+    let limits = limiter.limits();
+    tracing::warn!(
+        network = %format_args!("{first}/{bits}"),
+        kind = about.kind.name(),
+        name = %Source(about.source),
+        per_second = limits.per_second[about.kind as usize],
+        dry_run = limits.dry_run,
+        "a network asks for more than [rate-limit] allows; its address may be forged. This is told once in ten seconds, \
+         whatever comes: the metric zonemesh_serve_rate_limited has all"
+    );
+}
+
+/// An owner name in wire format, for the log.
+struct Source<'n>(&'n [u8]);
+
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Name::from_octets(self.0.to_vec().into()) {
+            Ok(name) => name.fmt_with_dot().fmt(f),
+            // Errors are about no name.
+            Err(_) => f.write_str("-"),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::clock::{Expiry, Moment};
 use crate::cookie::CookieSecrets;
 use crate::handler::Client;
 use crate::metrics::Metrics;
+use crate::rate::RateLimiter;
 
 /// Who may query a zone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -189,6 +190,8 @@ pub struct Settings {
     pub cookies: Option<CookieSecrets>,
     /// How long a connection may be idle; told to clients that ask (RFC 7828).
     pub idle_timeout: Duration,
+    /// How many answers over UDP a network may have; as many as it likes without.
+    pub rate: Option<Arc<RateLimiter>>,
 }
 
 impl Default for Settings {
@@ -202,6 +205,7 @@ impl Default for Settings {
             cookies: None,
             // RFC 7766 §6.2.3 asks for the order of seconds; RFC 9103 for longer on transfer connections.
             idle_timeout: Duration::from_secs(30),
+            rate: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::metrics::{ConnectionEvent, Counters};
+use crate::metrics::{ConnectionEvent, Metrics};
 
 /// Limits for connections.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ impl Connections {
 
     /// Makes a place for a connection, if need be by closing the one that has been idle for longest: of the same client
     /// when that has too many, of anybody otherwise. None when there is none idle.
-    pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr, counters: &Counters) -> Option<Slot> {
+    pub(crate) fn admit(self: &Arc<Self>, ip: IpAddr, metrics: &Metrics) -> Option<Slot> {
         let client = client_of(ip);
         let mut table = self.table();
         let of_client = table.per_client.get(&client).copied().unwrap_or(0);
@@ -115,7 +115,7 @@ impl Connections {
             && let Some(entry) = table.remove(victim)
         {
             entry.state.evicted.notify_one();
-            counters.connection(ConnectionEvent::Evicted);
+            metrics.connection(ConnectionEvent::Evicted);
         }
         let state = Arc::new(State::default());
         state.last.store(self.millis(), Relaxed);
