@@ -1,8 +1,7 @@
 //! Finding a name in a zone (RFC 1034 §4.3.2 step 3, RFC 4592, RFC 6672 §3.2) in one descent, or two where a wildcard
 //! has to be looked for.
 
-use zonemesh_zone::tree::Leaf;
-use zonemesh_zone::{Node, Rtype, Zone};
+use zonemesh_zone::{Node, Rtype, Sought, Zone};
 
 /// What a zone has for a name.
 #[derive(Debug)]
@@ -28,14 +27,14 @@ pub enum Place<'z> {
     Wildcard {
         /// The wildcard's node.
         node: Option<&'z Node>,
-        /// How many octets of the name's key are those of the closest encloser.
+        /// Where in the name its closest encloser begins.
         encloser: usize,
     },
     /// It exists, without records: an empty non-terminal.
     Empty,
     /// It does not exist.
     Nothing {
-        /// How many octets of the name's key are those of the closest encloser.
+        /// Where in the name its closest encloser begins.
         encloser: usize,
     },
 }
@@ -54,18 +53,16 @@ impl<'z> Place<'z> {
     }
 }
 
-/// Longest key, and a wildcard's label.
-const WILDCARD_KEY: usize = 512 + 2;
-
-/// Finds a name, given also as its key, for a question of some type. None if the name is not in the zone.
-pub fn find<'z>(zone: &'z Zone, name: &[u8], key: &[u8], qtype: Rtype) -> Option<Found<'z>> {
+/// Finds a name, for a question of some type. None if the name is not in the zone.
+pub fn find<'z>(zone: &'z Zone, sought: &Sought, qtype: Rtype) -> Option<Found<'z>> {
+    let name_len = sought.wire().len();
     let apex_len = zone.apex().len();
     let mut apex = None;
-    let mut descent = zone.descend(key);
+    let mut descent = zone.descend(sought);
     let mut end = None;
     for node in descent.by_ref() {
         let len = node.owner_octets().len();
-        let exact = len == name.len();
+        let exact = len == name_len;
         if len == apex_len {
             apex = Some(node);
         } else if node.rrset(Rtype::NS).is_some() {
@@ -91,11 +88,11 @@ pub fn find<'z>(zone: &'z Zone, name: &[u8], key: &[u8], qtype: Rtype) -> Option
         return Some(Found { apex, place });
     }
     descent.by_ref().for_each(drop);
-    let (_, mut encloser) = descent.encloser();
-    if encloser == key.len() {
+    let mut encloser = descent.encloser();
+    if encloser == 0 {
         // RFC 5155 §7.2.8: the owner name of an NSEC3 record is no name that exists.
-        match zone.tree().get(key) {
-            Some(_) => encloser = zone_key_len(zone),
+        match zone.tree().get(sought.key()) {
+            Some(_) => encloser = name_len - apex_len,
             None => {
                 return Some(Found {
                     apex,
@@ -104,26 +101,20 @@ pub fn find<'z>(zone: &'z Zone, name: &[u8], key: &[u8], qtype: Rtype) -> Option
             }
         }
     }
-    let place = wildcard(zone, key, encloser);
+    let place = wildcard(zone, sought, encloser);
     Some(Found { apex, place })
 }
 
 /// What comes of the wildcard below the closest encloser (RFC 4592 §3.3.1).
-fn wildcard<'z>(zone: &'z Zone, key: &[u8], encloser: usize) -> Place<'z> {
-    let mut buffer = [0u8; WILDCARD_KEY];
-    let len = encloser + 2;
-    buffer[..encloser].copy_from_slice(&key[..encloser]);
-    buffer[encloser] = b'*';
-    let source = &buffer[..len];
-    let mut descent = zone.descend(source);
+fn wildcard<'z>(zone: &'z Zone, sought: &Sought, encloser: usize) -> Place<'z> {
+    let source = sought.wildcard_at(encloser);
+    let mut descent = zone.descend(&source);
     let last = descent.by_ref().last();
-    if descent.encloser().1 != len {
+    if descent.encloser() != 0 {
         return Place::Nothing { encloser };
     }
     // The last node on the way is the wildcard's own unless it is an empty non-terminal.
-    let node = last
-        .filter(|node| node.owner_octets().starts_with(b"\x01*"))
-        .filter(|node| node.common(source).is_all_of(source));
+    let node = last.filter(|node| source.is(node.owner_octets()));
     Place::Wildcard { node, encloser }
 }
 
@@ -135,8 +126,4 @@ fn only_denies(node: &Node) -> bool {
         hashed |= rtype == Rtype::NSEC3;
         matches!(rtype, Rtype::RRSIG | Rtype::NSEC3)
     }) && hashed
-}
-
-fn zone_key_len(zone: &Zone) -> usize {
-    zonemesh_zone::Key::of(zone.apex()).as_slice().len()
 }

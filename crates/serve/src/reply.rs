@@ -1,6 +1,6 @@
 //! The answer in the making: which RRsets go into which section (RFC 1034 §4.3.2, RFC 2308, RFC 6672, RFC 8482).
 
-use zonemesh_zone::{Key, Node, RrsetRef, Rtype, Zone};
+use zonemesh_zone::{Node, RrsetRef, Rtype, Sought, Zone};
 
 use crate::answer::View;
 use crate::edns::extended;
@@ -188,6 +188,7 @@ impl<'v> Reply<'v, '_, '_> {
     /// Answers a question of class IN.
     pub(crate) fn resolve(&mut self) -> Resolved {
         let mut current = Current::Question;
+        let mut sought = Sought::new();
         // One name more than can be followed to: the last is looked up too.
         for step in 0..=CHAIN {
             let name = match &current {
@@ -195,8 +196,8 @@ impl<'v> Reply<'v, '_, '_> {
                 Current::Target(name) => name,
                 Current::Made { octets, len } => &octets[..*len],
             };
-            let key = Key::from_wire(name);
-            let (served, zone) = match self.zone_for(name, key.as_slice()) {
+            sought.set(name);
+            let (served, zone) = match self.zone_for(&sought) {
                 Ok(found) => found,
                 // What was found so far is an answer; the resolver goes on elsewhere.
                 Err(_) if step > 0 => break,
@@ -209,10 +210,10 @@ impl<'v> Reply<'v, '_, '_> {
             if step == 0 {
                 self.note_expiry(served, zone);
             }
-            let Some(found) = lookup::find(zone, name, key.as_slice(), self.qtype) else {
+            let Some(found) = lookup::find(zone, &sought, self.qtype) else {
                 break;
             };
-            match self.step(step, zone, &found, name, key.as_slice()) {
+            match self.step(step, zone, &found, name, &sought) {
                 Ok(Step::Follow(next)) => current = next,
                 Ok(Step::Done) => break,
                 Err(Full) => return Resolved::Answered,
@@ -234,12 +235,12 @@ impl<'v> Reply<'v, '_, '_> {
     }
 
     /// The zone that answers for a name, if this client may have it.
-    fn zone_for(&self, name: &[u8], key: &[u8]) -> Result<(&'v Served, &'v Zone), Refused> {
+    fn zone_for(&self, sought: &Sought) -> Result<(&'v Served, &'v Zone), Refused> {
         let view = self.view;
-        let mut served = view.zones.closest(key);
+        let mut served = view.zones.closest(sought);
         if self.qtype == Rtype::DS
-            && served.is_some_and(|served| served.apex.len() == name.len())
-            && let Some(parent) = view.zones.closest_above(key, name.len())
+            && served.is_some_and(|served| served.apex.len() == sought.wire().len())
+            && let Some(parent) = view.zones.closest_above(sought)
             && parent.zone.is_some()
             && self.may_see(parent)
         {
@@ -282,7 +283,7 @@ impl<'v> Reply<'v, '_, '_> {
         zone: &'v Zone,
         found: &Found<'v>,
         name: &[u8],
-        key: &[u8],
+        sought: &Sought,
     ) -> Result<Step<'v>, Full> {
         let is_referral = matches!(found.place, Place::Delegated(_));
         if step == 0 {
@@ -316,15 +317,15 @@ impl<'v> Reply<'v, '_, '_> {
                 node: Some(node), ..
             } => {
                 if self.positive(node, name)? {
-                    self.deny_cover(zone, found, key)?;
+                    self.deny_cover(zone, found, sought)?;
                     return Ok(Step::Done);
                 }
                 if let Some(target) = self.alias(node, name)? {
-                    self.deny_cover(zone, found, key)?;
+                    self.deny_cover(zone, found, sought)?;
                     return Ok(self.follow(step, target));
                 }
                 self.negative(found)?;
-                self.deny_cover(zone, found, key)?;
+                self.deny_cover(zone, found, sought)?;
                 self.deny(node)?;
                 Ok(Step::Done)
             }
@@ -333,20 +334,20 @@ impl<'v> Reply<'v, '_, '_> {
                 encloser,
             } => {
                 self.negative(found)?;
-                self.deny_cover(zone, found, key)?;
-                self.deny_wildcard(zone, found, key, encloser)?;
+                self.deny_cover(zone, found, sought)?;
+                self.deny_wildcard(zone, found, sought, encloser)?;
                 Ok(Step::Done)
             }
             Place::Empty => {
                 self.negative(found)?;
-                self.deny_cover(zone, found, key)?;
+                self.deny_cover(zone, found, sought)?;
                 Ok(Step::Done)
             }
             Place::Nothing { encloser } => {
                 self.rcode = rcodes::NXDOMAIN;
                 self.negative(found)?;
-                self.deny_cover(zone, found, key)?;
-                self.deny_wildcard(zone, found, key, encloser)?;
+                self.deny_cover(zone, found, sought)?;
+                self.deny_wildcard(zone, found, sought, encloser)?;
                 Ok(Step::Done)
             }
         }

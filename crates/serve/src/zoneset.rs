@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use zonemesh_zone::inventory::Inventory;
 use zonemesh_zone::tree::Leaf;
-use zonemesh_zone::{Key, Name, Tree, Zone};
+use zonemesh_zone::{Key, Name, Sought, Tree, Zone};
 
 use crate::answer::{Outcome, View, answer};
 use crate::clock::{Expiry, Moment};
@@ -128,17 +128,17 @@ impl ZoneSet {
         self.tree.get(Key::of(apex).as_slice()).map(Entry::served)
     }
 
-    /// The closest zone that encloses the name of a key.
-    pub fn closest(&self, key: &[u8]) -> Option<&Served> {
-        self.tree.closest_ancestor(key).map(Entry::served)
+    /// The closest zone that encloses a name.
+    pub fn closest(&self, sought: &Sought) -> Option<&Served> {
+        self.tree.closest_ancestor(sought).map(Entry::served)
     }
 
-    /// The closest zone that encloses the name of a key and does not start at it: the parent's side of a zone cut.
-    pub fn closest_above(&self, key: &[u8], name_len: usize) -> Option<&Served> {
+    /// The closest zone that encloses a name and does not start at it: the parent's side of a zone cut.
+    pub fn closest_above(&self, sought: &Sought) -> Option<&Served> {
         self.tree
-            .descend(key)
+            .descend(sought)
             .map(Entry::served)
-            .filter(|served| served.apex.len() < name_len)
+            .filter(|served| served.apex.len() < sought.wire().len())
             .last()
     }
 

@@ -9,7 +9,7 @@ use domain::base::name::ToName;
 use crate::file::report::Report;
 use crate::finding::{Finding, Kind, Severity};
 use crate::version::{NameRef, owned};
-use crate::{Key, Name, Node, Rtype, Soa, Zone};
+use crate::{Key, Name, Node, Rtype, Soa, Sought, Zone};
 
 /// Checks a zone. Of each kind only the first few findings are listed; a last one says how many more there are.
 pub fn check(zone: &Zone) -> Vec<Finding> {
@@ -336,10 +336,10 @@ impl<'z> Checker<'z> {
         if !target.ends_with(zone.apex()) {
             return Target::Outside;
         }
-        let key = Key::of(target);
+        let sought = Sought::from_wire(target.as_slice());
         let mut exact = None;
         let mut delegated = false;
-        for node in zone.descend(key.as_slice()) {
+        for node in zone.descend(&sought) {
             delegated |= node.rrset(Rtype::NS).is_some() && node.owner() != zone.apex();
             if node.owner() == target {
                 exact = Some(node);
@@ -349,7 +349,7 @@ impl<'z> Checker<'z> {
         }
         let node = match exact {
             Some(node) => Some(node),
-            None if delegated || zone.tree().has_at_or_below(key.as_slice()) => None,
+            None if delegated || zone.tree().has_at_or_below(sought.key()) => None,
             None => self.wildcard_for(target),
         };
         match node {

@@ -14,6 +14,8 @@ use crate::Name;
 
 /// Longest key: 254 octets of labels, all of them escaped, and up to 127 terminators.
 const CAPACITY: usize = 512;
+/// So many octets of a label are copied at a time where there is room: most labels need one step.
+pub(crate) const CHUNK: usize = 16;
 
 /// The key of one name, on the stack.
 #[derive(Clone)]
@@ -33,15 +35,37 @@ impl Key {
     /// The slice must hold a well-formed name; anything after its root label is ignored, and a malformed one yields
     /// the key of what could be read.
     pub fn from_wire(wire: &[u8]) -> Self {
-        let mut key = Self {
-            len: 0,
-            bytes: [0; CAPACITY],
-        };
+        let mut key = Self::root();
         all_downwards(wire, |label| {
             key.push_label(label);
             true
         });
         key
+    }
+
+    /// The key of the root.
+    pub(crate) fn root() -> Self {
+        Self {
+            len: 0,
+            bytes: [0; CAPACITY],
+        }
+    }
+
+    /// Becomes the key of a name in lower case of which no octet needs to be escaped, given as where its labels begin, with room
+    /// behind them: a label is copied in whole chunks, and what was too much is overwritten by the next one.
+    pub(crate) fn set_plain(&mut self, wire: &[u8], labels: &[u8]) {
+        let mut end = 0;
+        for &start in labels.iter().rev() {
+            let start = usize::from(start);
+            let len = usize::from(wire[start]);
+            for at in (0..len).step_by(CHUNK) {
+                self.bytes[end + at..][..CHUNK].copy_from_slice(&wire[start + 1 + at..][..CHUNK]);
+            }
+            end += len;
+            self.bytes[end] = 0;
+            end += 1;
+        }
+        self.len = end as u16;
     }
 
     /// The key as bytes.
@@ -259,19 +283,6 @@ impl fmt::Debug for OwnedKey {
     }
 }
 
-/// How many labels the first `common` bytes of a key hold in full, and how many bytes those are.
-pub fn whole_labels(key: &[u8], common: usize) -> (usize, usize) {
-    let mut labels = 0;
-    let mut end = 0;
-    for (at, &byte) in key[..common.min(key.len())].iter().enumerate() {
-        if byte == 0 {
-            labels += 1;
-            end = at + 1;
-        }
-    }
-    (labels, end)
-}
-
 #[cfg(test)]
 mod tests {
     use std::str::FromStr;
@@ -279,30 +290,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn arbitrary_name() -> impl Strategy<Value = Name> {
-        // Few distinct octets, so that equal labels, prefixes and escapes are frequent.
-        let octet = prop_oneof![
-            Just(0u8),
-            Just(1),
-            Just(2),
-            Just(b'a'),
-            Just(b'A'),
-            Just(b'z'),
-            Just(255),
-            any::<u8>()
-        ];
-        let label = prop::collection::vec(octet, 1..20);
-        prop::collection::vec(label, 0..6).prop_map(|labels| {
-            let mut wire = Vec::new();
-            for label in labels {
-                wire.push(label.len() as u8);
-                wire.extend(label);
-            }
-            wire.push(0);
-            Name::from_octets(wire.into()).unwrap()
-        })
-    }
+    use crate::testing::arbitrary_name;
 
     proptest! {
         #[test]
@@ -369,16 +357,5 @@ mod tests {
                 prop_assert_eq!(key.as_slice(), whole.as_slice());
             }
         }
-    }
-
-    #[test]
-    fn whole_labels_stops_at_the_last_terminator() {
-        let key = Key::of(&Name::from_str("www.example.com.").unwrap());
-        let common = "com".len() + 1 + "exam".len();
-        assert_eq!(whole_labels(key.as_slice(), common), (1, 4));
-        assert_eq!(
-            whole_labels(key.as_slice(), key.as_slice().len()),
-            (3, key.as_slice().len())
-        );
     }
 }

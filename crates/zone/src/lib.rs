@@ -20,6 +20,7 @@ pub mod node;
 pub mod record;
 pub mod rrset;
 pub mod serial;
+pub mod sought;
 #[cfg(test)]
 mod testing;
 pub mod tree;
@@ -40,6 +41,7 @@ pub use self::node::Node;
 pub use self::record::{Record, RecordError, Soa};
 pub use self::rrset::{Rrset, RrsetRef};
 pub use self::serial::{Serial, SerialExt};
+pub use self::sought::Sought;
 pub use self::tree::Tree;
 pub use self::version::{Editor, NameRef, Zone, ZoneError};
 

@@ -8,14 +8,16 @@
 
 use std::sync::Arc;
 
-use crate::Key;
-use crate::key::{self, Common, whole_labels};
+use crate::key::{self, Common};
+use crate::{Key, Sought};
 
 mod ahead;
 mod ascending;
+mod descent;
 
 pub use self::ahead::{Ahead, Touch};
 pub use self::ascending::Ascending;
+pub use self::descent::Descent;
 
 /// What the tree holds: something that knows its name, and of which a clone is cheap. The name of a leaf must never change.
 pub trait Leaf: Clone {
@@ -93,19 +95,14 @@ impl<T: Leaf> Tree<T> {
         leaf.common(key).is_all_of(key).then_some(leaf)
     }
 
-    /// Goes down towards a key, meeting the leaves of its ancestors on the way, the topmost first.
-    pub fn descend<'t, 'k>(&'t self, key: &'k [u8]) -> Descent<'t, 'k, T> {
-        Descent {
-            key,
-            next: self.root.as_ref(),
-            last: None,
-            done: false,
-        }
+    /// Goes down towards a name, meeting the leaves of its ancestors on the way, the topmost first.
+    pub fn descend<'t, 's>(&'t self, sought: &'s Sought) -> Descent<'t, 's, T> {
+        Descent::new(self.root.as_ref(), sought)
     }
 
-    /// The leaf whose name is this key's name or its closest ancestor that has one.
-    pub fn closest_ancestor(&self, key: &[u8]) -> Option<&T> {
-        self.descend(key).last()
+    /// The leaf of this name or of its closest ancestor that has one.
+    pub fn closest_ancestor(&self, sought: &Sought) -> Option<&T> {
+        self.descend(sought).last()
     }
 
     /// Whether a leaf has this key or one below it: whether the name exists, if only as an empty non-terminal.
@@ -457,61 +454,6 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     }
     let rest = a[at..].iter().zip(&b[at..]);
     at + rest.take_while(|(x, y)| x == y).count()
-}
-
-/// A way down to a key. As an iterator it yields the leaves that are at the key or at an ancestor of it.
-pub struct Descent<'t, 'k, T> {
-    key: &'k [u8],
-    next: Option<&'t Slot<T>>,
-    last: Option<&'t T>,
-    done: bool,
-}
-
-impl<'t, T: Leaf> Descent<'t, '_, T> {
-    /// How many labels of the key, counted from the root, are those of a name that exists: the closest encloser
-    /// (RFC 4592 §3.3.1), and how many octets of the key they take. Call it when the iterator has ended.
-    pub fn encloser(&self) -> (usize, usize) {
-        match self.last {
-            None => (0, 0),
-            Some(leaf) => whole_labels(self.key, leaf.common(self.key).len),
-        }
-    }
-}
-
-impl<'t, T: Leaf> Iterator for Descent<'t, '_, T> {
-    type Item = &'t T;
-
-    fn next(&mut self) -> Option<&'t T> {
-        while let Some(slot) = self.next {
-            match slot {
-                Slot::Leaf(leaf) => {
-                    self.next = None;
-                    self.last = Some(leaf);
-                    if !self.done && leaf.common(self.key).whole {
-                        return Some(leaf);
-                    }
-                }
-                Slot::Branch(branch) => {
-                    let child = branch.child(self.key);
-                    if child.is_none() {
-                        // Every leaf below shares the same, longest prefix with the key.
-                        self.last = Some(slot.first_leaf());
-                    }
-                    self.next = child;
-                    // A leaf whose key ends here is an ancestor's, unless the key went astray in octets that were skipped.
-                    if nibble(self.key, branch.index as usize) != 0
-                        && let Some(Slot::Leaf(leaf)) = branch.slot(0)
-                    {
-                        if leaf.common(self.key).whole {
-                            return Some(leaf);
-                        }
-                        self.done = true;
-                    }
-                }
-            }
-        }
-        None
-    }
 }
 
 /// Leaves in canonical order.

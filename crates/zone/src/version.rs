@@ -13,7 +13,7 @@ use crate::node::{Making, Node};
 use crate::record::RecordOctets;
 use crate::rrset::{self, RrsetRef};
 use crate::tree::{Descent, Tree};
-use crate::{Digest, Key, Name, Record, Rrset, Rtype, Serial, Soa, Ttl};
+use crate::{Digest, Key, Name, Record, Rrset, Rtype, Serial, Soa, Sought, Ttl};
 
 mod bulk;
 
@@ -107,8 +107,8 @@ impl Zone {
     }
 
     /// Goes down from the apex towards a name, meeting the nodes on the way; see [`Tree::descend`].
-    pub fn descend<'k>(&self, key: &'k [u8]) -> Descent<'_, 'k, Node> {
-        self.inner.nodes.descend(key)
+    pub fn descend<'s>(&self, sought: &'s Sought) -> Descent<'_, 's, Node> {
+        self.inner.nodes.descend(sought)
     }
 
     /// The nodes, for those who compare, search or walk them in ways that are not offered here.

@@ -3,8 +3,7 @@
 //! Only glue for names below the zone cut itself is worth a truncation (RFC 9471 §3.1); everything else is left out
 //! when there is no room.
 
-use zonemesh_zone::tree::Leaf;
-use zonemesh_zone::{Key, Node, RrsetRef, Rtype, Zone};
+use zonemesh_zone::{Node, RrsetRef, Rtype, Sought, Zone};
 
 use super::Reply;
 use crate::lookup::{self, Place};
@@ -22,15 +21,15 @@ impl<'v> Reply<'v, '_, '_> {
         cut: &'v Node,
         servers: RrsetRef<'v>,
     ) -> Result<(), Full> {
-        let cut_key = cut.key();
         let mut others = false;
+        let mut sought = Sought::new();
         for target in servers.iter().filter(is_name) {
-            let key = Key::from_wire(target);
-            if !key.as_slice().starts_with(cut_key.as_slice()) {
+            sought.set(target);
+            if !sought.is_at_or_below(cut.owner_octets()) {
                 others = true;
                 continue;
             }
-            if let Some(node) = zone.tree().get(key.as_slice())
+            if let Some(node) = zone.tree().get(sought.key())
                 && self.add_addresses(target, node).is_err()
             {
                 self.truncated = true;
@@ -41,16 +40,16 @@ impl<'v> Reply<'v, '_, '_> {
             return Ok(());
         }
         for target in servers.iter().filter(is_name) {
-            let key = Key::from_wire(target);
-            if key.as_slice().starts_with(cut_key.as_slice()) {
+            sought.set(target);
+            if sought.is_at_or_below(cut.owner_octets()) {
                 continue;
             }
             let node = match target.len() >= zone.apex().len() {
                 // Sibling glue, or authoritative data of this zone.
-                true => zone.tree().get(key.as_slice()),
+                true => zone.tree().get(sought.key()),
                 false => None,
             };
-            let node = node.or_else(|| self.host(target, key.as_slice()));
+            let node = node.or_else(|| self.host(&sought));
             if let Some(node) = node
                 && self.add_addresses(target, node).is_err()
             {
@@ -101,12 +100,10 @@ impl<'v> Reply<'v, '_, '_> {
             if !seen.add(target) {
                 continue;
             }
-            let key = Key::from_wire(target);
-            let host = self.host(target, key.as_slice()).or_else(|| {
+            let sought = Sought::from_wire(target);
+            let host = self.host(&sought).or_else(|| {
                 // The servers of a zone may be below one of its own zone cuts.
-                (rtype == types::NS)
-                    .then(|| self.glue(key.as_slice()))
-                    .flatten()
+                (rtype == types::NS).then(|| self.glue(&sought)).flatten()
             });
             let Some(host) = host else { continue };
             self.add_addresses(target, host)?;
@@ -130,9 +127,9 @@ impl<'v> Reply<'v, '_, '_> {
     }
 
     /// The node that is authoritative for a name in one of our zones that this client may see.
-    fn host(&self, name: &[u8], key: &[u8]) -> Option<&'v Node> {
-        let zone = self.open_zone(key)?;
-        match lookup::find(zone, name, key, Rtype::A)?.place {
+    fn host(&self, sought: &Sought) -> Option<&'v Node> {
+        let zone = self.open_zone(sought)?;
+        match lookup::find(zone, sought, Rtype::A)?.place {
             Place::Node(node) => Some(node),
             Place::Wildcard { node, .. } => node,
             _ => None,
@@ -140,12 +137,12 @@ impl<'v> Reply<'v, '_, '_> {
     }
 
     /// The node of a name in one of our zones, authoritative or not.
-    fn glue(&self, key: &[u8]) -> Option<&'v Node> {
-        self.open_zone(key)?.tree().get(key)
+    fn glue(&self, sought: &Sought) -> Option<&'v Node> {
+        self.open_zone(sought)?.tree().get(sought.key())
     }
 
-    fn open_zone(&self, key: &[u8]) -> Option<&'v Zone> {
-        let served = self.view.zones.closest(key)?;
+    fn open_zone(&self, sought: &Sought) -> Option<&'v Zone> {
+        let served = self.view.zones.closest(sought)?;
         match self.may_see(served) && !served.expired {
             true => served.zone.as_ref(),
             false => None,

@@ -2,8 +2,7 @@
 //!
 //! NSEC3 proofs are not made here: a zone signed with NSEC3 gets its negative answers without them.
 
-use zonemesh_zone::tree::Leaf;
-use zonemesh_zone::{Node, Rtype, Zone};
+use zonemesh_zone::{Node, Rtype, Sought, Zone};
 
 use super::Reply;
 use crate::lookup::Found;
@@ -36,12 +35,12 @@ impl<'v> Reply<'v, '_, '_> {
         &mut self,
         zone: &'v Zone,
         found: &Found<'v>,
-        key: &[u8],
+        sought: &Sought,
     ) -> Result<(), Full> {
         if !self.dnssec || found.apex.rrset(Rtype::NSEC).is_none() {
             return Ok(());
         }
-        cover(zone, key).map_or(Ok(()), |node| self.deny(node))
+        cover(zone, sought).map_or(Ok(()), |node| self.deny(node))
     }
 
     /// Adds the NSEC that covers the wildcard below the closest encloser.
@@ -49,37 +48,28 @@ impl<'v> Reply<'v, '_, '_> {
         &mut self,
         zone: &'v Zone,
         found: &Found<'v>,
-        key: &[u8],
+        sought: &Sought,
         encloser: usize,
     ) -> Result<(), Full> {
         if !self.dnssec || found.apex.rrset(Rtype::NSEC).is_none() {
             return Ok(());
         }
-        cover_wildcard(zone, key, encloser).map_or(Ok(()), |node| self.deny(node))
+        cover(zone, &sought.wildcard_at(encloser)).map_or(Ok(()), |node| self.deny(node))
     }
 }
 
-/// The node whose NSEC record covers a key that has no node of its own, or none with authoritative data.
-fn cover<'z>(zone: &'z Zone, key: &[u8]) -> Option<&'z Node> {
-    let before = zone.tree().predecessor(key)?;
+/// The node whose NSEC record covers a name that has no node of its own, or none with authoritative data.
+fn cover<'z>(zone: &'z Zone, sought: &Sought) -> Option<&'z Node> {
+    let before = zone.tree().predecessor(sought.key())?;
     if before.rrset(Rtype::NSEC).is_some() {
         return Some(before);
     }
     // Glue and what else lies below a zone cut or a DNAME has no NSEC: the one above it covers.
     let apex_len = zone.apex().len();
-    let key = before.key();
-    zone.descend(key.as_slice())
+    zone.descend(&Sought::from_wire(before.owner_octets()))
         .find(|node| {
             node.owner_octets().len() != apex_len
                 && (node.rrset(Rtype::NS).is_some() || node.rrset(Rtype::DNAME).is_some())
         })
         .filter(|node| node.rrset(Rtype::NSEC).is_some())
-}
-
-/// The same for the wildcard below a closest encloser, which is given by how many octets of the key it takes.
-fn cover_wildcard<'z>(zone: &'z Zone, key: &[u8], encloser: usize) -> Option<&'z Node> {
-    let mut buffer = [0u8; 514];
-    buffer[..encloser].copy_from_slice(&key[..encloser]);
-    buffer[encloser] = b'*';
-    cover(zone, &buffer[..encloser + 2])
 }

@@ -99,13 +99,15 @@ proptest! {
             prop_assert_eq!(tree.below(k.as_slice()).map(|leaf| leaf.0.clone()).collect::<Vec<_>>(), below.clone());
             prop_assert_eq!(tree.has_at_or_below(k.as_slice()), !below.is_empty());
 
-            let mut descent = tree.descend(k.as_slice());
+            let sought = Sought::from_wire(probe.as_slice());
+            let mut descent = tree.descend(&sought);
             let met: Vec<_> = descent.by_ref().map(|leaf| leaf.0.clone()).collect();
             let mut ancestors: Vec<_> = model.keys().filter(|name| probe.ends_with(name)).cloned().collect();
             ancestors.sort_by_key(|name| name.label_count());
             prop_assert_eq!(met, ancestors);
             let encloser = probe.iter_suffixes().find(|suffix| model.keys().any(|name| name.ends_with(suffix)));
-            prop_assert_eq!(descent.encloser().0, encloser.map_or(0, |name| name.label_count() - 1));
+            let at = encloser.map_or(probe.len() - 1, |name| probe.len() - name.len());
+            prop_assert_eq!(descent.encloser(), at);
         }
     }
 

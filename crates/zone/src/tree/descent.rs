@@ -1,0 +1,65 @@
+//! The way down a tree to a name, on which its ancestors are met.
+
+use super::{Leaf, Slot, nibble};
+use crate::Sought;
+
+/// A way down to a name. As an iterator it yields the leaves that are at the name or at an ancestor of it.
+pub struct Descent<'t, 's, T> {
+    sought: &'s Sought,
+    next: Option<&'t Slot<T>>,
+    /// The leaf at which it ended.
+    last: Option<&'t T>,
+}
+
+impl<'t, 's, T: Leaf> Descent<'t, 's, T> {
+    pub(super) fn new(root: Option<&'t Slot<T>>, sought: &'s Sought) -> Self {
+        Self {
+            sought,
+            next: root,
+            last: None,
+        }
+    }
+
+    /// Where in the name its closest encloser (RFC 4592 §3.3.1) begins: the longest suffix that is a name which exists. Call it when
+    /// the iterator has ended.
+    pub fn encloser(&self) -> usize {
+        match self.last {
+            None => self.sought.wire().len() - 1,
+            Some(leaf) => self.sought.shared_from(leaf.wire()),
+        }
+    }
+}
+
+impl<'t, T: Leaf> Iterator for Descent<'t, '_, T> {
+    type Item = &'t T;
+
+    fn next(&mut self) -> Option<&'t T> {
+        while let Some(slot) = self.next {
+            match slot {
+                Slot::Leaf(leaf) => {
+                    self.next = None;
+                    self.last = Some(leaf);
+                    if self.sought.is_at_or_below(leaf.wire()) {
+                        return Some(leaf);
+                    }
+                }
+                Slot::Branch(branch) => {
+                    let value = nibble(self.sought.key(), branch.index as usize);
+                    self.next = branch.slot(value);
+                    if self.next.is_none() {
+                        // Every leaf below shares the same, longest prefix with the key.
+                        self.last = Some(slot.first_leaf());
+                    }
+                    // A leaf whose key ends here is an ancestor's, unless the name went astray in octets that were skipped.
+                    if value != 0
+                        && let Some(Slot::Leaf(leaf)) = branch.slot(0)
+                        && self.sought.is_at_or_below(leaf.wire())
+                    {
+                        return Some(leaf);
+                    }
+                }
+            }
+        }
+        None
+    }
+}
