@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
-use zonemesh_serve::{Client, Moment, Outcome, Served, Shared, Transport, answer};
+use zonemesh_serve::{Client, Moment, Outcome, Served, Shared, Transport, Workspace, answer_about};
 use zonemesh_store::{Batch, Origin, Store};
 use zonemesh_transfer::outbound::{Content, Response};
 use zonemesh_transfer::query::Request;
@@ -151,9 +151,11 @@ fn answered(shared: &Shared, questions: &[Question]) -> Result<()> {
         pin: None,
     };
     let mut out = Vec::with_capacity(4096);
+    let mut workspace = Workspace::default();
     shared.view(Moment::default(), |view| {
         for question in questions {
-            let outcome = answer(&question.message, &client, view, &mut out);
+            let (outcome, _) =
+                answer_about(&mut workspace, &question.message, &client, view, &mut out);
             ensure!(
                 outcome == Outcome::Reply
                     && out[3] & 15 == question.rcode

@@ -1,8 +1,7 @@
 //! From a message and a snapshot to the answer. Pure: no socket, no clock, no lock, and no allocation when the buffer
 //! for the answer is large enough; but for a member that compares what it holds with what is held here.
 
-use std::net::IpAddr;
-
+use zonemesh_zone::Sought;
 use zonemesh_zone::inventory::{Asked, Inventory};
 
 use crate::clock::Moment;
@@ -10,7 +9,7 @@ use crate::edns::{self, Edns, extended};
 use crate::handler::{Client, Transport};
 use crate::message::{HEADER, Parsed, Query, Question, classes, parse, rcodes, types};
 use crate::reply::{Done, Reply, Resolved};
-use crate::writer::Writer;
+use crate::writer::{Names, Writer};
 use crate::zoneset::{Members, Settings, ZoneSet};
 
 /// What a query is answered from.
@@ -131,13 +130,24 @@ impl<'v> About<'v> {
     }
 }
 
-/// Answers one message into a buffer, whose old contents are lost.
-pub fn answer(message: &[u8], client: &Client, view: &View<'_>, out: &mut Vec<u8>) -> Outcome {
-    answer_about(message, client, view, out).0
+/// What is worked with while a message is answered; used again for the next one, for it is too large to be made each time.
+#[derive(Clone, Default)]
+pub struct Workspace {
+    /// The name of the question.
+    question: Sought,
+    /// The names that are looked up after it.
+    other: Sought,
+    names: Names,
 }
 
-/// The same, and says what the answer is about.
+/// Answers one message into a buffer, whose old contents are lost.
+pub fn answer(message: &[u8], client: &Client, view: &View<'_>, out: &mut Vec<u8>) -> Outcome {
+    answer_about(&mut Workspace::default(), message, client, view, out).0
+}
+
+/// The same for those who answer many, one after the other; it says what the answer is about as well.
 pub fn answer_about<'v>(
+    workspace: &mut Workspace,
     message: &[u8],
     client: &Client,
     view: &'v View<'v>,
@@ -145,7 +155,7 @@ pub fn answer_about<'v>(
 ) -> (Outcome, About<'v>) {
     out.clear();
     let outcome = match parse(message) {
-        Parsed::Query(query) => return answer_query(message, &query, client, view, out),
+        Parsed::Query(query) => return answer_query(workspace, message, &query, client, view, out),
         Parsed::Control => Outcome::Control,
         Parsed::Drop => Outcome::Drop,
         Parsed::NotImplemented => bare(message, None, rcodes::NOTIMP, out),
@@ -177,6 +187,7 @@ fn bare(message: &[u8], question: Option<Question<'_>>, rcode: u16, out: &mut Ve
 }
 
 fn answer_query<'v>(
+    workspace: &mut Workspace,
     message: &[u8],
     query: &Query<'_>,
     client: &Client,
@@ -191,16 +202,19 @@ fn answer_query<'v>(
     let mut opt = query
         .edns
         .as_ref()
-        .map(|edns| opt(edns, client.transport, client.ip(), member, view));
+        .map(|edns| opt(edns, client, member, view));
     let room = limit - opt.as_ref().map_or(0, |opt| opt.max_len()).min(limit / 2);
-    out.extend_from_slice(&message[..2]);
-    out.extend_from_slice(&[0; HEADER - 2]);
-    let mut writer = Writer::new(out, room);
+    let Workspace {
+        question,
+        other,
+        names,
+    } = workspace;
     let has_question = !query.question.wire.is_empty();
-    if has_question && writer.question(query.question.wire).is_err() {
-        return (Outcome::Drop, About::default());
-    }
-    let mut reply = Reply::new(view, member, query, writer);
+    // The shortest message that may be asked for has room for both.
+    out.extend_from_slice(&message[..HEADER + query.question.wire.len()]);
+    question.set(query.question.name);
+    let writer = Writer::new(out, room, names, question);
+    let mut reply = Reply::new(view, member, query, question, writer);
     match query.edns {
         Some(edns) if edns.version != 0 => reply.rcode = rcodes::BADVERS,
         // Without a question there is nothing to say but the cookie.
@@ -210,7 +224,7 @@ fn answer_query<'v>(
             }
         }
         _ => match query.question.class {
-            classes::IN => match reply.resolve() {
+            classes::IN => match reply.resolve(other) {
                 Resolved::Answered => {}
                 Resolved::Silence => return (Outcome::Close, About::default()),
             },
@@ -224,7 +238,6 @@ fn answer_query<'v>(
     out[2] =
         0x80 | u8::from(done.authoritative) << 2 | u8::from(done.truncated) << 1 | message[2] & 1;
     out[3] = (done.rcode & 15) as u8;
-    out[5] = u8::from(has_question);
     out[6..8].copy_from_slice(&done.answers.to_be_bytes());
     out[8..10].copy_from_slice(&done.authority.to_be_bytes());
     about.question_end = HEADER + query.question.wire.len();
@@ -284,14 +297,9 @@ fn limit(edns: Option<&Edns<'_>>, transport: Transport, settings: &Settings) -> 
     }
 }
 
-fn opt<'s>(
-    edns: &Edns<'_>,
-    transport: Transport,
-    client: IpAddr,
-    member: bool,
-    view: &View<'s>,
-) -> edns::Answer<'s> {
+fn opt<'s>(edns: &Edns<'_>, client: &Client, member: bool, view: &View<'s>) -> edns::Answer<'s> {
     let settings = view.settings;
+    let transport = client.transport;
     let mut opt = edns::Answer {
         payload: settings.udp_payload.max(PLAIN_LIMIT as u16),
         dnssec: edns.dnssec,
@@ -307,7 +315,7 @@ fn opt<'s>(
             .map(|nsid| &nsid[..nsid.len().min(128)]);
     }
     if let (Some(secrets), Some(cookie)) = (&settings.cookies, edns.cookie)
-        && let Some((both, proven)) = secrets.answer(cookie, client, view.now.unix as u32)
+        && let Some((both, proven)) = secrets.answer(cookie, client.ip(), view.now.unix as u32)
     {
         opt.cookie = Some(both);
         opt.proven = proven;

@@ -139,10 +139,21 @@ impl Answer<'_> {
     /// Appends the record to a message that must not get longer than `limit`.
     pub(crate) fn write(&self, out: &mut Vec<u8>, limit: usize) {
         let start = out.len();
-        out.push(0);
-        out.extend_from_slice(&types::OPT.to_be_bytes());
-        out.extend_from_slice(&self.payload.to_be_bytes());
-        out.extend_from_slice(&[self.rcode_high, 0, u8::from(self.dnssec) << 7, 0, 0, 0]);
+        let (rtype, payload) = (types::OPT.to_be_bytes(), self.payload.to_be_bytes());
+        let flags = u8::from(self.dnssec) << 7;
+        out.extend_from_slice(&[
+            0,
+            rtype[0],
+            rtype[1],
+            payload[0],
+            payload[1],
+            self.rcode_high,
+            0,
+            flags,
+            0,
+            0,
+            0,
+        ]);
         if let Some(nsid) = self.nsid {
             option(out, codes::NSID, nsid);
         }

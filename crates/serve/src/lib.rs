@@ -28,7 +28,7 @@ pub mod udp;
 mod writer;
 pub mod zoneset;
 
-pub use self::answer::{About, Kind, Outcome, View, answer, answer_about};
+pub use self::answer::{About, Kind, Outcome, View, Workspace, answer, answer_about};
 pub use self::bind::BindError;
 pub use self::clock::{Expiry, Moment, since_boot};
 pub use self::cookie::CookieSecrets;

@@ -65,7 +65,7 @@ pub fn find<'z>(zone: &'z Zone, sought: &Sought, qtype: Rtype) -> Option<Found<'
         let exact = len == name_len;
         if len == apex_len {
             apex = Some(node);
-        } else if node.rrset(Rtype::NS).is_some() {
+        } else if node.delegates() {
             end = Some(match exact && qtype == Rtype::DS {
                 true => Place::AtCut(node),
                 false => Place::Delegated(node),
@@ -73,12 +73,12 @@ pub fn find<'z>(zone: &'z Zone, sought: &Sought, qtype: Rtype) -> Option<Found<'
             break;
         }
         if exact {
-            if !only_denies(node) {
+            if !node.only_denies() {
                 end = Some(Place::Node(node));
             }
             break;
         }
-        if node.rrset(Rtype::DNAME).is_some() {
+        if node.redirects() {
             end = Some(Place::Redirected(node));
             break;
         }
@@ -107,23 +107,12 @@ pub fn find<'z>(zone: &'z Zone, sought: &Sought, qtype: Rtype) -> Option<Found<'
 
 /// What comes of the wildcard below the closest encloser (RFC 4592 §3.3.1).
 fn wildcard<'z>(zone: &'z Zone, sought: &Sought, encloser: usize) -> Place<'z> {
-    let source = sought.wildcard_at(encloser);
-    let mut descent = zone.descend(&source);
-    let last = descent.by_ref().last();
-    if descent.encloser() != 0 {
+    let key = sought.wildcard_key(encloser);
+    let Some(first) = zone.tree().first_at_or_below(key.as_slice()) else {
         return Place::Nothing { encloser };
-    }
-    // The last node on the way is the wildcard's own unless it is an empty non-terminal.
-    let node = last.filter(|node| source.is(node.owner_octets()));
+    };
+    // It is the wildcard's own unless that is an empty non-terminal.
+    let len = sought.wire().len() - encloser + 2;
+    let node = Some(first).filter(|first| first.owner_octets().len() == len);
     Place::Wildcard { node, encloser }
-}
-
-/// Whether a node is there only to deny others.
-fn only_denies(node: &Node) -> bool {
-    let mut types = node.rrsets().map(|set| set.rtype());
-    let mut hashed = false;
-    types.all(|rtype| {
-        hashed |= rtype == Rtype::NSEC3;
-        matches!(rtype, Rtype::RRSIG | Rtype::NSEC3)
-    }) && hashed
 }

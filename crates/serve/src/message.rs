@@ -178,7 +178,11 @@ fn additional<'m>(
             return Err(Malformed);
         }
         let owner = at;
-        at = skip_name(message, at).ok_or(Malformed)?;
+        at = match message.get(at) {
+            // The root, as that of an OPT record.
+            Some(0) => at + 1,
+            _ => skip_name(message, at).ok_or(Malformed)?,
+        };
         let fixed = message.get(at..at + 10).ok_or(Malformed)?;
         let rtype = u16::from_be_bytes([fixed[0], fixed[1]]);
         let len = u16::from_be_bytes([fixed[8], fixed[9]]) as usize;

@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use self::query::{Fault, MOST};
-use crate::answer::{Outcome, answer_about};
+use crate::answer::{Outcome, Workspace, answer_about};
 use crate::clock::{Moment, since_boot};
 use crate::handler::{Client, Handler, Request, Responder, Transport};
 use crate::metrics::ConnectionEvent;
@@ -401,7 +401,13 @@ impl Conversation {
         let shared = &self.server.shared;
         let now = Moment::now();
         let (outcome, qtype) = shared.view(now, |view| {
-            let (outcome, about) = answer_about(&message, &self.client, view, &mut reply);
+            let (outcome, about) = answer_about(
+                &mut Workspace::default(),
+                &message,
+                &self.client,
+                view,
+                &mut reply,
+            );
             (outcome, about.qtype)
         });
         shared.metrics.local(|counters| {

@@ -53,6 +53,8 @@ pub(crate) struct Reply<'v, 'q, 'b> {
     view: &'v View<'v>,
     member: bool,
     query: &'q Query<'q>,
+    /// The name of the question.
+    question: &'b Sought,
     writer: Writer<'b>,
     qtype: Rtype,
     dnssec: bool,
@@ -115,12 +117,14 @@ impl<'v, 'q, 'b> Reply<'v, 'q, 'b> {
         view: &'v View<'v>,
         member: bool,
         query: &'q Query<'q>,
+        question: &'b Sought,
         writer: Writer<'b>,
     ) -> Self {
         Self {
             view,
             member,
             query,
+            question,
             writer,
             qtype: Rtype::from_int(query.question.qtype),
             dnssec: query.edns.is_some_and(|edns| edns.dnssec),
@@ -186,18 +190,16 @@ impl<'v, 'q, 'b> Reply<'v, 'q, 'b> {
 /// # Following the question through the zones
 impl<'v> Reply<'v, '_, '_> {
     /// Answers a question of class IN.
-    pub(crate) fn resolve(&mut self) -> Resolved {
+    pub(crate) fn resolve(&mut self, other: &mut Sought) -> Resolved {
         let mut current = Current::Question;
-        let mut sought = Sought::new();
         // One name more than can be followed to: the last is looked up too.
         for step in 0..=CHAIN {
-            let name = match &current {
-                Current::Question => self.query.question.name,
-                Current::Target(name) => name,
-                Current::Made { octets, len } => &octets[..*len],
+            let (name, sought) = match &current {
+                Current::Question => (self.query.question.name, self.question),
+                Current::Target(name) => (*name, other.set(name)),
+                Current::Made { octets, len } => (&octets[..*len], other.set(&octets[..*len])),
             };
-            sought.set(name);
-            let (served, zone) = match self.zone_for(&sought) {
+            let (served, zone) = match self.zone_for(sought) {
                 Ok(found) => found,
                 // What was found so far is an answer; the resolver goes on elsewhere.
                 Err(_) if step > 0 => break,
@@ -210,10 +212,10 @@ impl<'v> Reply<'v, '_, '_> {
             if step == 0 {
                 self.note_expiry(served, zone);
             }
-            let Some(found) = lookup::find(zone, &sought, self.qtype) else {
+            let Some(found) = lookup::find(zone, sought, self.qtype) else {
                 break;
             };
-            match self.step(step, zone, &found, name, &sought) {
+            match self.step(step, zone, &found, name, sought) {
                 Ok(Step::Follow(next)) => current = next,
                 Ok(Step::Done) => break,
                 Err(Full) => return Resolved::Answered,
@@ -394,6 +396,9 @@ impl<'v> Reply<'v, '_, '_> {
 
     /// Answers with a CNAME if there is one; returns its target.
     fn alias(&mut self, node: &'v Node, owner: &[u8]) -> Result<Option<&'v [u8]>, Full> {
+        if !node.is_alias() {
+            return Ok(None);
+        }
         let Some(set) = node.rrset(Rtype::CNAME) else {
             return Ok(None);
         };

@@ -21,7 +21,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub(crate) use self::connections::Slot;
 pub use self::connections::{Connections, StreamLimits};
-use crate::answer::{Outcome, answer_about};
+use crate::answer::{Outcome, Workspace, answer_about};
 use crate::clock::{Moment, since_boot};
 use crate::handler::{Client, Handler, Request, Responder, Transport};
 use crate::metrics::ConnectionEvent;
@@ -370,7 +370,8 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             let shared = &self.server.shared;
             let now = Moment::now();
             let (outcome, qtype) = shared.view(now, |view| {
-                let (outcome, about) = answer_about(message, client, view, reply);
+                let (outcome, about) =
+                    answer_about(&mut Workspace::default(), message, client, view, reply);
                 (outcome, about.qtype)
             });
             let permit = match outcome {

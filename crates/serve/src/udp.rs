@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use zonemesh_zone::Name;
 
-use crate::answer::{About, Outcome, View, answer_about};
+use crate::answer::{About, Outcome, View, Workspace, answer_about};
 use crate::batch::{self, Batch, Local};
 use crate::bind::{self, BindError};
 use crate::clock::{Moment, since_boot};
@@ -141,6 +141,7 @@ impl Worker {
 
     fn serve(&self, counters: &Counters) {
         let mut batch = Batch::new(self.with_local, REPLY_CAPACITY);
+        let mut workspace = Workspace::default();
         let mut draws = Draws::new();
         let mut last_batches = LAST_BATCHES;
         loop {
@@ -148,7 +149,14 @@ impl Worker {
             match batch.receive(&self.socket) {
                 Ok(count) => {
                     let received = Moment::now();
-                    let answers = self.answer(&mut batch, count, received, counters, &mut draws);
+                    let answers = self.answer(
+                        &mut batch,
+                        count,
+                        received,
+                        &mut workspace,
+                        counters,
+                        &mut draws,
+                    );
                     let failed = batch.send(&self.socket);
                     if failed > 0 {
                         counters.send_failed(failed as u64);
@@ -184,6 +192,7 @@ impl Worker {
         batch: &mut Batch,
         count: usize,
         received: Moment,
+        workspace: &mut Workspace,
         counters: &Counters,
         draws: &mut Draws,
     ) -> u64 {
@@ -200,7 +209,8 @@ impl Worker {
                     transport: Transport::Udp,
                     pin: None,
                 };
-                let (outcome, about) = answer_about(datagram.message, &client, view, reply);
+                let (outcome, about) =
+                    answer_about(workspace, datagram.message, &client, view, reply);
                 counters.received(Transport::Udp, datagram.message, about.qtype, outcome);
                 match outcome {
                     Outcome::Reply => {

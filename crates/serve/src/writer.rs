@@ -1,10 +1,12 @@
 //! Writing a message with name compression (RFC 1035 §4.1.4) and a limit on its length.
 //!
-//! The table of names written so far lives on the stack. An entry is looked for by a mark of a few octets of the name
-//! and then compared in the message itself. Case is ignored, so a compressed name appears in the case of the one that
-//! it points to: the answer to a query in odd case shows that case.
+//! Most names end as the question's does, of which it is known where its labels are. The others that were written so far are kept in a
+//! table: an entry is looked for by a mark of a few octets of the name and then compared in the message itself. Case is ignored, so a
+//! compressed name appears in the case of the one that it points to: the answer to a query in odd case shows that case.
 
-use crate::message::wire_name_len;
+use zonemesh_zone::Sought;
+
+use crate::message::{HEADER, wire_name_len};
 
 /// The message has no room for what was to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,14 +21,24 @@ struct Entry {
 /// How many names are remembered; those beyond are not pointed to.
 const NAMES: usize = 40;
 
+/// Room for the names that were written so far.
+#[derive(Clone)]
+pub(crate) struct Names([Entry; NAMES]);
+
+impl Default for Names {
+    fn default() -> Self {
+        Self([Entry::default(); NAMES])
+    }
+}
+
 /// A message in the making.
 pub(crate) struct Writer<'b> {
     out: &'b mut Vec<u8>,
     limit: usize,
-    names: [Entry; NAMES],
+    names: &'b mut Names,
     count: usize,
-    /// Where the name of the question stands, and how long it is; empty without a question.
-    question: (u16, u16),
+    /// The name of the question, which stands right behind the header; the root's is not pointed to.
+    question: &'b Sought,
 }
 
 /// A state to go back to.
@@ -36,15 +48,25 @@ pub(crate) struct Mark {
     count: usize,
 }
 
+/// A pointer to what stands at a place in the message.
+fn pointer(at: usize) -> [u8; 2] {
+    (0xC000 | at as u16).to_be_bytes()
+}
+
 impl<'b> Writer<'b> {
-    /// Starts behind what is there already, of which no name is known.
-    pub(crate) fn new(out: &'b mut Vec<u8>, limit: usize) -> Self {
+    /// Starts behind what is there already: the header and the question, whose name is given; the root's when there is none.
+    pub(crate) fn new(
+        out: &'b mut Vec<u8>,
+        limit: usize,
+        names: &'b mut Names,
+        question: &'b Sought,
+    ) -> Self {
         Self {
             out,
             limit,
-            names: [Entry::default(); NAMES],
+            names,
             count: 0,
-            question: (0, 0),
+            question,
         }
     }
 
@@ -79,67 +101,58 @@ impl<'b> Writer<'b> {
 
     /// Writes a good name, as a pointer as far as it was written before.
     pub(crate) fn name(&mut self, name: &[u8]) -> Result<(), Full> {
-        // What was asked for is what most records belong to.
-        if self.asked_for(name) {
-            return self.octets(&(0xC000 | self.question.0).to_be_bytes());
-        }
         let start = self.out.len();
         let known = self.count;
+        let (there, shared) = self.question.shared(name);
         let mut at = 0;
-        while name[at] != 0 {
+        while at < shared {
             let mark = mark_of(&name[at..]);
-            let hit = self.names[..known]
+            let hit = self.names.0[..known]
                 .iter()
                 .find(|entry| entry.mark == mark && self.same(entry.at as usize, &name[at..]));
             if let Some(entry) = hit {
-                let pointer = 0xC000 | entry.at;
-                if start + at + 2 > self.limit {
-                    self.count = known;
-                    return Err(Full);
-                }
-                self.out.extend_from_slice(&name[..at]);
-                self.out.extend_from_slice(&pointer.to_be_bytes());
-                return Ok(());
+                let pointer = pointer(entry.at as usize);
+                return self.name_and_pointer(&name[..at], pointer, known);
             }
-            self.remember(mark, start + at);
+            // A pointer has 14 bits.
+            if self.count < NAMES && start + at < 0x4000 {
+                self.names.0[self.count] = Entry {
+                    mark,
+                    at: (start + at) as u16,
+                };
+                self.count += 1;
+            }
             at += 1 + name[at] as usize;
         }
-        self.octets(&name[..=at])
-            .inspect_err(|_| self.count = known)
+        match name[shared] {
+            // The root takes fewer octets than a pointer to it.
+            0 => self.octets(name).inspect_err(|_| self.count = known),
+            _ => self.name_and_pointer(&name[..shared], pointer(HEADER + there), known),
+        }
     }
 
-    /// Writes the question, which stands right behind the header: there is nothing that its name could point to.
-    pub(crate) fn question(&mut self, wire: &[u8]) -> Result<(), Full> {
-        let start = self.out.len();
-        self.octets(wire)?;
-        let name = &wire[..wire.len().saturating_sub(4)];
-        let mut at = 0;
-        while name[at] != 0 {
-            self.remember(mark_of(&name[at..]), start + at);
-            at += 1 + name[at] as usize;
+    fn name_and_pointer(
+        &mut self,
+        name: &[u8],
+        pointer: [u8; 2],
+        known: usize,
+    ) -> Result<(), Full> {
+        if self.out.len() + name.len() + pointer.len() > self.limit {
+            self.count = known;
+            return Err(Full);
         }
-        // The root takes fewer octets than a pointer to it.
-        if at > 0 {
-            self.question = (start as u16, name.len() as u16);
-        }
+        self.out.extend_from_slice(name);
+        self.out.extend_from_slice(&pointer);
         Ok(())
     }
 
-    fn remember(&mut self, mark: u32, at: usize) {
-        // A pointer has 14 bits.
-        if self.count < NAMES && at < 0x4000 {
-            self.names[self.count] = Entry {
-                mark,
-                at: at as u16,
-            };
-            self.count += 1;
+    /// A pointer to what is the name that was written at a place, if there can be one.
+    fn pointer_to_written(&self, at: usize) -> Option<[u8; 2]> {
+        match self.out[at..] {
+            [0, ..] => None,
+            [first, second, ..] if first >= 0xC0 => Some([first, second]),
+            _ => (at < 0x4000).then(|| pointer(at)),
         }
-    }
-
-    /// Whether a name is that of the question, in the same case.
-    fn asked_for(&self, name: &[u8]) -> bool {
-        let (start, len) = (usize::from(self.question.0), usize::from(self.question.1));
-        len == name.len() && self.out[start..start + len] == *name
     }
 
     /// Copies a name that stands in the message, uncompressed; returns its length.
@@ -195,34 +208,48 @@ impl<'b> Writer<'b> {
         ttl: u32,
         data: impl Iterator<Item = &'d [u8]>,
     ) -> Result<u16, Full> {
-        let mut fixed = [0u8; 10];
-        fixed[..2].copy_from_slice(&rtype.to_be_bytes());
-        fixed[3] = 1;
-        fixed[4..8].copy_from_slice(&ttl.to_be_bytes());
+        // A pointer to the owner name, and what is fixed.
+        let mut head = [0u8; 12];
+        head[2..4].copy_from_slice(&rtype.to_be_bytes());
+        head[5] = 1;
+        head[6..10].copy_from_slice(&ttl.to_be_bytes());
+        let mut pointer = (owner.len() > 1 && self.question.is(owner)).then(|| pointer(HEADER));
         let mut count = 0;
         for rdata in data {
-            self.name(owner)?;
-            self.octets(&fixed)?;
             let start = self.out.len();
-            self.rdata(rtype, rdata)?;
-            let len = (self.out.len() - start) as u16;
-            self.out[start - 2..start].copy_from_slice(&len.to_be_bytes());
+            match pointer {
+                Some(pointer) => head[..2].copy_from_slice(&pointer),
+                None => {
+                    self.name(owner)?;
+                    pointer = self.pointer_to_written(start);
+                }
+            }
+            // The owner name has been written, or its pointer is part of the head.
+            let head = &mut head[if self.out.len() > start { 2 } else { 0 }..];
+            match has_names(rtype) {
+                None => {
+                    put_length(head, rdata.len());
+                    if self.out.len() + head.len() + rdata.len() > self.limit {
+                        return Err(Full);
+                    }
+                    self.out.extend_from_slice(head);
+                    self.out.extend_from_slice(rdata);
+                }
+                Some(names) => {
+                    self.octets(head)?;
+                    let start = self.out.len();
+                    self.rdata(names, rdata)?;
+                    let len = self.out.len() - start;
+                    put_length(&mut self.out[..start], len);
+                }
+            }
             count += 1;
         }
         Ok(count)
     }
 
-    /// Names are compressed in the data of those types only that every reader knows (RFC 3597 §4).
-    fn rdata(&mut self, rtype: u16, rdata: &[u8]) -> Result<(), Full> {
-        let (prefix, names) = match rtype {
-            // NS, MD, MF, CNAME, MB, MG, MR, PTR
-            2..=5 | 7..=9 | 12 => (0, 1),
-            // SOA, MINFO
-            6 | 14 => (0, 2),
-            // MX
-            15 => (2, 1),
-            _ => return self.octets(rdata),
-        };
+    /// Writes RDATA that begins with some octets and then has some names.
+    fn rdata(&mut self, (prefix, names): (usize, usize), rdata: &[u8]) -> Result<(), Full> {
         let Some((first, mut rest)) = rdata.split_at_checked(prefix) else {
             return self.octets(rdata);
         };
@@ -235,6 +262,27 @@ impl<'b> Writer<'b> {
             rest = &rest[len..];
         }
         self.octets(rest)
+    }
+}
+
+/// The length of RDATA in the last two octets of what stands before it.
+fn put_length(head: &mut [u8], len: usize) {
+    if let Some(last) = head.last_chunk_mut::<2>() {
+        *last = (len as u16).to_be_bytes();
+    }
+}
+
+/// How many octets of the RDATA of a type come before how many names, if these are compressed: in the data of those types only that
+/// every reader knows (RFC 3597 §4).
+fn has_names(rtype: u16) -> Option<(usize, usize)> {
+    match rtype {
+        // NS, MD, MF, CNAME, MB, MG, MR, PTR
+        2..=5 | 7..=9 | 12 => Some((0, 1)),
+        // SOA, MINFO
+        6 | 14 => Some((0, 2)),
+        // MX
+        15 => Some((2, 1)),
+        _ => None,
     }
 }
 

@@ -15,7 +15,7 @@ use zonemesh_serve::stream::{self, Connections, StreamLimits};
 use zonemesh_serve::udp::{self, UdpServer};
 use zonemesh_serve::{
     CookieSecrets, Handler, Kind, Outcome, RateLimiter, RateLimits, Settings, Shared, Transport,
-    answer_about, bind,
+    Workspace, answer_about, bind,
 };
 
 /// Longer than anything takes here, even on a machine that is busy with other things.
@@ -35,7 +35,13 @@ const ZONE: &str = "@ 60 IN SOA . . 1 2 3 4 5
 fn counted(shared: &Shared, ask: &Ask) -> (Kind, String) {
     let mut out = Vec::new();
     shared.view(NOW, |view| {
-        let (outcome, about) = answer_about(&ask.message, &ask.client, view, &mut out);
+        let (outcome, about) = answer_about(
+            &mut Workspace::default(),
+            &ask.message,
+            &ask.client,
+            view,
+            &mut out,
+        );
         assert_eq!(outcome, Outcome::Reply);
         let source = match about.source {
             [] => String::new(),

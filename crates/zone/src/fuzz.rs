@@ -4,7 +4,8 @@
 use domain::base::Message;
 
 use crate::record::parse_name;
-use crate::{Editor, Key, Name, Record, Rtype, Ttl, file};
+use crate::version::NameRef;
+use crate::{Editor, Key, Name, Record, Rtype, Sought, Ttl, file};
 
 pub use crate::file::fuzz_read as zone_file;
 
@@ -55,7 +56,8 @@ fn round_trip(record: Record) {
 /// Two names: their keys have the order of the names, and one is a prefix of the other when that is below it.
 pub fn names(data: &[u8]) {
     // No octets make a key panic.
-    let _ = Key::from_wire(data);
+    let sought = Sought::from_wire(data);
+    assert!(sought.key() == Key::from_wire(sought.wire()).as_slice());
     let Some((&len, rest)) = data.split_first() else {
         return;
     };
@@ -68,6 +70,10 @@ pub fn names(data: &[u8]) {
     };
     let (key_a, key_b) = (Key::of(&a), Key::of(&b));
     assert_eq!(key_a.as_slice().cmp(key_b.as_slice()), a.cmp(&b));
+    let sought = Sought::from_wire(a.as_slice());
+    assert_eq!(sought.is_at_or_below(b.as_slice()), a.ends_with(&b));
+    let (from, _) = sought.shared(b.as_slice());
+    assert!(b.ends_with(&NameRef::from_slice(&a.as_slice()[from..]).expect("a suffix of a name")));
     assert_eq!(
         key_a.as_slice().starts_with(key_b.as_slice()),
         a.ends_with(&b)

@@ -58,14 +58,29 @@ impl Key {
         for &start in labels.iter().rev() {
             let start = usize::from(start);
             let len = usize::from(wire[start]);
-            for at in (0..len).step_by(CHUNK) {
+            let mut at = 0;
+            while at < len {
                 self.bytes[end + at..][..CHUNK].copy_from_slice(&wire[start + 1 + at..][..CHUNK]);
+                at += CHUNK;
             }
             end += len;
             self.bytes[end] = 0;
             end += 1;
         }
         self.len = end as u16;
+    }
+
+    /// The key of the wildcard directly below the name of which the key is the first octets of this one.
+    pub(crate) fn wildcard_below(&self, octets: usize) -> Self {
+        let mut key = Self::root();
+        key.bytes[..octets].copy_from_slice(&self.bytes[..octets]);
+        key.bytes[octets] = b'*';
+        key.len = octets as u16 + 2;
+        key
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.len)
     }
 
     /// The key as bytes.

@@ -13,8 +13,9 @@ use crate::{Rtype, Ttl};
 
 /// An owner name and its RRsets; never without any. A clone is one reference count.
 ///
-/// It is laid out as: the length of the owner name (one octet), the owner name in wire format, and for each RRset, in ascending
-/// order of their types, a head of ten octets (type, TTL, octets of data) and the data, each RDATA after its length.
+/// It is laid out as: what there is that decides before anything is looked for (one octet, see [`Node::delegates`] and others), the
+/// length of the owner name (one octet), the owner name in wire format, and for each RRset, in ascending order of their types, a head
+/// of ten octets (type, TTL, octets of data) and the data, each RDATA after its length.
 #[derive(Clone)]
 pub struct Node {
     octets: Arc<[u8]>,
@@ -22,6 +23,17 @@ pub struct Node {
 
 /// Octets before the data of an RRset.
 const HEAD: usize = 10;
+/// Octets before the owner name.
+const FRONT: usize = 2;
+
+/// Bits of the first octet.
+mod deciding {
+    pub(super) const NS: u8 = 1;
+    pub(super) const CNAME: u8 = 2;
+    pub(super) const DNAME: u8 = 4;
+    /// NSEC3 records, and else nothing but signatures.
+    pub(super) const NSEC3_ALONE: u8 = 8;
+}
 
 impl Node {
     /// The owner name, in the case in which it was first added.
@@ -31,19 +43,45 @@ impl Node {
 
     /// The owner name in wire format.
     pub fn owner_octets(&self) -> &[u8] {
-        &self.octets[1..=usize::from(self.octets[0])]
+        &self.octets[FRONT..self.sets_at()]
+    }
+
+    /// Whether it has NS records: below the apex it is a zone cut.
+    pub fn delegates(&self) -> bool {
+        self.octets[0] & deciding::NS != 0
+    }
+
+    /// Whether it has a CNAME record.
+    pub fn is_alias(&self) -> bool {
+        self.octets[0] & deciding::CNAME != 0
+    }
+
+    /// Whether it has a DNAME record, so that no name below it is looked for.
+    pub fn redirects(&self) -> bool {
+        self.octets[0] & deciding::DNAME != 0
+    }
+
+    /// Whether it is there only to deny others: it has NSEC3 records, and else nothing but signatures.
+    pub fn only_denies(&self) -> bool {
+        self.octets[0] & deciding::NSEC3_ALONE != 0
+    }
+
+    fn sets_at(&self) -> usize {
+        FRONT + usize::from(self.octets[1])
     }
 
     /// All RRsets, in ascending order of their types.
     pub fn rrsets(&self) -> Rrsets<'_> {
         Rrsets {
-            rest: &self.octets[1 + usize::from(self.octets[0])..],
+            rest: &self.octets[self.sets_at()..],
         }
     }
 
     /// The RRset of a type.
     pub fn rrset(&self, rtype: Rtype) -> Option<RrsetRef<'_>> {
-        self.rrsets().find(|set| set.rtype() == rtype)
+        // They are in ascending order.
+        let set = self.rrsets().find(|set| set.rtype() >= rtype)?;
+        (set.rtype() == rtype).then_some(set)
     }
 }
 
@@ -108,7 +146,7 @@ impl Making {
     pub(crate) fn start(&mut self, owner: &[u8]) {
         self.octets.clear();
         // A name has at most 255 octets (RFC 1035 §2.3.4).
-        self.octets.push(owner.len() as u8);
+        self.octets.extend_from_slice(&[0, owner.len() as u8]);
         self.octets.extend_from_slice(owner);
     }
 
@@ -120,10 +158,7 @@ impl Making {
 
     /// The owner name in wire format; empty when nothing was started.
     pub(crate) fn owner_octets(&self) -> &[u8] {
-        match self.octets.first() {
-            Some(len) => &self.octets[1..=usize::from(*len)],
-            None => &[],
-        }
+        self.octets.get(FRONT..self.sets_at()).unwrap_or_default()
     }
 
     /// The RRsets so far.
@@ -170,14 +205,37 @@ impl Making {
     }
 
     /// The node; none without an RRset.
-    pub(crate) fn made(&self) -> Option<Node> {
+    pub(crate) fn made(&mut self) -> Option<Node> {
+        if !self.octets.is_empty() {
+            self.octets[0] = deciding(self.rrsets());
+        }
         (self.octets.len() > self.sets_at()).then(|| Node {
             octets: self.octets.as_slice().into(),
         })
     }
 
     fn sets_at(&self) -> usize {
-        1 + self.octets.first().map_or(0, |len| usize::from(*len))
+        FRONT + self.octets.get(1).map_or(0, |len| usize::from(*len))
+    }
+}
+
+/// The first octet of a node with these RRsets.
+fn deciding(sets: Rrsets<'_>) -> u8 {
+    let mut bits = 0;
+    let mut nsec3_alone = true;
+    for set in sets {
+        match set.rtype() {
+            Rtype::NS => bits |= deciding::NS,
+            Rtype::CNAME => bits |= deciding::CNAME,
+            Rtype::DNAME => bits |= deciding::DNAME,
+            Rtype::NSEC3 => bits |= deciding::NSEC3_ALONE,
+            _ => {}
+        }
+        nsec3_alone &= matches!(set.rtype(), Rtype::NSEC3 | Rtype::RRSIG);
+    }
+    match nsec3_alone {
+        true => bits,
+        false => bits & !deciding::NSEC3_ALONE,
     }
 }
 

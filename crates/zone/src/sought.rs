@@ -46,19 +46,18 @@ impl Sought {
     ///
     /// The slice must hold a well-formed name and nothing behind its root label; of a malformed one the labels are taken that could
     /// be read.
-    pub fn set(&mut self, name: &[u8]) {
+    pub fn set(&mut self, name: &[u8]) -> &Self {
         let given = name.len().min(LONGEST);
         self.wire[..given].copy_from_slice(&name[..given]);
-        self.wire[given..given + BLOCK].fill(0);
+        // What is left of a longer name before is none of the last block, and no label that could be read on into.
+        self.wire[given..][..BLOCK].fill(0);
         let blocks = given / BLOCK + 1;
-        let (blocks, _) = self.wire[..blocks * BLOCK].as_chunks_mut::<BLOCK>();
-        let mut small = 0usize;
-        for block in blocks.iter_mut() {
+        let mut small = 0;
+        for block in &mut self.wire.as_chunks_mut::<BLOCK>().0[..blocks] {
             // The lengths of labels are smaller than any letter.
             block.make_ascii_lowercase();
-            small += block.iter().map(|octet| u8::from(*octet <= 1)).sum::<u8>() as usize;
+            small += usize::from(block.iter().map(|octet| u8::from(*octet <= 1)).sum::<u8>());
         }
-        let small = small - (blocks.len() * BLOCK - given);
 
         let mut labels = [0u8; LONGEST / 2 + 1];
         let mut count = 0;
@@ -66,9 +65,10 @@ impl Sought {
         let mut at = 0;
         self.starts = [0; 4];
         loop {
-            self.starts[at / 64] |= 1 << (at % 64);
+            self.starts[at / 64 % 4] |= 1 << (at % 64);
             let len = usize::from(self.wire[at]);
-            if len == 0 || len > 63 || at + 1 + len >= given {
+            // A malformed name ends here.
+            if len.wrapping_sub(1) > 62 || at + 1 + len >= given {
                 break;
             }
             short += usize::from(len == 1);
@@ -76,14 +76,16 @@ impl Sought {
             count += 1;
             at += 1 + len;
         }
-        // A malformed name ends here.
+        let is_whole = self.wire[at] == 0 && at + 1 == given;
         self.wire[at] = 0;
         self.len = at + 1;
-        // Octets that have to be escaped are those which are neither the length of a label of one octet nor the root's.
-        match small == short + 1 && self.len == given {
+        // Octets that have to be escaped are those which are neither the length of a label, nor the root's, nor padding.
+        let plain = short + 1 + blocks * BLOCK - given;
+        match is_whole && small == plain {
             true => self.key.set_plain(&self.wire, &labels[..count]),
             false => self.key = Key::from_wire(&self.wire[..self.len]),
         }
+        self
     }
 
     /// The name in wire format, in lower case.
@@ -109,32 +111,32 @@ impl Sought {
         self.len == other.len() && self.has_suffix(0, other)
     }
 
-    /// Where in the name the longest suffix begins that it shares with another one, given in wire format and in any case.
-    pub fn shared_from(&self, other: &[u8]) -> usize {
+    /// Where the longest suffix begins that it shares with another name, given in wire format and in any case: in the name that is
+    /// looked for, and in the other.
+    pub fn shared(&self, other: &[u8]) -> (usize, usize) {
         let mut at = 0;
-        loop {
+        while let Some(&len) = other.get(at) {
             let suffix = &other[at..];
             if let Some(start) = self.len.checked_sub(suffix.len())
                 && self.has_suffix(start, suffix)
             {
-                return start;
+                return (start, at);
             }
-            match suffix.first() {
-                Some(&len) if len > 0 && usize::from(len) < suffix.len() => {
-                    at += 1 + usize::from(len)
-                }
-                _ => return self.len - 1,
-            }
+            at += 1 + usize::from(len);
         }
+        (self.len - 1, other.len() - 1)
     }
 
-    /// The wildcard directly below the ancestor that begins at an octet of the name.
-    pub fn wildcard_at(&self, at: usize) -> Self {
-        let mut name = [0u8; LONGEST + 2];
-        let encloser = &self.wire[at..self.len];
-        name[..2].copy_from_slice(b"\x01*");
-        name[2..2 + encloser.len()].copy_from_slice(encloser);
-        Self::from_wire(&name[..2 + encloser.len()])
+    /// The key of the wildcard directly below the ancestor that begins at an octet of the name.
+    pub fn wildcard_key(&self, at: usize) -> Key {
+        match self.key.len() + 1 == self.len {
+            true => self.key.wildcard_below(self.len - 1 - at),
+            // Some of its octets are escaped.
+            false => {
+                let key = Key::from_wire(&self.wire[at..self.len]);
+                key.wildcard_below(key.len())
+            }
+        }
     }
 
     /// Whether a label begins at an octet, and all from there on is the same as another name.
@@ -191,10 +193,10 @@ mod tests {
         fn what_it_shares_with_another_name_is_the_longest_suffix_of_both(a in arbitrary_name(), b in arbitrary_name()) {
             let sought = Sought::from_wire(a.as_slice());
             let shared = a.iter_suffixes().find(|suffix| b.ends_with(suffix)).expect("all names end with the root");
-            let at = sought.shared_from(b.as_slice());
-            prop_assert_eq!(at, a.len() - shared.len());
-            let wildcard = sought.wildcard_at(at);
-            prop_assert_eq!(wildcard.wire(), [b"\x01*", &sought.wire()[at..]].concat());
+            let (at, others) = sought.shared(b.as_slice());
+            prop_assert_eq!((at, others), (a.len() - shared.len(), b.len() - shared.len()));
+            let wildcard = [b"\x01*", &sought.wire()[at..]].concat();
+            prop_assert!(sought.wildcard_key(at) == Key::from_wire(&wildcard));
         }
 
         #[test]

@@ -107,7 +107,12 @@ impl<T: Leaf> Tree<T> {
 
     /// Whether a leaf has this key or one below it: whether the name exists, if only as an empty non-terminal.
     pub fn has_at_or_below(&self, key: &[u8]) -> bool {
-        self.below(key).next().is_some()
+        self.first_at_or_below(key).is_some()
+    }
+
+    /// The first leaf, in canonical order, that has this key or one below it.
+    pub fn first_at_or_below(&self, key: &[u8]) -> Option<&T> {
+        self.slot_below(key).map(Slot::first_leaf)
     }
 
     /// The leaf with the greatest key that is smaller than this one: its predecessor in canonical order.
@@ -160,16 +165,20 @@ impl<T: Leaf> Tree<T> {
 
     /// All leaves whose key starts with this one, in canonical order: a name and all below it.
     pub fn below(&self, key: &[u8]) -> Iter<'_, T> {
+        Iter {
+            stack: self.slot_below(key).into_iter().collect(),
+        }
+    }
+
+    /// What has all leaves whose key starts with this one, and no others.
+    fn slot_below(&self, key: &[u8]) -> Option<&Slot<T>> {
         let mut slot = self.root.as_ref();
         while let Some(Slot::Branch(branch)) = slot
             && (branch.index as usize) < key.len() * 2
         {
             slot = branch.child(key);
         }
-        let slot = slot.filter(|slot| slot.first_leaf().common(key).len == key.len());
-        Iter {
-            stack: slot.into_iter().collect(),
-        }
+        slot.filter(|slot| slot.first_leaf().common(key).len == key.len())
     }
 
     /// The leaf that shares the longest prefix with the key.

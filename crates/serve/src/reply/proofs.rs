@@ -40,7 +40,7 @@ impl<'v> Reply<'v, '_, '_> {
         if !self.dnssec || found.apex.rrset(Rtype::NSEC).is_none() {
             return Ok(());
         }
-        cover(zone, sought).map_or(Ok(()), |node| self.deny(node))
+        cover(zone, sought.key()).map_or(Ok(()), |node| self.deny(node))
     }
 
     /// Adds the NSEC that covers the wildcard below the closest encloser.
@@ -54,13 +54,14 @@ impl<'v> Reply<'v, '_, '_> {
         if !self.dnssec || found.apex.rrset(Rtype::NSEC).is_none() {
             return Ok(());
         }
-        cover(zone, &sought.wildcard_at(encloser)).map_or(Ok(()), |node| self.deny(node))
+        let key = sought.wildcard_key(encloser);
+        cover(zone, key.as_slice()).map_or(Ok(()), |node| self.deny(node))
     }
 }
 
-/// The node whose NSEC record covers a name that has no node of its own, or none with authoritative data.
-fn cover<'z>(zone: &'z Zone, sought: &Sought) -> Option<&'z Node> {
-    let before = zone.tree().predecessor(sought.key())?;
+/// The node whose NSEC record covers a key that has no node of its own, or none with authoritative data.
+fn cover<'z>(zone: &'z Zone, key: &[u8]) -> Option<&'z Node> {
+    let before = zone.tree().predecessor(key)?;
     if before.rrset(Rtype::NSEC).is_some() {
         return Some(before);
     }
@@ -68,8 +69,7 @@ fn cover<'z>(zone: &'z Zone, sought: &Sought) -> Option<&'z Node> {
     let apex_len = zone.apex().len();
     zone.descend(&Sought::from_wire(before.owner_octets()))
         .find(|node| {
-            node.owner_octets().len() != apex_len
-                && (node.rrset(Rtype::NS).is_some() || node.rrset(Rtype::DNAME).is_some())
+            node.owner_octets().len() != apex_len && (node.delegates() || node.redirects())
         })
         .filter(|node| node.rrset(Rtype::NSEC).is_some())
 }

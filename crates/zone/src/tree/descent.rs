@@ -25,7 +25,7 @@ impl<'t, 's, T: Leaf> Descent<'t, 's, T> {
     pub fn encloser(&self) -> usize {
         match self.last {
             None => self.sought.wire().len() - 1,
-            Some(leaf) => self.sought.shared_from(leaf.wire()),
+            Some(leaf) => self.sought.shared(leaf.wire()).0,
         }
     }
 }
