@@ -315,7 +315,7 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
                 self.output.shrink_to(KEEP);
             }
             tokio::select! {
-                () = self.slot.evicted() => return self.close().await,
+                () = self.slot.evicted() => return self.leave().await,
                 Some(message) = self.messages.recv() => {
                     self.push_message(&message);
                     while let Ok(message) = self.messages.try_recv() {
@@ -433,12 +433,26 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             self.stream.write_all(&self.output).await?;
             self.stream.flush().await
         };
-        match timeout(limit, write).await {
+        let written = tokio::select! {
+            written = timeout(limit, write) => written,
+            // Whoever does not read must not keep the room that it has to make.
+            () = self.slot.evicted() => return Err(Ended::Io),
+        };
+        match written {
             Ok(written) => written?,
             Err(_) => return Err(Ended::TimedOut),
         }
         self.output.clear();
         Ok(())
+    }
+
+    /// Says goodbye if that goes at once: others wait for the room.
+    async fn leave(&mut self) -> Result<(), Ended> {
+        // A time-out of nothing still tries once.
+        match timeout(Duration::ZERO, self.stream.shutdown()).await {
+            Ok(closed) => Ok(closed?),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Says goodbye, which TLS wants said.

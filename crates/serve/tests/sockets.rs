@@ -381,6 +381,73 @@ async fn the_connection_that_is_idle_for_longest_makes_room() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_read_makes_room_at_once() {
+    let shared = shared();
+    let limits = StreamLimits {
+        connections: 1,
+        // Nobody gives up for another reason.
+        write_timeout: 100 * DEADLINE,
+        ..StreamLimits::default()
+    };
+    let server = serve(&shared, &no_handler(), None, limits);
+    let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+    let queries = framed(&ask("www.example.", "A").message).repeat(1000);
+    // More and more queries, no answer read, until nothing goes any more in either direction.
+    let pause = Duration::from_millis(500);
+    while let Ok(written) = tokio::time::timeout(pause, stream.write_all(&queries)).await {
+        written.unwrap();
+    }
+    let mut other = TcpStream::connect(server.local_addr()).await.unwrap();
+    assert_eq!(
+        ask_over(&mut other, "www.example.", "A").await.rcode,
+        "NOERROR"
+    );
+    let flood = async { while stream.write_all(&queries).await.is_ok() {} };
+    soon("closing", flood).await;
+    assert_eq!(shared.metrics.totals().connections_evicted, 1);
+}
+
+#[tokio::test]
+async fn a_flood_of_connections_from_one_client_leaves_room_for_others() {
+    let shared = shared();
+    let limits = StreamLimits {
+        connections: 100,
+        per_client: 10,
+        ..StreamLimits::default()
+    };
+    let server = serve(&shared, &no_handler(), None, limits);
+    let addr = server.local_addr();
+    let from = async |address: &str| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket
+            .bind(format!("{address}:0").parse().unwrap())
+            .unwrap();
+        socket.connect(addr).await.unwrap()
+    };
+    let mut other = from("127.0.0.9").await;
+    ask_over(&mut other, "www.example.", "A").await;
+    let mut flood = Vec::new();
+    for _ in 0..200 {
+        // Half a message, and silence.
+        let mut stream = from("127.0.0.8").await;
+        stream.write_all(&[0, 40, 1]).await.unwrap();
+        flood.push(stream);
+    }
+    ask_over(&mut other, "www.example.", "A").await;
+    let mut third = from("127.0.0.7").await;
+    ask_over(&mut third, "www.example.", "A").await;
+    let totals = shared.metrics.totals();
+    assert_eq!(
+        (totals.connections_accepted, totals.connections_evicted),
+        (202, 190)
+    );
+    assert_eq!(totals.connections_refused, 0);
+    for stream in &mut flood[..190] {
+        is_closed(stream).await;
+    }
+}
+
+#[tokio::test]
 async fn a_site_that_is_not_ready_closes_the_connection() {
     let shared = shared();
     shared.set_ready(false);
