@@ -4,6 +4,7 @@ mod brake;
 mod cold;
 mod crashes;
 mod disks;
+mod flooded;
 mod following;
 mod growing;
 mod hanging;

@@ -13,11 +13,15 @@ mod questions;
 
 use std::hint::black_box;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
-use zonemesh_serve::{Client, Moment, Outcome, Served, Shared, Transport, Workspace, answer_about};
+use zonemesh_serve::rate::{MAX_RATE, Verdict};
+use zonemesh_serve::{
+    Client, Moment, Outcome, RateLimiter, RateLimits, Served, Shared, Transport, Workspace,
+    answer_about,
+};
 use zonemesh_store::{Batch, Origin, Store};
 use zonemesh_transfer::outbound::{Content, Response};
 use zonemesh_transfer::query::Request;
@@ -56,6 +60,8 @@ enum Piece {
     Load,
     /// Questions are answered, a hundred thousand of them
     Answer,
+    /// The same, and each answer is taken from an account of its network and name, of which none is ever empty
+    AnswerLimited,
     /// A version with one record more is made and compared with the one before
     Change,
 }
@@ -77,10 +83,14 @@ fn main() -> Result<()> {
     };
     save()?;
     let questions = match arguments.piece {
-        Piece::Answer => questions::questions(arguments.records, QUESTIONS),
+        Piece::Answer | Piece::AnswerLimited => questions::questions(arguments.records, QUESTIONS),
         _ => Vec::new(),
     };
     let shared = shared(&zone);
+    let limiter = RateLimiter::new(RateLimits {
+        per_second: [MAX_RATE; 4],
+        ..RateLimits::default()
+    });
     for _ in 0..arguments.times {
         let started = Instant::now();
         match arguments.piece {
@@ -93,7 +103,8 @@ fn main() -> Result<()> {
             Piece::AxfrIn => drop(taken_in(&zone, &messages)?),
             Piece::Save => save()?,
             Piece::Load => drop(black_box(store.load(zone.apex())?)),
-            Piece::Answer => answered(&shared, &questions)?,
+            Piece::Answer => answered(&shared, &questions, None)?,
+            Piece::AnswerLimited => answered(&shared, &questions, Some(&limiter))?,
             Piece::Change => drop(black_box(changed(&zone)?)),
         }
         println!("{:.1} ms", started.elapsed().as_secs_f64() * 1000.0);
@@ -144,7 +155,7 @@ fn shared(zone: &Zone) -> Shared {
     shared
 }
 
-fn answered(shared: &Shared, questions: &[Question]) -> Result<()> {
+fn answered(shared: &Shared, questions: &[Question], limiter: Option<&RateLimiter>) -> Result<()> {
     let client = Client {
         addr: ([192, 0, 2, 1], 53).into(),
         transport: Transport::Udp,
@@ -152,10 +163,17 @@ fn answered(shared: &Shared, questions: &[Question]) -> Result<()> {
     };
     let mut out = Vec::with_capacity(4096);
     let mut workspace = Workspace::default();
+    let mut now = Duration::from_secs(1);
     shared.view(Moment::default(), |view| {
         for question in questions {
-            let (outcome, _) =
+            let (outcome, about) =
                 answer_about(&mut workspace, &question.message, &client, view, &mut out);
+            if let Some(limiter) = limiter {
+                // Each question a tenth of a millisecond after the one before.
+                now += Duration::from_micros(100);
+                let verdict = limiter.verdict(client.ip(), &about, now, || 0);
+                ensure!(verdict == Verdict::Send, "there was a limit");
+            }
             ensure!(
                 outcome == Outcome::Reply
                     && out[3] & 15 == question.rcode

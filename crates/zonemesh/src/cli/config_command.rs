@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use zonemesh_api::error::exit;
 use zonemesh_api::types::{Finding, Severity};
+use zonemesh_serve::{Kind, RateLimits};
 
 use super::args::{Config as Command, Target};
 use super::output;
@@ -167,6 +168,7 @@ fn explain(config: &Config, path: &std::path::Path) -> Result<(), Failure> {
         let on = addresses(&config.listen.http);
         output::line(&format!("  metrics and health on {on}"))?;
     }
+    output::line(&rate(&config.rate))?;
     output::line(&format!(
         "  keeps its data in {}",
         config.site.data_dir.display()
@@ -176,4 +178,31 @@ fn explain(config: &Config, path: &std::path::Path) -> Result<(), Failure> {
         config.zones.len(),
         config.peers.len()
     ))
+}
+
+/// Says how many answers over UDP a network may have.
+fn rate(rate: &RateLimits) -> String {
+    let (least, most) = (rate.per_second.iter().min(), rate.per_second.iter().max());
+    let limits = match (least, most) {
+        (_, None | Some(0)) => return "  limits no answers over UDP".to_owned(),
+        (least, Some(most)) if least == Some(most) => format!("{most} answers a second"),
+        _ => {
+            let each = Kind::ALL.iter().zip(rate.per_second);
+            let each = each.map(|(kind, limit)| match limit {
+                0 => format!("any number of {} answers", kind.name()),
+                _ => format!("{limit} {}", kind.name()),
+            });
+            format!("{} a second", each.collect::<Vec<_>>().join(", "))
+        }
+    };
+    let rest = match rate.slip {
+        _ if rate.dry_run => "only counts what is above (dry run)".to_owned(),
+        0 => "drops what is above".to_owned(),
+        1 => "truncates what is above".to_owned(),
+        slip => format!("truncates 1 in {slip} of what is above and drops the others"),
+    };
+    format!(
+        "  over UDP sends a network (/{} or /{}) {limits} about one name, and {rest}",
+        rate.ipv4_prefix, rate.ipv6_prefix
+    )
 }

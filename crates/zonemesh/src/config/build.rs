@@ -13,7 +13,10 @@ use super::reader::{At, BoolOrText, Context, Table, nearest};
 use super::*;
 
 mod peers;
+mod rate;
 mod zones;
+
+pub(super) use self::rate::BY_KIND;
 
 /// What the parts of the builder share.
 struct Builder<'c, 'a> {
@@ -80,13 +83,19 @@ impl<'c, 'a> Builder<'c, 'a> {
         let limits = root
             .table("limits")
             .map_or_else(Limits::default, |table| self.limits(table));
-        let nsid = root.string("nsid").map(|nsid| {
-            if nsid.value.is_empty() || nsid.value.len() > 255 {
-                self.context
-                    .fault(&nsid.span, "`nsid` must have 1 to 255 bytes");
+        let rate = root
+            .table("rate-limit")
+            .map_or_else(RateLimits::default, |table| self.rate(table));
+        // None is longer than an option of EDNS and a character string should be.
+        let text = |key: &'static str| {
+            let text = root.string(key)?;
+            if text.value.is_empty() || text.value.len() > 255 {
+                let message = format!("`{key}` must have 1 to 255 bytes");
+                self.context.fault(&text.span, message);
             }
-            nsid.value
-        });
+            Some(text.value)
+        };
+        let (nsid, version, identity) = (text("nsid"), text("version"), text("identity"));
         let cookies = root
             .string("cookie-secret-file")
             .and_then(|file| self.cookies(&file));
@@ -102,8 +111,11 @@ impl<'c, 'a> Builder<'c, 'a> {
             keys: keys.into_iter().map(|key| key.value).collect(),
             log,
             limits,
+            rate,
             history,
             nsid,
+            version,
+            identity,
             cookies,
         })
     }

@@ -7,8 +7,14 @@ use super::*;
 /// Writes a configuration as a file that would load to the same, apart from its secrets.
 pub fn text(config: &Config) -> String {
     let mut out = Writer(String::new());
-    if let Some(nsid) = &config.nsid {
-        out.string("nsid", nsid);
+    for (key, text) in [
+        ("nsid", &config.nsid),
+        ("version", &config.version),
+        ("identity", &config.identity),
+    ] {
+        if let Some(text) = text {
+            out.string(key, text);
+        }
     }
     if let Some(cookies) = &config.cookies {
         out.string("cookie-secret-file", &cookies.path.display().to_string());
@@ -67,6 +73,7 @@ pub fn text(config: &Config) -> String {
     );
     out.raw("udp-payload", config.limits.udp_payload);
     out.raw("workers", config.limits.workers);
+    out.rate(&config.rate);
     if config.history != Kept::default() {
         out.table("[history]");
         out.kept("size", "age", config.history);
@@ -167,6 +174,22 @@ impl Writer {
             .filter(|(_, may)| *may)
             .map(|(word, _)| (*word).to_owned());
         self.list("allow", allowed);
+    }
+
+    fn rate(&mut self, rate: &RateLimits) {
+        self.table("[rate-limit]");
+        for (key, limit) in build::BY_KIND.iter().zip(rate.per_second) {
+            self.raw(key, limit);
+        }
+        self.raw("slip", rate.slip);
+        self.raw("ipv4-prefix", rate.ipv4_prefix);
+        self.raw("ipv6-prefix", rate.ipv6_prefix);
+        let exempt = rate.exempt.iter();
+        self.list(
+            "exempt",
+            exempt.map(|(address, bits)| format!("{address}/{bits}")),
+        );
+        self.raw("dry-run", rate.dry_run);
     }
 
     fn kept(&mut self, size: &str, age: &str, kept: Kept) {

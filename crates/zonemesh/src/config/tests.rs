@@ -289,7 +289,19 @@ const CASES: &[Case] = &[
             (":3:16", "must be 1s to 24h"),
         ],
     ),
+    (
+        "[rate-limit]\nper-second = -1\nslip = 101\nipv4-prefix = 0\nexempt = [\"192.0.2.1/24\", \"ns.example\"]\nrate = 5\n",
+        &[
+            (":2:14", "a whole number from 0 to 1000000, found -1"),
+            (":3:8", "a whole number from 0 to 100, found 101"),
+            (":4:15", "a whole number from 1 to 32, found 0"),
+            (":5:11", "write 192.0.2.0/24"),
+            (":5:27", "neither an address nor a network"),
+            (":6:1", "unknown key `rate`"),
+        ],
+    ),
     ("nsid = \"\"\n", &[(":1:8", "must have 1 to 255 bytes")]),
+    ("version = \"\"\n", &[(":1:11", "must have 1 to 255 bytes")]),
 ];
 
 #[test]
@@ -446,6 +458,47 @@ fn what_is_shown_can_be_read_again_but_for_its_secrets() {
     assert_eq!(again.groups, config.groups);
     assert_eq!(again.keys, config.keys);
     assert_eq!(again.limits, config.limits);
+    assert_eq!(again.rate, config.rate);
+}
+
+#[test]
+fn what_the_server_says_of_itself_is_only_what_the_file_says() {
+    let silent = good("");
+    assert_eq!((&silent.version, &silent.identity), (&None, &None));
+    let text = "nsid = \"ams1\"\nversion = \"7\"\nidentity = \"us\"\n";
+    for config in [good(text), good(&show::text(&good(text)))] {
+        let said = [config.nsid, config.version, config.identity];
+        assert_eq!(said.map(Option::unwrap), ["ams1", "7", "us"]);
+    }
+}
+
+#[test]
+fn rate_limits_are_for_all_kinds_of_answers_unless_one_has_its_own() {
+    assert_eq!(good("").rate, RateLimits::default());
+    let text = "[rate-limit]
+        errors-per-second = 5
+        per-second = 50
+        negatives-per-second = 0
+        slip = 3
+        ipv4-prefix = 32
+        ipv6-prefix = 64
+        exempt = [\"192.0.2.0/24\", \"2001:db8::1\"]
+        dry-run = true\n";
+    let config = good(text);
+    let expected = RateLimits {
+        per_second: [50, 0, 50, 5],
+        slip: 3,
+        ipv4_prefix: 32,
+        ipv6_prefix: 64,
+        exempt: vec![
+            ("192.0.2.0".parse().unwrap(), 24),
+            ("2001:db8::1".parse().unwrap(), 128),
+        ],
+        dry_run: true,
+    };
+    assert_eq!(config.rate, expected);
+    assert_eq!(good(&show::text(&config)).rate, expected);
+    assert!(good("[rate-limit]\nexempt = []\n").rate.exempt.is_empty());
 }
 
 #[test]
@@ -616,6 +669,9 @@ fn arbitrary_toml() -> impl Strategy<Value = String> {
         "level",
         "idle-timeout",
         "udp-payload",
+        "per-second",
+        "exempt",
+        "slip",
         "x",
     ]);
     let value = prop_oneof![
@@ -640,6 +696,7 @@ fn arbitrary_toml() -> impl Strategy<Value = String> {
         "[[group]]",
         "[log]",
         "[limits]",
+        "[rate-limit]",
         "[zone]",
         "[[site]]",
     ]);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use zonemesh_mesh::core::SerialPolicy;
+pub use zonemesh_serve::RateLimits;
 use zonemesh_transfer::tls::{Authorities, GivenCertificate, Trust};
 use zonemesh_transfer::tsig::Method;
 use zonemesh_zone::Name;
@@ -35,10 +36,16 @@ pub struct Config {
     pub log: Log,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[rate-limit]`.
+    pub rate: RateLimits,
     /// `[history]`, for zones that do not say otherwise.
     pub history: Kept,
     /// `nsid`, RFC 5001.
     pub nsid: Option<String>,
+    /// `version`, the answer to `version.bind` and `version.server`.
+    pub version: Option<String>,
+    /// `identity`, the answer to `id.server` and `hostname.bind` (RFC 4892).
+    pub identity: Option<String>,
     /// `cookie-secret-file`, RFC 9018; none makes cookies with a secret of this server alone.
     pub cookies: Option<CookieFile>,
 }
@@ -415,6 +422,11 @@ impl Network {
             address,
             prefix: if address.is_ipv4() { 32 } else { 128 },
         }
+    }
+
+    /// Its first address, and how many bits of it count.
+    pub fn parts(&self) -> (IpAddr, u8) {
+        (self.address, self.prefix)
     }
 
     /// Whether the block holds an address. An IPv4 address mapped into IPv6 counts as IPv4.

@@ -1,6 +1,6 @@
 //! The sockets that clients and peers come to.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -91,6 +91,12 @@ impl Listeners {
             Some(open) => Ok(open.credentials.set(key, given(config)?.as_ref())?),
             None => Ok(()),
         }
+    }
+
+    /// How many connections of clients are open.
+    pub(crate) fn connections(&self) -> usize {
+        let slot = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.as_ref().map_or(0, |open| open.connections.count())
     }
 
     /// Closes all, after the answers that are due.

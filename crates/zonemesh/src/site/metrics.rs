@@ -11,6 +11,8 @@ use zonemesh_api::metrics::prometheus_client::registry::Registry;
 
 use super::live::{ASKED, Live};
 
+mod serve;
+
 /// All metrics of a site.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -40,6 +42,7 @@ impl Collector for Numbers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let live = &self.0;
         let totals = live.shared.metrics.totals();
+        serve::encode(&totals, live.listeners.connections(), &mut encoder)?;
         // All values of a family under one descriptor: OpenMetrics allows only one of a name.
         let mut family =
             |name: &str, help: &str, label: &'static str, values: Vec<(String, u64)>| {
@@ -49,26 +52,6 @@ impl Collector for Numbers {
                     ConstCounter::new(count).encode(metric.encode_family(&[(label, value)])?)
                 })
             };
-        let transports = ["udp", "tcp", "tls", "quic"].map(str::to_owned);
-        family(
-            "zonemesh_serve_queries",
-            "Messages received",
-            "transport",
-            transports.into_iter().zip(totals.queries).collect(),
-        )?;
-        let answers = totals
-            .rcodes
-            .iter()
-            .enumerate()
-            .filter(|(_, count)| **count > 0);
-        family(
-            "zonemesh_serve_answers",
-            "Answers by response code",
-            "rcode",
-            answers
-                .map(|(rcode, count)| (rcode.to_string(), *count))
-                .collect(),
-        )?;
         let asked = live.asked.iter().map(|count| count.load(Ordering::Relaxed));
         family(
             "zonemesh_peer_requests",
@@ -83,42 +66,6 @@ impl Collector for Numbers {
                     encoder.encode_descriptor(name, help, None, counter.metric_type())?;
                 counter.encode(metric.encode_family(&labels)?)
             };
-        counter(
-            "zonemesh_serve_dropped",
-            "Messages that got no answer because they were none to answer",
-            &[],
-            totals.dropped,
-        )?;
-        counter(
-            "zonemesh_serve_unready",
-            "Queries that got no answer because the site is not ready",
-            &[],
-            totals.unready,
-        )?;
-        counter(
-            "zonemesh_serve_truncated",
-            "Answers with the TC bit",
-            &[],
-            totals.truncated,
-        )?;
-        counter(
-            "zonemesh_serve_malformed",
-            "Messages answered with FORMERR",
-            &[],
-            totals.malformed,
-        )?;
-        counter(
-            "zonemesh_serve_connections",
-            "Connections accepted",
-            &[],
-            totals.connections_accepted,
-        )?;
-        counter(
-            "zonemesh_serve_connections_refused",
-            "Connections closed at once because of a limit",
-            &[],
-            totals.connections_refused,
-        )?;
         counter(
             "zonemesh_requests_dropped",
             "Transfers, NOTIFYs and UPDATEs dropped because too many were under way",

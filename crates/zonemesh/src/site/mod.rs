@@ -179,7 +179,7 @@ async fn run_on(
     live.pool.set_foreign(&settings::foreign(&config)?, &key);
     live.shared
         .settings
-        .store(Arc::new(settings::data_plane(&config, &live.cookies)));
+        .store(Arc::new(settings::data_plane(&config, &live.cookies, None)));
     let jobs = Jobs::new(live.clone());
     // The listeners come before the control socket: who can ask for the status can ask for names too. And both come before
     // the welcome packet is used, which works once: a port that is taken must not cost it.

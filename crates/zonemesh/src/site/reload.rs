@@ -51,9 +51,12 @@ pub(crate) async fn reload(live: &Arc<Live>) -> Result<api::Reloaded, ApiError> 
     // A certificate that was renewed in place is read again too.
     live.listeners.use_key(&key, &new).map_err(broken)?;
     live.pool.set_foreign(&foreign, &key);
-    live.shared
-        .settings
-        .store(Arc::new(settings::data_plane(&new, &live.cookies)));
+    let data_plane = settings::data_plane(
+        &new,
+        &live.cookies,
+        live.shared.settings.load().rate.as_ref(),
+    );
+    live.shared.settings.store(Arc::new(data_plane));
     live.store.set_histories(settings::histories(&new));
     let new = Arc::new(new);
     live.config.store(new.clone());
@@ -143,6 +146,9 @@ pub(super) fn changes(old: &Config, new: &Config, into: &mut Vec<String>) {
             "[site] role changed; what the directory says of this site counts, and `zonemesh site role` changes that"
                 .to_owned(),
         );
+    }
+    if old.rate != new.rate {
+        into.push("rate limits changed".to_owned());
     }
     if old.keys != new.keys {
         into.push("keys changed".to_owned());

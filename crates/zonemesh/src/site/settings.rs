@@ -1,12 +1,13 @@
 //! From the configuration to what the parts of a site want to know.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use zonemesh_mesh::core::{
     Admit, CatalogSettings, Consumed, Me, MeshSettings, Pace, PeerId, Produced, SerialPolicy,
     Settings, Template, ZoneSpec,
 };
-use zonemesh_serve::CookieSecrets;
+use zonemesh_serve::{CookieSecrets, RateLimiter};
 use zonemesh_store::{Histories, History};
 use zonemesh_transfer::peer::Transport;
 use zonemesh_transfer::tls::{SiteKey, Trust};
@@ -260,16 +261,25 @@ pub(crate) fn foreign(config: &Config) -> anyhow::Result<Vec<Foreign>> {
     Ok(all)
 }
 
-/// What the data plane wants to know.
-pub(crate) fn data_plane(config: &Config, cookies: &CookieSecrets) -> zonemesh_serve::Settings {
+/// What the data plane wants to know. Networks that have had their answers under the same limits `before` do not get them anew.
+pub(crate) fn data_plane(
+    config: &Config,
+    cookies: &CookieSecrets,
+    before: Option<&Arc<RateLimiter>>,
+) -> zonemesh_serve::Settings {
     zonemesh_serve::Settings {
         udp_payload: config.limits.udp_payload,
         nsid: config.nsid.as_ref().map(|nsid| nsid.as_bytes().to_vec()),
+        version: config.version.clone(),
+        identity: config.identity.clone(),
         idle_timeout: config.limits.idle_timeout,
         cookies: Some(match &config.cookies {
             Some(shared) => shared.secrets.clone(),
             None => cookies.clone(),
         }),
-        ..zonemesh_serve::Settings::default()
+        rate: config.rate.any().then(|| match before {
+            Some(before) if *before.limits() == config.rate => before.clone(),
+            _ => Arc::new(RateLimiter::new(config.rate.clone())),
+        }),
     }
 }
