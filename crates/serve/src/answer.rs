@@ -134,7 +134,7 @@ impl<'v> About<'v> {
 #[derive(Clone, Default)]
 pub struct Workspace {
     /// The name of the question.
-    question: Sought,
+    pub(crate) question: Sought,
     /// The names that are looked up after it.
     other: Sought,
     names: Names,
@@ -153,9 +153,27 @@ pub fn answer_about<'v>(
     view: &'v View<'v>,
     out: &mut Vec<u8>,
 ) -> (Outcome, About<'v>) {
+    answer_read(workspace, false, message, client, view, out)
+}
+
+/// The same; the name of the message's question may be in the workspace already, as [`crate::together`] puts it there.
+pub(crate) fn answer_read<'v>(
+    workspace: &mut Workspace,
+    is_read: bool,
+    message: &[u8],
+    client: &Client,
+    view: &'v View<'v>,
+    out: &mut Vec<u8>,
+) -> (Outcome, About<'v>) {
     out.clear();
     let outcome = match parse(message) {
-        Parsed::Query(query) => return answer_query(workspace, message, &query, client, view, out),
+        Parsed::Query(query) => {
+            // One without a question is none to have been read.
+            if !is_read || query.question.name.is_empty() {
+                workspace.question.set(query.question.name);
+            }
+            return answer_query(workspace, message, &query, client, view, out);
+        }
         Parsed::Control => Outcome::Control,
         Parsed::Drop => Outcome::Drop,
         Parsed::NotImplemented => bare(message, None, rcodes::NOTIMP, out),
@@ -212,7 +230,6 @@ fn answer_query<'v>(
     let has_question = !query.question.wire.is_empty();
     // The shortest message that may be asked for has room for both.
     out.extend_from_slice(&message[..HEADER + query.question.wire.len()]);
-    question.set(query.question.name);
     let writer = Writer::new(out, room, names, question);
     let mut reply = Reply::new(view, member, query, question, writer);
     match query.edns {

@@ -44,6 +44,8 @@ pub(crate) struct Batch {
 
 /// A datagram.
 pub(crate) struct Datagram<'b> {
+    /// Which of the batch it is.
+    pub at: usize,
     /// What it holds.
     pub message: &'b [u8],
     /// Who sent it.
@@ -142,6 +144,15 @@ impl Batch {
         usize::try_from(got).map_err(|_| io::Error::last_os_error())
     }
 
+    /// What has been received, a message for each datagram.
+    pub(crate) fn messages(&self, count: usize) -> impl Iterator<Item = &[u8]> {
+        let buffers = self.received.chunks_exact(RECEIVE);
+        buffers
+            .zip(&self.headers)
+            .take(count)
+            .map(|(buffer, header)| &buffer[..(header.msg_len as usize).min(RECEIVE)])
+    }
+
     /// Shows each received datagram together with a buffer for its answer, which is sent if `each` says so.
     pub(crate) fn each(
         &mut self,
@@ -156,6 +167,7 @@ impl Batch {
                 continue;
             };
             let datagram = Datagram {
+                at,
                 message: &self.received[at * RECEIVE..][..len],
                 peer,
                 local: match self.with_local {

@@ -54,17 +54,23 @@ pub struct Edns<'m> {
 }
 
 /// Reads an OPT record: its ten octets between owner and data, and the data. None when it is malformed.
-pub(crate) fn parse<'m>(fixed: &[u8], rdata: &'m [u8]) -> Option<Edns<'m>> {
-    let mut edns = Edns {
+#[inline]
+pub(crate) fn parse<'m>(fixed: &[u8; 10], rdata: &'m [u8]) -> Option<Edns<'m>> {
+    let edns = Edns {
         payload: u16::from_be_bytes([fixed[2], fixed[3]]),
         version: fixed[5],
         dnssec: fixed[6] & 0x80 != 0,
         ..Edns::default()
     };
     // What the options of another version look like is not ours to say.
-    if edns.version != 0 {
-        return Some(edns);
+    match edns.version != 0 || rdata.is_empty() {
+        true => Some(edns),
+        false => options(edns, rdata),
     }
+}
+
+/// Reads the options of an OPT record.
+fn options<'m>(mut edns: Edns<'m>, rdata: &'m [u8]) -> Option<Edns<'m>> {
     let mut rest = rdata;
     while !rest.is_empty() {
         let (head, tail) = rest.split_first_chunk::<4>()?;

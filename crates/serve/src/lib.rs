@@ -24,6 +24,7 @@ pub mod quic;
 pub mod rate;
 mod reply;
 pub mod stream;
+mod together;
 pub mod udp;
 mod writer;
 pub mod zoneset;

@@ -87,7 +87,6 @@ pub fn find<'z>(zone: &'z Zone, sought: &Sought, qtype: Rtype) -> Option<Found<'
     if let Some(place) = end {
         return Some(Found { apex, place });
     }
-    descent.by_ref().for_each(drop);
     let mut encloser = descent.encloser();
     if encloser == 0 {
         // RFC 5155 §7.2.8: the owner name of an NSEC3 record is no name that exists.

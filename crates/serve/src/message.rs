@@ -172,7 +172,8 @@ fn additional<'m>(
         return Err(Malformed);
     }
     let mut at = HEADER + question.wire.len();
-    for _ in 0..u16::from_be_bytes([header[10], header[11]]) {
+    let count = u16::from_be_bytes([header[10], header[11]]);
+    for _ in 0..count {
         if found.tsig {
             // RFC 8945 §5.1: TSIG is the last record.
             return Err(Malformed);
@@ -183,7 +184,8 @@ fn additional<'m>(
             Some(0) => at + 1,
             _ => skip_name(message, at).ok_or(Malformed)?,
         };
-        let fixed = message.get(at..at + 10).ok_or(Malformed)?;
+        let fixed = message.get(at..).and_then(<[u8]>::first_chunk::<10>);
+        let fixed = fixed.ok_or(Malformed)?;
         let rtype = u16::from_be_bytes([fixed[0], fixed[1]]);
         let len = u16::from_be_bytes([fixed[8], fixed[9]]) as usize;
         at += 10;

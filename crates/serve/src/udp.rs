@@ -12,13 +12,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use zonemesh_zone::Name;
 
-use crate::answer::{About, Outcome, View, Workspace, answer_about};
-use crate::batch::{self, Batch, Local};
+use crate::answer::{About, Outcome, View, Workspace, answer_read};
+use crate::batch::{self, BATCH, Batch, Local};
 use crate::bind::{self, BindError};
 use crate::clock::{Moment, since_boot};
 use crate::handler::{Client, Closed, Handler, Request, Responder, Transport};
 use crate::metrics::Counters;
 use crate::rate::{Draws, RateLimiter, Verdict};
+use crate::together::look_ahead;
 use crate::zoneset::Shared;
 
 /// Largest answer that is ever sent over UDP, for which each thread keeps room.
@@ -141,7 +142,7 @@ impl Worker {
 
     fn serve(&self, counters: &Counters) {
         let mut batch = Batch::new(self.with_local, REPLY_CAPACITY);
-        let mut workspace = Workspace::default();
+        let mut workspaces = vec![Workspace::default(); BATCH];
         let mut draws = Draws::new();
         let mut last_batches = LAST_BATCHES;
         loop {
@@ -153,7 +154,7 @@ impl Worker {
                         &mut batch,
                         count,
                         received,
-                        &mut workspace,
+                        &mut workspaces,
                         counters,
                         &mut draws,
                     );
@@ -192,13 +193,17 @@ impl Worker {
         batch: &mut Batch,
         count: usize,
         received: Moment,
-        workspace: &mut Workspace,
+        workspaces: &mut [Workspace],
         counters: &Counters,
         draws: &mut Draws,
     ) -> u64 {
         let mut answers = 0;
         // One look at the clock and at the snapshot for the whole batch.
         self.shared.view(received, |view| {
+            let read = match count {
+                1 => 0,
+                _ => look_ahead(view.zones, batch.messages(count), workspaces),
+            };
             batch.each(count, |datagram, reply| {
                 if datagram.too_long {
                     counters.too_long();
@@ -209,8 +214,10 @@ impl Worker {
                     transport: Transport::Udp,
                     pin: None,
                 };
+                let is_read = read >> datagram.at & 1 == 1;
+                let workspace = &mut workspaces[datagram.at];
                 let (outcome, about) =
-                    answer_about(workspace, datagram.message, &client, view, reply);
+                    answer_read(workspace, is_read, datagram.message, &client, view, reply);
                 counters.received(Transport::Udp, datagram.message, about.qtype, outcome);
                 match outcome {
                     Outcome::Reply => {

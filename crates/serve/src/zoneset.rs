@@ -16,6 +16,7 @@ use crate::cookie::CookieSecrets;
 use crate::handler::Client;
 use crate::metrics::Metrics;
 use crate::rate::RateLimiter;
+use crate::together;
 
 /// Who may query a zone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +66,11 @@ impl Served {
         }
     }
 
+    /// One when it is large, and none when it is not.
+    fn is_large(&self) -> usize {
+        usize::from(self.zone.as_ref().is_some_and(together::is_large))
+    }
+
     /// The same with another access.
     pub fn with_access(self, access: Access) -> Self {
         Self { access, ..self }
@@ -99,6 +105,8 @@ impl Entry {
 #[derive(Clone, Default)]
 pub struct ZoneSet {
     tree: Tree<Entry>,
+    /// How many of them are large.
+    large: usize,
 }
 
 impl ZoneSet {
@@ -110,17 +118,31 @@ impl ZoneSet {
     /// This set with a zone more, or with another version of it.
     #[must_use]
     pub fn with(&self, served: Served) -> Self {
-        let mut tree = self.tree.clone();
-        tree.insert(Entry::new(served));
-        Self { tree }
+        let mut zones = self.clone();
+        zones.insert(served);
+        zones
+    }
+
+    fn insert(&mut self, served: Served) {
+        self.large += served.is_large();
+        if let Some(old) = self.tree.insert(Entry::new(served)) {
+            self.large -= old.served().is_large();
+        }
     }
 
     /// This set without a zone.
     #[must_use]
     pub fn without(&self, apex: &Name) -> Self {
-        let mut tree = self.tree.clone();
-        tree.remove(Key::of(apex).as_slice());
-        Self { tree }
+        let mut zones = self.clone();
+        if let Some(old) = zones.tree.remove(Key::of(apex).as_slice()) {
+            zones.large -= old.served().is_large();
+        }
+        zones
+    }
+
+    /// Whether there is a zone of which most names are in none of the processor's caches.
+    pub(crate) fn has_large(&self) -> bool {
+        self.large > 0
     }
 
     /// The zone of this name.
@@ -160,9 +182,9 @@ impl ZoneSet {
 
 impl FromIterator<Served> for ZoneSet {
     fn from_iter<I: IntoIterator<Item = Served>>(zones: I) -> Self {
-        Self {
-            tree: zones.into_iter().map(Entry::new).collect(),
-        }
+        let mut set = Self::new();
+        zones.into_iter().for_each(|zone| set.insert(zone));
+        set
     }
 }
 

@@ -95,10 +95,10 @@ impl Leaf for Node {
     }
 }
 
-/// The first octet; the others are beside it.
+/// The first octet and the last, which may be in the next line of a cache; of larger ones the rest follows of itself.
 impl Touch for Node {
     fn touch(&self) -> usize {
-        usize::from(self.octets[0])
+        usize::from(self.octets[0]) + self.octets.last().map_or(0, |last| usize::from(*last))
     }
 }
 

@@ -139,13 +139,28 @@ impl Sought {
         }
     }
 
-    /// Whether a label begins at an octet, and all from there on is the same as another name.
+    /// Whether a label begins at an octet, and all from there on is the same as another name, which is as long.
     fn has_suffix(&self, at: usize, other: &[u8]) -> bool {
-        let own = &self.wire[at..self.len];
-        // Nearly all names in zones are in lower case, and that is cheaper to see.
+        let own = self.wire.get(at..self.len).unwrap_or_default();
         self.starts[at / 64 % 4] >> (at % 64) & 1 == 1
-            && (own == other || own.eq_ignore_ascii_case(other))
+            // Nearly all names in zones are in lower case, and that is cheaper to see.
+            && (is_same(own, other) || is_same_in_lower_case(own, other))
     }
+}
+
+/// Whether octets are the same, if there are eight or more. Names are so short that a call of `memcmp` takes longer than to compare them.
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let word = |octets: &[u8; 8]| u64::from_ne_bytes(*octets);
+    let (Some(x), Some(y)) = (a.last_chunk::<8>(), b.last_chunk::<8>()) else {
+        return false;
+    };
+    let mut words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+    a.len() == b.len() && word(x) == word(y) && words.all(|(x, y)| word(x) == word(y))
+}
+
+#[inline(never)]
+fn is_same_in_lower_case(a: &[u8], b: &[u8]) -> bool {
+    a.eq_ignore_ascii_case(b)
 }
 
 impl Default for Sought {

@@ -14,10 +14,12 @@ use crate::{Key, Sought};
 mod ahead;
 mod ascending;
 mod descent;
+mod together;
 
 pub use self::ahead::{Ahead, Touch};
 pub use self::ascending::Ascending;
 pub use self::descent::Descent;
+pub use self::together::{Way, go_together};
 
 /// What the tree holds: something that knows its name, and of which a clone is cheap. The name of a leaf must never change.
 pub trait Leaf: Clone {
@@ -403,7 +405,9 @@ impl<T: Leaf> Slot<T> {
 impl<T: Leaf> Branch<T> {
     /// How many slots come before that of a value.
     fn rank(&self, value: u32) -> usize {
-        (self.present & ((1 << value) - 1)).count_ones() as usize
+        // There are at most 16 before the last.
+        let [low, high, ..] = (self.present & ((1 << value) - 1)).to_le_bytes();
+        usize::from(ONES[usize::from(low)] + ONES[usize::from(high)])
     }
 
     fn slot(&self, value: u32) -> Option<&Slot<T>> {
@@ -430,6 +434,18 @@ impl<T: Leaf> Branch<T> {
         self.present &= !(1 << value);
     }
 }
+
+/// How many bits of an octet are set. To look it up takes half as many instructions as to count them on a processor of which no more is
+/// known than that it is an x86-64.
+const ONES: [u8; 256] = {
+    let mut ones = [0; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        ones[octet] = (octet as u8).count_ones() as u8;
+        octet += 1;
+    }
+    ones
+};
 
 /// The half octet of a key at an index, plus one; 0 behind its end.
 fn nibble(key: &[u8], index: usize) -> u32 {

@@ -7,7 +7,7 @@ use crate::Sought;
 pub struct Descent<'t, 's, T> {
     sought: &'s Sought,
     next: Option<&'t Slot<T>>,
-    /// The leaf at which it ended.
+    /// A leaf that has most in common with the name, when it has ended.
     last: Option<&'t T>,
 }
 
@@ -20,9 +20,15 @@ impl<'t, 's, T: Leaf> Descent<'t, 's, T> {
         }
     }
 
-    /// Where in the name its closest encloser (RFC 4592 §3.3.1) begins: the longest suffix that is a name which exists. Call it when
-    /// the iterator has ended.
-    pub fn encloser(&self) -> usize {
+    /// Where in the name its closest encloser (RFC 4592 §3.3.1) begins: the longest suffix that is a name which exists.
+    pub fn encloser(mut self) -> usize {
+        // Nobody wants to meet whom there is still on the way.
+        while let Some(slot) = self.next {
+            self.next = slot.child(self.sought.key());
+            if self.next.is_none() {
+                self.last = Some(slot.first_leaf());
+            }
+        }
         match self.last {
             None => self.sought.wire().len() - 1,
             Some(leaf) => self.sought.shared(leaf.wire()).0,
@@ -33,6 +39,7 @@ impl<'t, 's, T: Leaf> Descent<'t, 's, T> {
 impl<'t, T: Leaf> Iterator for Descent<'t, '_, T> {
     type Item = &'t T;
 
+    #[inline]
     fn next(&mut self) -> Option<&'t T> {
         while let Some(slot) = self.next {
             match slot {

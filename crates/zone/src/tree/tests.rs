@@ -108,6 +108,10 @@ proptest! {
             let encloser = probe.iter_suffixes().find(|suffix| model.keys().any(|name| name.ends_with(suffix)));
             let at = encloser.map_or(probe.len() - 1, |name| probe.len() - name.len());
             prop_assert_eq!(descent.encloser(), at);
+            prop_assert_eq!(tree.descend(&sought).encloser(), at);
+            let mut ways: Vec<_> = tree.way(&sought).into_iter().collect();
+            go_together(&mut ways);
+            prop_assert!(ways.is_empty());
         }
     }
 
