@@ -1,6 +1,7 @@
 //! Whole sites under bad conditions: loss, partition, `kill -9`.
 
 mod brake;
+mod clocks;
 mod cold;
 mod crashes;
 mod disks;

@@ -14,6 +14,8 @@ use zonemesh_zone::Name;
 pub mod rcode {
     /// No error.
     pub const NOERROR: u8 = 0;
+    /// The server cannot answer: of a zone that has expired, for instance.
+    pub const SERVFAIL: u8 = 2;
     /// No such name.
     pub const NXDOMAIN: u8 = 3;
     /// Not for this client.

@@ -40,6 +40,11 @@ pub const NEEDS: &[Need] = &[
         packages: &["iptables"],
         purpose: "losing packets in scenario tests",
     },
+    Need {
+        program: "faketime",
+        packages: &["faketime"],
+        purpose: "clocks that are wrong in scenario tests",
+    },
 ];
 
 /// What making the folder of peers needs, besides.

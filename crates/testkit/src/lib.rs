@@ -5,6 +5,7 @@
 //! * [`site`] starts our own binary, kills and restarts it.
 //! * [`dig`] asks with the real `dig` and `kdig`; [`query`] asks without either, down to the byte.
 //! * [`disk`] makes small disks that fill up, hang and turn read-only.
+//! * [`wall_clock`] gives single processes a clock that is wrong.
 //! * [`netns`] joins network namespaces by a bridge, loses packets and cuts links; [`relay`] does a milder form of
 //!   the same between two sockets, without root.
 //! * [`load`] keeps asking and counts what is lost; [`certificate`] makes keys for foreign servers.
@@ -28,6 +29,7 @@ pub mod servers;
 pub mod site;
 pub mod skip;
 pub mod wait;
+pub mod wall_clock;
 
 pub use certificate::Certificate;
 pub use dig::{Answer, Dig};
@@ -37,3 +39,4 @@ pub use peers::Peers;
 pub use place::Place;
 pub use servers::{Knot, Named, Nsd, PowerDns, Unbound};
 pub use site::Site;
+pub use wall_clock::WallClock;

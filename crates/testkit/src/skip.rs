@@ -73,3 +73,13 @@ macro_rules! disks_or_skip {
         }
     };
 }
+
+/// Goes on when processes can have wall clocks that are wrong, or skips the test.
+#[macro_export]
+macro_rules! wall_clocks_or_skip {
+    () => {
+        if let Err(missing) = $crate::wall_clock::available() {
+            return $crate::skip::skip(&missing.to_string());
+        }
+    };
+}
