@@ -9,10 +9,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use data_encoding::BASE64;
 use zonemesh_testkit::query::qtype;
-use zonemesh_testkit::{Disk, Load, Peers, disks_or_skip, peers_or_skip, servers, wait};
+use zonemesh_testkit::{Disk, Load, Peers, disks_or_skip, peers_or_skip, query, servers, wait};
 use zonemesh_tests::Site;
+use zonemesh_tests::ask::{self, rcode};
 use zonemesh_tests::site::SOON;
+use zonemesh_transfer::peer::{Options, Peer, Target, Transport};
+use zonemesh_transfer::query::extended_error_of;
+use zonemesh_transfer::tsig::{Algorithm, Key};
+use zonemesh_update::Update;
+use zonemesh_zone::Record;
 
 use crate::crashes::lock;
 
@@ -156,6 +163,29 @@ fn nsupdate(peers: &Peers, site: &Site, name: &str) -> Result<()> {
     servers::run(peers, "bin/nsupdate", &["-v", "-y", &key], &text).map(drop)
 }
 
+/// What an UPDATE with EDNS (RFC 6891) is answered with: the RCODE, and the extended error (RFC 8914).
+fn update_with_edns(site: &Site, name: &str) -> Result<(u8, Option<String>)> {
+    let zone = ask::name(ZONE)?;
+    let record = Record::from_text(&format!("{name}. 60 IN TXT {}", bulk()), &zone)?;
+    let mut message = Update::new(zone).add(record).compose(7)?;
+    // The root, type OPT, 1,232 octets, no flags and no options.
+    message.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
+    message[11] += 1;
+    let secret = BASE64.decode(SECRET.as_bytes())?;
+    let key = Key::new(ask::name(KEY)?, Algorithm::HmacSha256, &secret)?;
+    let target = Target {
+        addr: site.dns(),
+        source: None,
+        transport: Transport::Tcp,
+        tsig: None,
+    };
+    let reply = ask::runtime()?.block_on(async {
+        let peer = Peer::new(target, None, Options::default())?;
+        anyhow::Ok(peer.request_signed(message, Some(&key), SOON).await?)
+    })?;
+    Ok((query::rcode(&reply), extended_error_of(&reply)))
+}
+
 /// Every name that was acknowledged is there.
 fn assert_kept(site: &Site, names: &BTreeSet<String>) -> Result<()> {
     let zone = site.cli_ok(&["zone", "export", ZONE])?;
@@ -234,6 +264,20 @@ fn a_full_disk_stops_changes_only_loses_none_that_was_acknowledged_and_heals_whe
     let says = |words: &str| refused.iter().any(|text| text.contains(words));
     ensure!(says("SERVFAIL"), "an update is answered: {refused:#?}");
     ensure!(says("No space left"), "a command says why: {refused:#?}");
+    // Who can read it is told why.
+    let mut number = 0;
+    wait::until(SOON, "an update to be refused with the reason", || {
+        number += 1;
+        let (code, why) = update_with_edns(&stand.site, &format!("e{number}.{ZONE}"))?;
+        ensure!([rcode::NOERROR, rcode::SERVFAIL].contains(&code), "{code}");
+        if code == rcode::NOERROR {
+            // There was room for one more.
+            return Ok(None);
+        }
+        let why = why.context("no extended error")?;
+        ensure!(why.contains("No space left"), "{why}");
+        Ok(Some(()))
+    })?;
     assert_all_answered(load)?;
     let kept = lock(&storm.acknowledged).clone();
     assert_kept(&stand.site, &kept)?;

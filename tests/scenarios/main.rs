@@ -19,6 +19,7 @@ mod quic;
 mod ready;
 mod recovering;
 mod rest;
+mod reverting;
 mod secondaries;
 mod serials;
 mod sources;
