@@ -45,6 +45,11 @@ pub const NEEDS: &[Need] = &[
         packages: &["faketime"],
         purpose: "clocks that are wrong in scenario tests",
     },
+    Need {
+        program: "valgrind",
+        packages: &["valgrind"],
+        purpose: "counting the instructions of a query",
+    },
 ];
 
 /// What making the folder of peers needs, besides.

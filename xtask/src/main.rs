@@ -8,6 +8,7 @@ mod bench;
 mod faults;
 mod harness;
 mod host;
+mod instructions;
 mod peers;
 mod report;
 mod simulate;
@@ -76,6 +77,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Count the instructions that a query takes, and fail when they are too many; needs valgrind
+    Instructions,
     /// Make the folder of foreign name servers (Debian 13) that tests run against; needs root
     Peers {
         /// The folder that the benchmark runs against: what Debian has newest
@@ -121,6 +124,11 @@ fn run(command: Command) -> Result<bool> {
             Ok(report.finish())
         }
         Command::Bench { arguments } => bench::run(&arguments),
+        Command::Instructions => {
+            let mut report = Report::new(false);
+            instructions::of_a_query(&mut report);
+            Ok(report.finish())
+        }
         Command::Peers { newest, force } => {
             host::install(host::PEER_NEEDS)?;
             let release = if newest {
@@ -147,6 +155,7 @@ fn everything(install: bool, ci: bool) -> Result<bool> {
     steps::fuzz(&mut report, None, steps::FUZZ_SECONDS);
     simulate::always(&mut report);
     harness::all(&mut report);
+    instructions::of_a_query(&mut report);
     bench::smoke(&mut report);
     Ok(report.finish())
 }

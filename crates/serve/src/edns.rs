@@ -54,18 +54,24 @@ pub struct Edns<'m> {
 }
 
 /// Reads an OPT record: its ten octets between owner and data, and the data. None when it is malformed.
-#[inline]
 pub(crate) fn parse<'m>(fixed: &[u8; 10], rdata: &'m [u8]) -> Option<Edns<'m>> {
-    let edns = Edns {
-        payload: u16::from_be_bytes([fixed[2], fixed[3]]),
-        version: fixed[5],
-        dnssec: fixed[6] & 0x80 != 0,
-        ..Edns::default()
-    };
+    let [_, _, fields @ .., _, _] = *fixed;
+    let edns = without_options(fields);
     // What the options of another version look like is not ours to say.
-    match edns.version != 0 || rdata.is_empty() {
+    match edns.version != 0 {
         true => Some(edns),
         false => options(edns, rdata),
+    }
+}
+
+/// What the six octets in the places of a class and a TTL say.
+pub(crate) fn without_options<'m>(fields: [u8; 6]) -> Edns<'m> {
+    let [high, low, _, version, flags, _] = fields;
+    Edns {
+        payload: u16::from_be_bytes([high, low]),
+        version,
+        dnssec: flags & 0x80 != 0,
+        ..Edns::default()
     }
 }
 

@@ -153,6 +153,9 @@ fn question(message: &[u8]) -> Option<Question<'_>> {
 
 struct Malformed;
 
+/// The second octet of the type of an OPT record, of which the first is zero.
+const OPT: u8 = types::OPT as u8;
+
 struct Additional<'m> {
     edns: Option<Edns<'m>>,
     tsig: bool,
@@ -173,6 +176,14 @@ fn additional<'m>(
     }
     let mut at = HEADER + question.wire.len();
     let count = u16::from_be_bytes([header[10], header[11]]);
+    // The usual query has an OPT record without options, and nothing else.
+    if let (1, [0, 0, OPT, fixed @ ..]) = (count, &message[at..])
+        && let [payload @ .., 0, 0] = fixed
+        && let Ok(fields) = <[u8; 6]>::try_from(payload)
+    {
+        found.edns = Some(edns::without_options(fields));
+        return Ok(found);
+    }
     for _ in 0..count {
         if found.tsig {
             // RFC 8945 §5.1: TSIG is the last record.

@@ -39,7 +39,8 @@ impl<'t, 's, T: Leaf> Descent<'t, 's, T> {
 impl<'t, T: Leaf> Iterator for Descent<'t, '_, T> {
     type Item = &'t T;
 
-    #[inline]
+    // Its callers are few, and each goes it for every query.
+    #[inline(always)]
     fn next(&mut self) -> Option<&'t T> {
         while let Some(slot) = self.next {
             match slot {
