@@ -2,6 +2,7 @@
 //!
 //! A library only so that tests reach it; nothing outside of this workspace uses it.
 
+mod allocator;
 pub mod cli;
 pub mod config;
 pub mod logging;

@@ -10,7 +10,7 @@ use clap::Parser;
 use zonemesh_api::error::exit;
 use zonemesh_api::{ApiError, Client};
 
-use crate::config;
+use crate::{allocator, config};
 
 pub mod args;
 mod config_command;
@@ -39,6 +39,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
+    allocator::set_up();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
