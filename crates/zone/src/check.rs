@@ -9,7 +9,7 @@ use domain::base::name::ToName;
 use crate::file::report::Report;
 use crate::finding::{Finding, Kind, Severity};
 use crate::version::{NameRef, owned};
-use crate::{Key, Name, Node, Rtype, Soa, Sought, Zone};
+use crate::{Key, Name, Node, Rtype, SoaNumbers, Sought, Zone};
 
 /// Checks a zone. Of each kind only the first few findings are listed; a last one says how many more there are.
 pub fn check(zone: &Zone) -> Vec<Finding> {
@@ -78,7 +78,7 @@ impl<'z> Checker<'z> {
                 .about(apex, Rtype::SOA),
             );
         }
-        for message in soa_times(self.zone.soa()) {
+        for message in soa_times(self.zone.numbers()) {
             self.warn(Kind::SoaTimes, apex.for_slice(), Rtype::SOA, message);
         }
     }
@@ -408,15 +408,15 @@ fn is_host_name(name: &NameRef) -> bool {
 }
 
 /// RFC 1912 §2.2 and RFC 2308 §5.
-fn soa_times(soa: &Soa) -> Vec<String> {
+fn soa_times(soa: SoaNumbers) -> Vec<String> {
     let mut messages = Vec::new();
-    let Soa {
+    let SoaNumbers {
         refresh,
         retry,
         expire,
         minimum,
         ..
-    } = *soa;
+    } = soa;
     for (what, value) in [("refresh", refresh), ("retry", retry), ("expire", expire)] {
         if value == 0 {
             messages.push(format!("{what} is 0; expected some seconds"));

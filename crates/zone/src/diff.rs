@@ -170,11 +170,12 @@ impl Zone {
             });
         }
         // Two writers who did not see each other may both have published it; a mixture of the two is nobody's.
-        if start.mname != self.soa().mname {
+        let found = self.soa().mname;
+        if start.mname != found {
             return Err(ApplyError::OtherWriter {
                 serial: start.serial,
                 expected: start.mname,
-                found: self.soa().mname.clone(),
+                found,
             });
         }
         let mut editor = self.edit();

@@ -38,7 +38,7 @@ pub use self::digest::Digest;
 pub use self::finding::{Finding, Severity};
 pub use self::key::{Key, OwnedKey};
 pub use self::node::Node;
-pub use self::record::{Record, RecordError, Soa};
+pub use self::record::{Record, RecordError, Soa, SoaNumbers};
 pub use self::rrset::{Rrset, RrsetRef};
 pub use self::serial::{Serial, SerialExt};
 pub use self::sought::Sought;

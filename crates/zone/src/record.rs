@@ -195,19 +195,22 @@ impl Soa {
     ///
     /// When it is malformed.
     pub fn parse(rdata: &[u8]) -> Result<Self, ParseError> {
-        let mut parser = Parser::from_ref(rdata);
-        let data = domain::rdata::Soa::parse(&mut parser)?;
-        if parser.remaining() != 0 {
-            return Err(ParseError::form_error("octets behind the end of the data"));
-        }
+        let data = parse_soa(rdata)?;
+        let SoaNumbers {
+            serial,
+            refresh,
+            retry,
+            expire,
+            minimum,
+        } = SoaNumbers::of(&data);
         Ok(Self {
             mname: data.mname().to_name(),
             rname: data.rname().to_name(),
-            serial: data.serial(),
-            refresh: data.refresh().as_secs(),
-            retry: data.retry().as_secs(),
-            expire: data.expire().as_secs(),
-            minimum: data.minimum().as_secs(),
+            serial,
+            refresh,
+            retry,
+            expire,
+            minimum,
         })
     }
 
@@ -227,6 +230,51 @@ impl Soa {
         }
         out.into()
     }
+}
+
+/// The numbers of an SOA record, as they are in a [`Soa`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoaNumbers {
+    /// The version of the zone.
+    pub serial: Serial,
+    /// How long a secondary waits before it asks again, in seconds as all that follow.
+    pub refresh: u32,
+    /// How long it waits when that failed.
+    pub retry: u32,
+    /// How long it may serve without having reached a primary.
+    pub expire: u32,
+    /// TTL of negative answers.
+    pub minimum: u32,
+}
+
+impl SoaNumbers {
+    /// Reads them out of uncompressed RDATA.
+    ///
+    /// # Errors
+    ///
+    /// When it is malformed.
+    pub fn parse(rdata: &[u8]) -> Result<Self, ParseError> {
+        parse_soa(rdata).map(|data| Self::of(&data))
+    }
+
+    fn of<N>(data: &domain::rdata::Soa<N>) -> Self {
+        Self {
+            serial: data.serial(),
+            refresh: data.refresh().as_secs(),
+            retry: data.retry().as_secs(),
+            expire: data.expire().as_secs(),
+            minimum: data.minimum().as_secs(),
+        }
+    }
+}
+
+fn parse_soa(rdata: &[u8]) -> Result<domain::rdata::Soa<ParsedName<&[u8]>>, ParseError> {
+    let mut parser = Parser::from_ref(rdata);
+    let data = domain::rdata::Soa::parse(&mut parser)?;
+    if parser.remaining() != 0 {
+        return Err(ParseError::form_error("octets behind the end of the data"));
+    }
+    Ok(data)
 }
 
 /// Reads an absolute name as people type it, with or without the final dot.

@@ -13,7 +13,7 @@ use crate::node::{Making, Node};
 use crate::record::RecordOctets;
 use crate::rrset::{self, RrsetRef};
 use crate::tree::{Descent, Tree};
-use crate::{Digest, Key, Name, Record, Rrset, Rtype, Serial, Soa, Sought, Ttl};
+use crate::{Digest, Key, Name, Record, Rrset, Rtype, Serial, Soa, SoaNumbers, Sought, Ttl};
 
 mod bulk;
 
@@ -25,10 +25,10 @@ pub struct Zone {
 
 struct Inner {
     apex: Name,
-    soa: Soa,
-    soa_ttl: Ttl,
+    numbers: SoaNumbers,
     records: usize,
-    digest: Digest,
+    /// As octets, so that no room is left before it.
+    digest: [u8; Digest::LEN],
     nodes: Tree<Node>,
 }
 
@@ -39,24 +39,32 @@ impl Zone {
         &self.inner.apex
     }
 
-    /// The SOA.
-    pub fn soa(&self) -> &Soa {
-        &self.inner.soa
+    /// The numbers of the SOA.
+    pub fn numbers(&self) -> SoaNumbers {
+        self.inner.numbers
+    }
+
+    /// The SOA, with its names; [`Zone::numbers`] costs nothing.
+    pub fn soa(&self) -> Soa {
+        Soa::parse(self.soa_rdata().1).expect("it was parsed when the version was made")
     }
 
     /// The SOA as a record.
     pub fn soa_record(&self) -> Record {
-        Record::new(
-            self.inner.apex.clone(),
-            Rtype::SOA,
-            self.inner.soa_ttl,
-            self.inner.soa.to_rdata(),
-        )
+        let (ttl, rdata) = self.soa_rdata();
+        let rdata = Bytes::copy_from_slice(rdata);
+        Record::new(self.inner.apex.clone(), Rtype::SOA, ttl, rdata)
+    }
+
+    fn soa_rdata(&self) -> (Ttl, &[u8]) {
+        let set = self.rrset(self.apex(), Rtype::SOA);
+        let soa = set.and_then(|set| Some((set.ttl(), set.first()?)));
+        soa.expect("there was one when the version was made")
     }
 
     /// The serial.
     pub fn serial(&self) -> Serial {
-        self.inner.soa.serial
+        self.inner.numbers.serial
     }
 
     /// The node of a name, if it owns records.
@@ -98,7 +106,7 @@ impl Zone {
 
     /// The digest of all its records, the SOA included.
     pub fn digest(&self) -> Digest {
-        self.inner.digest
+        Digest::from_octets(self.inner.digest)
     }
 
     /// How many names own records.
@@ -131,7 +139,7 @@ impl Zone {
             apex: self.inner.apex.clone(),
             nodes: self.inner.nodes.clone(),
             records: self.inner.records,
-            digest: self.inner.digest,
+            digest: self.digest(),
             run: Run::default(),
             making: Making::default(),
             bulk: None,
@@ -451,8 +459,7 @@ impl Editor {
         let (Some(rdata), 1) = (set.first(), set.len()) else {
             return Err(ZoneError::ExtraSoa(self.apex));
         };
-        let soa = Soa::parse(rdata).map_err(|_| ZoneError::BadSoa(self.apex.clone()))?;
-        let soa_ttl = set.ttl();
+        let numbers = SoaNumbers::parse(rdata).map_err(|_| ZoneError::BadSoa(self.apex.clone()))?;
         let Self {
             apex,
             nodes,
@@ -463,10 +470,9 @@ impl Editor {
         Ok(Zone {
             inner: Arc::new(Inner {
                 apex,
-                soa,
-                soa_ttl,
+                numbers,
                 records,
-                digest,
+                digest: digest.to_octets(),
                 nodes,
             }),
         })

@@ -90,7 +90,7 @@ impl Prepared {
             .map(|(zone, primary)| Held {
                 zone: zone.clone(),
                 high_water: zone.serial(),
-                expires_at: (!primary).then(|| wall + i64::from(zone.soa().expire)),
+                expires_at: (!primary).then(|| wall + i64::from(zone.numbers().expire)),
                 last_refresh: (!primary).then_some(wall),
                 hosted: false,
                 doubt: None,

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::inventory::{Holding, Inventory, Listing, Section};
-use zonemesh_zone::{Digest, Name, Serial, SerialExt};
+use zonemesh_zone::{Digest, Name, Serial, SerialExt, Zone};
 
 use super::{Core, Failure, Happening, Now, Output, PeerId};
 
@@ -140,11 +140,13 @@ impl Core {
             return;
         };
         let served = entry.served.as_ref().filter(|_| entry.spec.mesh);
-        let holding = served.map(|zone| (zone.serial(), zone.digest(), authentic));
-        if entry.entered == holding {
+        let told = |zone: &Zone, authentic| (zone.serial(), zone.digest(), authentic);
+        let holding = served.map(|zone| told(zone, authentic));
+        let entered = entry.entered.as_ref();
+        if entered.map(|(zone, authentic)| told(zone, *authentic)) == holding {
             return;
         }
-        entry.entered = holding;
+        entry.entered = served.map(|zone| (zone.clone(), authentic));
         let inventory = Arc::make_mut(&mut self.alike.inventory);
         match holding {
             Some((serial, digest, authentic)) => inventory.put(Holding {

@@ -460,8 +460,12 @@ impl Core {
         if let Some(version) = self.zone(&apex).and_then(|view| view.zone).cloned() {
             self.catalogs.followed.insert(apex.clone(), version);
         }
+        let before = self.zones.len();
         for (zone, brought) in &step.next {
             self.bring(&apex, zone, brought, now);
+        }
+        if self.zones.len() > before * 2 {
+            self.zones.pack();
         }
         self.catalogs.brought.insert(apex, step.next);
     }

@@ -43,6 +43,10 @@ impl Entries {
         self.by_key.get_mut(key).map(Box::as_mut)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
     pub(super) fn contains_key(&self, apex: &Name) -> bool {
         self.get(apex).is_some()
     }
@@ -67,6 +71,11 @@ impl Entries {
     pub(super) fn remove(&mut self, apex: &Name) -> Option<Entry> {
         let entry = self.by_key.remove(Key::of(apex).as_slice());
         entry.map(|entry| *entry)
+    }
+
+    /// Gives back the room that a tree leaves between zones that came one after the other.
+    pub(super) fn pack(&mut self) {
+        self.by_key = std::mem::take(&mut self.by_key).into_iter().collect();
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &Name> {

@@ -62,15 +62,15 @@ impl Core {
         };
         let counts = entry.spec.primary && entry.spec.notify.contains(peer);
         if !far || !counts {
-            entry.too_far.remove(peer);
+            entry.rare.too_far.remove(peer);
             return;
         }
-        let before = entry.too_far.get(peer);
+        let before = entry.rare.too_far.get(peer);
         let since = match before.filter(|(before, _)| *before == serial) {
             Some((_, since)) => *since,
             None => now.mono,
         };
-        entry.too_far.insert(peer.clone(), (serial, since));
+        entry.rare.too_far.insert(peer.clone(), (serial, since));
         let busy = entry.in_doubt() || entry.commits > 0;
         if now.mono.saturating_sub(since) >= PERSISTS && !busy {
             self.step_aside(&apex, peer, serial, now);
@@ -93,8 +93,8 @@ impl Core {
         if ahead(serial, ours).is_none() {
             return;
         }
-        entry.too_far.remove(peer);
-        entry.aside_until = Some(now.mono + PERSISTS);
+        entry.rare.too_far.remove(peer);
+        entry.rare.aside_until = Some(now.mono + PERSISTS);
         self.happened(Happening::PeerAhead {
             apex: apex.clone(),
             peer: peer.clone(),
@@ -171,7 +171,10 @@ impl Core {
         }
         let held = entry.head.as_ref()?.serial();
         let distance = serial.into_int().wrapping_sub(held.into_int());
-        let waits = entry.aside_until.is_some_and(|until| self.now.mono < until);
+        let waits = entry
+            .rare
+            .aside_until
+            .is_some_and(|until| self.now.mono < until);
         let farthest = FARTHEST - if waits { ASIDE * 2 } else { 0 };
         (farthest..BEHIND).contains(&distance).then_some(held)
     }

@@ -27,6 +27,7 @@ mod peers;
 mod receipt;
 mod replicate;
 mod secondaries;
+mod seldom;
 mod serials;
 mod watch;
 mod yielded;
@@ -375,6 +376,7 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
+        entry.tidy();
         let next = entry.next_due();
         if entry.due == next {
             return;

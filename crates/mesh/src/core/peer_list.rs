@@ -1,17 +1,24 @@
 //! Lists of peers, most of which many zones have in common: a thousand zones of a thousand sites must not keep a million names.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::PeerId;
 
 /// Peers in the order in which they are asked or told. To clone one costs nothing like its length.
 #[derive(Clone, Default)]
 pub struct PeerList {
-    /// Who goes before the others.
-    first: Option<PeerId>,
     /// Who is in the lists of many zones.
     shared: SharedPeers,
+    /// Who is not, or not in this place; most lists have nobody besides.
+    own: Option<Arc<Own>>,
+}
+
+/// The part of a list that it does not have in common with others.
+#[derive(Clone, Default)]
+struct Own {
+    /// Who goes before the others.
+    first: Option<PeerId>,
     /// Who comes after them.
     more: Vec<PeerId>,
 }
@@ -19,26 +26,38 @@ pub struct PeerList {
 impl PeerList {
     /// One peer, and after it those of a list that others have too. None comes twice.
     pub(super) fn new(first: Option<PeerId>, shared: SharedPeers) -> Self {
-        Self {
-            first,
-            shared,
-            more: Vec::new(),
-        }
+        let own = first.map(|first| {
+            Arc::new(Own {
+                first: Some(first),
+                more: Vec::new(),
+            })
+        });
+        Self { shared, own }
+    }
+
+    /// The one that was put before those that many lists have in common; none where nobody was.
+    pub(super) fn leader(&self) -> Option<&PeerId> {
+        self.own.as_ref()?.first.as_ref()
+    }
+
+    /// Who comes after those.
+    fn more(&self) -> &[PeerId] {
+        self.own.as_ref().map_or(&[], |own| &own.more)
     }
 
     /// Each peer once, in order.
     pub fn iter(&self) -> impl Iterator<Item = &PeerId> + Clone {
-        let first = self.first.as_ref();
+        let first = self.leader();
         let rest = self.shared.0.ordered.iter();
         let rest = rest.filter(move |peer| Some(*peer) != first);
-        first.into_iter().chain(rest).chain(&self.more)
+        first.into_iter().chain(rest).chain(self.more())
     }
 
     /// How many peers it has.
     fn len(&self) -> usize {
-        let first = self.first.as_ref();
+        let first = self.leader();
         let more = first.is_some_and(|first| !self.shared.contains(first));
-        usize::from(more) + self.shared.0.ordered.len() + self.more.len()
+        usize::from(more) + self.shared.0.ordered.len() + self.more().len()
     }
 
     /// Those that are not sites, at no cost for the sites that many lists have in common.
@@ -47,37 +66,30 @@ impl PeerList {
             true => &self.shared.0.ordered,
             false => &[],
         };
-        let all = self.first.iter().chain(shared).chain(&self.more);
+        let all = self.leader().into_iter().chain(shared).chain(self.more());
         all.filter(|peer| is_foreign(peer))
     }
 
     /// How many places it has. One who goes before the others leaves a place empty.
     pub(super) fn slots(&self) -> usize {
-        usize::from(self.first.is_some()) + self.shared.0.ordered.len() + self.more.len()
+        usize::from(self.leader().is_some()) + self.shared.0.ordered.len() + self.more().len()
     }
 
     /// Who has a place.
     pub(super) fn slot(&self, slot: usize) -> Option<&PeerId> {
-        let Some(slot) = slot.checked_sub(usize::from(self.first.is_some())) else {
-            return self.first.as_ref();
+        let Some(slot) = slot.checked_sub(usize::from(self.leader().is_some())) else {
+            return self.leader();
         };
         let shared = &self.shared.0.ordered;
         match slot.checked_sub(shared.len()) {
-            None => shared
-                .get(slot)
-                .filter(|peer| Some(*peer) != self.first.as_ref()),
-            Some(slot) => self.more.get(slot),
+            None => shared.get(slot).filter(|peer| Some(*peer) != self.leader()),
+            Some(slot) => self.more().get(slot),
         }
     }
 
     /// Who goes before the others.
     pub fn first(&self) -> Option<&PeerId> {
         self.iter().next()
-    }
-
-    /// The one that was put before those that many lists have in common; none where nobody was.
-    pub(super) fn leader(&self) -> Option<&PeerId> {
-        self.first.as_ref()
     }
 
     /// Whether nobody is in it.
@@ -87,7 +99,7 @@ impl PeerList {
 
     /// Whether a peer is in it.
     pub fn contains(&self, peer: &PeerId) -> bool {
-        self.first.as_ref() == Some(peer) || self.shared.contains(peer) || self.more.contains(peer)
+        self.leader() == Some(peer) || self.shared.contains(peer) || self.more().contains(peer)
     }
 
     /// Who is in this list and not in another.
@@ -96,9 +108,9 @@ impl PeerList {
         let same = Arc::ptr_eq(&self.shared.0, &other.shared.0);
         match same {
             true => self
-                .first
-                .iter()
-                .chain(&self.more)
+                .leader()
+                .into_iter()
+                .chain(self.more())
                 .filter(gone)
                 .cloned()
                 .collect(),
@@ -109,7 +121,9 @@ impl PeerList {
     /// Puts a peer at the end, unless it is in the list already.
     pub fn push(&mut self, peer: PeerId) {
         if !self.contains(&peer) {
-            self.more.push(peer);
+            Arc::make_mut(self.own.get_or_insert_default())
+                .more
+                .push(peer);
         }
     }
 }
@@ -129,9 +143,9 @@ impl From<Vec<PeerId>> for PeerList {
 impl PartialEq for PeerList {
     fn eq(&self, other: &Self) -> bool {
         let alike = Arc::ptr_eq(&self.shared.0, &other.shared.0)
-            && (&self.first, &self.more) == (&other.first, &other.more);
+            && (self.leader(), self.more()) == (other.leader(), other.more());
         // A site that has joined or left makes all lists others, and each of a thousand is as long as the mesh.
-        let led_alike = self.first == other.first;
+        let led_alike = self.leader() == other.leader();
         alike || led_alike && self.len() == other.len() && self.iter().eq(other.iter())
     }
 }
@@ -145,8 +159,16 @@ impl fmt::Debug for PeerList {
 }
 
 /// The part of a [`PeerList`] that many of them have in common.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct SharedPeers(Arc<Peers>);
+
+/// Nobody: the same for all lists that have nobody in common.
+impl Default for SharedPeers {
+    fn default() -> Self {
+        static NOBODY: LazyLock<SharedPeers> = LazyLock::new(|| SharedPeers(Arc::default()));
+        NOBODY.clone()
+    }
+}
 
 #[derive(Default)]
 struct Peers {

@@ -1,19 +1,26 @@
 //! Something for each of a few peers. A hundred thousand zones have such a map with one peer in it: what a tree keeps room for would be
-//! the most of it.
+//! the most of it, and so would a list of its own.
 
-use std::fmt;
+use std::{fmt, slice};
 
 use super::PeerId;
 
 /// Values by peer, in the order of the peers.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PeerMap<V>(Vec<(PeerId, V)>);
+#[derive(Clone)]
+pub struct PeerMap<V>(Values<V>);
+
+#[derive(Clone)]
+enum Values<V> {
+    None,
+    One((PeerId, V)),
+    Many(Vec<(PeerId, V)>),
+}
 
 impl<V> PeerMap<V> {
     /// The value of a peer.
     pub fn get(&self, peer: &PeerId) -> Option<&V> {
         let at = self.place(peer).ok()?;
-        self.0.get(at).map(|(_, value)| value)
+        self.all().get(at).map(|(_, value)| value)
     }
 
     /// Whether a peer has one.
@@ -23,44 +30,73 @@ impl<V> PeerMap<V> {
 
     /// All peers with their values.
     pub fn iter(&self) -> impl Iterator<Item = (&PeerId, &V)> {
-        self.0.iter().map(|(peer, value)| (peer, value))
+        self.all().iter().map(|(peer, value)| (peer, value))
     }
 
     /// All values.
     pub fn values(&self) -> impl Iterator<Item = &V> {
-        self.0.iter().map(|(_, value)| value)
+        self.all().iter().map(|(_, value)| value)
     }
 
     pub(super) fn insert(&mut self, peer: PeerId, value: V) {
-        match self.place(&peer) {
-            Ok(at) => self.0[at].1 = value,
-            Err(at) => {
-                if self.0.is_empty() {
-                    self.0.reserve_exact(1);
-                }
-                self.0.insert(at, (peer, value));
+        let place = self.place(&peer);
+        self.0 = match (std::mem::replace(&mut self.0, Values::None), place) {
+            (Values::Many(mut all), Ok(at)) => {
+                all[at].1 = value;
+                Values::Many(all)
             }
-        }
+            (Values::Many(mut all), Err(at)) => {
+                all.insert(at, (peer, value));
+                Values::Many(all)
+            }
+            (Values::One(other), Err(0)) => Values::Many(vec![(peer, value), other]),
+            (Values::One(other), Err(_)) => Values::Many(vec![other, (peer, value)]),
+            (Values::One(_), Ok(_)) | (Values::None, _) => Values::One((peer, value)),
+        };
     }
 
     pub(super) fn retain(&mut self, mut stays: impl FnMut(&PeerId, &mut V) -> bool) {
-        self.0.retain_mut(|(peer, value)| stays(peer, value));
+        match &mut self.0 {
+            Values::Many(all) => all.retain_mut(|(peer, value)| stays(peer, value)),
+            Values::One((peer, value)) => {
+                if !stays(peer, value) {
+                    self.clear();
+                }
+            }
+            Values::None => {}
+        }
     }
 
     pub(super) fn clear(&mut self) {
-        self.0 = Vec::new();
+        self.0 = Values::None;
+    }
+
+    fn all(&self) -> &[(PeerId, V)] {
+        match &self.0 {
+            Values::None => &[],
+            Values::One(one) => slice::from_ref(one),
+            Values::Many(all) => all,
+        }
     }
 
     fn place(&self, peer: &PeerId) -> Result<usize, usize> {
-        self.0.binary_search_by(|(other, _)| other.cmp(peer))
+        self.all().binary_search_by(|(other, _)| other.cmp(peer))
     }
 }
 
 impl<V> Default for PeerMap<V> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(Values::None)
     }
 }
+
+impl<V: PartialEq> PartialEq for PeerMap<V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.all() == other.all()
+    }
+}
+
+impl<V: Eq> Eq for PeerMap<V> {}
 
 impl<V: fmt::Debug> fmt::Debug for PeerMap<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -25,7 +25,7 @@ impl Core {
             .zones
             .get(&apex)
             .and_then(|entry| entry.published)
-            .map_or(now.mono, |(at, _)| at);
+            .unwrap_or(now.mono);
         self.waiting.push(Waiting {
             request,
             apex: apex.clone(),
@@ -97,7 +97,7 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        let Some((at, true)) = entry.published else {
+        let Some(at) = entry.published.filter(|_| entry.unseen) else {
             return;
         };
         let Some(serial) = entry
@@ -118,15 +118,15 @@ impl Core {
         };
         // One that is known to lack it says enough, or each of a thousand answers would have all sites looked at.
         let lacks = |peer: &PeerId| others.is_some_and(|mesh| mesh.has(peer)) && !serves(peer);
-        if entry.lacking.as_ref().is_some_and(lacks) {
+        if entry.rare.lacking.as_ref().is_some_and(lacks) {
             return;
         }
-        entry.lacking = others.and_then(|mesh| mesh.others().find(|peer| !serves(peer)));
-        if entry.lacking.is_some() {
+        entry.rare.lacking = others.and_then(|mesh| mesh.others().find(|peer| !serves(peer)));
+        if entry.rare.lacking.is_some() {
             return;
         }
         let sites = others.map_or(0, |mesh| mesh.others().count());
-        entry.published = Some((at, false));
+        entry.unseen = false;
         let after = now.mono.saturating_sub(at);
         if sites > 0 {
             self.happened(Happening::ServedEverywhere {

@@ -18,10 +18,11 @@ mod tell;
 mod wait;
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use zonemesh_planted::{Bug, planted};
-use zonemesh_zone::{Diff, Digest, Key, Name, OwnedKey, Serial, SerialExt, Soa, Zone};
+use zonemesh_zone::{Diff, Key, Name, OwnedKey, Serial, SerialExt, Zone};
 
 use self::correct::Corrections;
 use self::doubt::Doubt;
@@ -31,6 +32,7 @@ use self::owed::Tells;
 use self::round::Round;
 use self::shown::Shown;
 use self::wait::Waits;
+use super::seldom::{Rare, Seldom};
 use super::{
     Core, Happening, Held, HeldDoubt, Now, Output, PeerId, SourceError, ZoneSpec, ZoneView, far,
 };
@@ -44,39 +46,81 @@ pub(super) struct Entry {
     pub(super) served: Option<Zone>,
     pub(super) high_water: Option<Serial>,
     pub(super) shown: Shown,
-    /// When the served version was published, and whether it is yet to be seen everywhere.
-    pub(super) published: Option<(Duration, bool)>,
-    /// A site that did not serve it yet when that was last looked at.
-    pub(super) lacking: Option<PeerId>,
+    /// When the served version was published.
+    pub(super) published: Option<Duration>,
+    /// Whether it is yet to be seen everywhere.
+    pub(super) unseen: bool,
     /// Where it is entered in the list of timers.
     pub(super) due: Option<Duration>,
-    /// How it is entered in the inventory.
-    pub(super) entered: Option<(Serial, Digest, bool)>,
+    /// The version that is entered in the inventory, and whether as the right one.
+    pub(super) entered: Option<(Zone, bool)>,
     /// Whether what is held was written here, and not by whoever is the primary now.
     written: bool,
     /// Whether this site took the zone over from another primary, and has published nothing since.
     pub(super) adopted: bool,
-    pub(super) commits: usize,
+    pub(super) commits: u32,
     refresh: Refresh,
-    tell: Tells,
     /// Whether it is entered in the list of those that lack something.
     pub(super) stuck: bool,
-    /// When peers were last told again because of what they said, or will be.
-    told_again: Option<Duration>,
     /// Whether a primary's copy is the newest; none when that is certain.
     doubt: Option<Box<Doubt>>,
-    /// What the store had of one, until it is known whether this site is the primary.
-    stored_doubt: Option<HeldDoubt>,
-    /// Changes that wait for that.
-    waiting: Vec<Waits>,
-    /// What was taken from a peer since the start, the last of it.
-    taken: Option<Box<(PeerId, Serial)>>,
     /// What was done about other contents under the same serial.
     corrections: Option<Box<Corrections>>,
+    pub(super) rare: Seldom<RareOfZone>,
+}
+
+/// What there is of few zones, and of those not for long.
+#[derive(Default)]
+pub(super) struct RareOfZone {
+    tell: Tells,
+    /// When peers were last told again because of what they said, or will be.
+    told_again: Option<Duration>,
+    /// What the store had of a doubt, until it is known whether this site is the primary.
+    stored_doubt: Option<HeldDoubt>,
+    /// Changes that wait until it is known whether a primary's copy is the newest.
+    waiting: Vec<Waits>,
+    /// A site that did not serve it yet when that was last looked at.
+    pub(super) lacking: Option<PeerId>,
     /// What peers show to its primary that is too far ahead to be believed, and since when: see `far`.
     pub(super) too_far: BTreeMap<PeerId, (Serial, Duration)>,
     /// Until when the others have time to follow a step that was made for its sake.
     pub(super) aside_until: Option<Duration>,
+    /// What was taken from a peer since the start, the last of it.
+    taken: Option<(PeerId, Serial)>,
+}
+
+impl Rare for RareOfZone {
+    const NOTHING: &'static Self = &Self {
+        tell: Tells::NONE,
+        told_again: None,
+        stored_doubt: None,
+        waiting: Vec::new(),
+        lacking: None,
+        too_far: BTreeMap::new(),
+        aside_until: None,
+        taken: None,
+    };
+
+    fn is_nothing(&self) -> bool {
+        let Self {
+            tell,
+            told_again,
+            stored_doubt,
+            waiting,
+            lacking,
+            too_far,
+            aside_until,
+            taken,
+        } = self;
+        tell.is_empty()
+            && stored_doubt.is_none()
+            && waiting.is_empty()
+            && lacking.is_none()
+            && too_far.is_empty()
+            && told_again.is_none()
+            && aside_until.is_none()
+            && taken.is_none()
+    }
 }
 
 /// Asking the sources.
@@ -84,17 +128,8 @@ pub(super) struct Entry {
 struct Refresh {
     /// When to ask next; none at a primary.
     at: Option<Duration>,
-    /// The source that is being asked, and those that come after it.
-    asking: Option<Box<(PeerId, Round)>>,
-    /// Something came in between: ask again, and this one first.
-    again: Option<Option<PeerId>>,
     /// Rounds without success, one after the other.
     failures: u32,
-    errors: BTreeMap<PeerId, SourceError>,
-    /// The first source that failed in the last round without success, and why.
-    first_error: Option<Box<(PeerId, String)>>,
-    /// The first source that failed in the round that is under way.
-    failed_first: Option<Box<(PeerId, String)>>,
     /// When the last round began, and how many have brought nothing new, one soon after the other.
     last_round: Option<Duration>,
     fruitless: u32,
@@ -102,28 +137,15 @@ struct Refresh {
     last_success: Option<i64>,
     /// Until when what is held may be served, by the monotonic clock; none at its primary.
     until: Option<Duration>,
-    /// The same in Unix time, as the store had it at the start, until a source says more.
-    noted: Option<i64>,
-    /// Whether the clock has been set back since that was noted: how old this copy is nobody here knows. It is served on, and no
+    /// Whether the clock has been set back since `noted` was: how old this copy is nobody here knows. It is served on, and no
     /// other site is granted any time for it.
     age_unknown: bool,
-    /// When the sources were last begun to be asked.
-    began: Duration,
-    /// Until when the source that answered last may serve the zone, if it said so. It counts from when it was asked: what
-    /// messages take must not be added each time that sites tell each other of the same copy.
-    told_until: Option<Duration>,
     /// Whether what is held is newer than what `until` was granted for.
     renewed: bool,
     expired: bool,
     half_told: bool,
-    /// Until when the last attempt before expiry may take.
-    last_chance: Option<Duration>,
     /// When to look whether it has expired.
     look: Option<Duration>,
-    /// A source other than the primary that had nothing newer, while others were still to be asked; and what it told of expiry.
-    confirmed: Option<Box<(PeerId, Option<Duration>)>>,
-    /// What takes the place of what was written here, while the store looks for the last version in common.
-    offer: Option<Box<Offer>>,
     /// Whether the whole zone is wanted, whatever is held.
     whole: bool,
     /// Sources of this round that did not say that they lack the zone.
@@ -136,8 +158,95 @@ struct Refresh {
     nobody_has: bool,
     /// Whether a source has confirmed or renewed what is held, since the start.
     asked: bool,
+    open: Seldom<Open>,
+}
+
+/// What there is while sources are asked, or when that brought nothing. Read and written as if it stood with the rest.
+#[derive(Default)]
+struct Open {
+    /// The source that is being asked, and those that come after it.
+    asking: Option<(PeerId, Round)>,
+    /// When the sources were begun to be asked: as long as there is anything else here.
+    began: Duration,
+    /// Something came in between: ask again, and this one first.
+    again: Option<Option<PeerId>>,
+    errors: BTreeMap<PeerId, SourceError>,
+    /// The first source that failed in the last round without success, and why.
+    first_error: Option<Box<(PeerId, String)>>,
+    /// The first source that failed in the round that is under way.
+    failed_first: Option<Box<(PeerId, String)>>,
+    /// Until when what is held may be served, in Unix time, as the store had it at the start, until a source says more.
+    noted: Option<i64>,
+    /// Until when the source that answered last may serve the zone, if it said so. It counts from when it was asked: what
+    /// messages take must not be added each time that sites tell each other of the same copy.
+    told_until: Option<Duration>,
+    /// Until when the last attempt before expiry may take.
+    last_chance: Option<Duration>,
+    /// A source other than the primary that had nothing newer, while others were still to be asked; and what it told of expiry.
+    confirmed: Option<Box<(PeerId, Option<Duration>)>>,
+    /// What takes the place of what was written here, while the store looks for the last version in common.
+    offer: Option<Box<Offer>>,
     /// The freshest that has come so far to a primary that holds nothing, and from whom.
     best: Option<Box<(PeerId, Zone)>>,
+}
+
+impl Rare for Open {
+    const NOTHING: &'static Self = &Self {
+        asking: None,
+        began: Duration::ZERO,
+        again: None,
+        errors: BTreeMap::new(),
+        first_error: None,
+        failed_first: None,
+        noted: None,
+        told_until: None,
+        last_chance: None,
+        confirmed: None,
+        offer: None,
+        best: None,
+    };
+
+    fn is_nothing(&self) -> bool {
+        let Self {
+            asking,
+            began: _,
+            again,
+            errors,
+            first_error,
+            failed_first,
+            noted,
+            told_until,
+            last_chance,
+            confirmed,
+            offer,
+            best,
+        } = self;
+        asking.is_none()
+            && again.is_none()
+            && errors.is_empty()
+            && first_error.is_none()
+            && failed_first.is_none()
+            && noted.is_none()
+            && told_until.is_none()
+            && last_chance.is_none()
+            && confirmed.is_none()
+            && offer.is_none()
+            && best.is_none()
+    }
+}
+
+impl Deref for Refresh {
+    type Target = Open;
+
+    fn deref(&self) -> &Open {
+        &self.open
+    }
+}
+
+impl DerefMut for Refresh {
+    fn deref_mut(&mut self) -> &mut Open {
+        &mut self.open
+    }
 }
 
 impl Refresh {
@@ -160,23 +269,17 @@ impl Entry {
             high_water: None,
             shown: Shown::default(),
             published: None,
-            lacking: None,
+            unseen: false,
             due: None,
             entered: None,
             written: false,
             adopted: false,
             commits: 0,
             refresh: Refresh::default(),
-            tell: Tells::default(),
             stuck: false,
-            told_again: None,
             doubt: None,
-            stored_doubt: None,
-            waiting: Vec::new(),
-            taken: None,
             corrections: None,
-            too_far: BTreeMap::new(),
-            aside_until: None,
+            rare: Seldom::default(),
         }
     }
 
@@ -204,11 +307,17 @@ impl Entry {
     fn foreign_ahead(&self) -> Option<(&PeerId, Serial)> {
         let held = self.served.as_ref().filter(|_| self.spec.primary)?.serial();
         let mut shown = self.spec.notify.foreign().filter_map(|peer| {
-            let far = self.too_far.get(peer).map(|(serial, _)| *serial);
+            let far = self.rare.too_far.get(peer).map(|(serial, _)| *serial);
             Some((peer, far.or_else(|| self.shown.get(peer).copied())?))
         });
         // One that is half of the circle away is neither ahead nor behind, and takes nothing either.
         shown.find(|(_, serial)| !held.is_after(*serial) && *serial != held)
+    }
+
+    /// Gives back the room of what there is no longer.
+    pub(super) fn tidy(&mut self) {
+        self.rare.tidy();
+        self.refresh.open.tidy();
     }
 
     /// When this zone wants attention next.
@@ -218,7 +327,7 @@ impl Entry {
             .refresh
             .at
             .filter(|_| self.refresh.asking.is_none() && self.commits == 0);
-        let tell = self.tell.first_due();
+        let tell = self.rare.tell.first_due();
         let look = self.refresh.look.filter(|_| !self.spec.primary);
         let again = self.doubt.as_ref().and_then(|doubt| doubt.again);
         let again = again.filter(|_| self.refresh.asking.is_none());
@@ -291,16 +400,11 @@ impl Entry {
 
     /// The SOA of what is held, or times for a zone of which nothing is.
     fn times(&self) -> (Duration, Duration, Duration) {
-        match self.served.as_ref().map(Zone::soa) {
-            Some(Soa {
-                refresh,
-                retry,
-                expire,
-                ..
-            }) => (
-                Duration::from_secs((*refresh).into()),
-                Duration::from_secs((*retry).into()),
-                Duration::from_secs((*expire).into()),
+        match self.served.as_ref().map(Zone::numbers) {
+            Some(soa) => (
+                Duration::from_secs(soa.refresh.into()),
+                Duration::from_secs(soa.retry.into()),
+                Duration::from_secs(soa.expire.into()),
             ),
             // Nothing is held: there is no interval to go by; the cap of the back-off bounds it.
             None => (
@@ -362,10 +466,10 @@ impl Core {
             .expires_at
             .filter(|_| !planted(Bug::TimerLostOverRestart));
         entry.refresh.age_unknown = entry.refresh.noted.is_some() && self.clocks.is_set_back(now);
-        let expire = i64::from(held.zone.soa().expire);
+        let expire = i64::from(held.zone.numbers().expire);
         entry.head = Some(held.zone.clone());
         entry.served = Some(held.zone);
-        entry.stored_doubt = held.doubt;
+        entry.rare.stored_doubt = held.doubt;
         let noted = entry.refresh.noted;
         entry.refresh.until = noted.map(|at| clock::until(at, expire, now));
         entry.refresh.last_success = held.last_refresh;
@@ -429,9 +533,9 @@ impl Core {
             false => Vec::new(),
         };
         let stays = |peer: &PeerId| spec.notify.contains(peer) || spec.sources.contains(peer);
-        entry.tell.retain(stays);
+        entry.rare.tell.retain(stays);
         entry.shown.retain(stays);
-        entry.too_far.retain(|peer, _| stays(peer));
+        entry.rare.too_far.retain(|peer, _| stays(peer));
         let same_first = entry.spec.primary_source() == spec.primary_source();
         let served_alike = entry.spec.members_only == spec.members_only;
         let same_sources = entry.spec.sources == spec.sources;
@@ -442,12 +546,13 @@ impl Core {
         entry.spec = spec;
         if was_primary != entry.spec.primary {
             entry.adopted = entry.spec.primary && !entry.written;
+            let noted = entry.refresh.noted;
             entry.refresh = Refresh {
                 until: entry.refresh.until,
-                noted: entry.refresh.noted,
                 age_unknown: entry.refresh.age_unknown,
                 ..Refresh::default()
             };
+            entry.refresh.noted = noted;
             self.serve_held(&apex, now);
             return self.settle(&apex, now);
         }
@@ -545,6 +650,6 @@ mod tests {
     /// A hundred thousand zones are a hundred thousand of these.
     #[test]
     fn what_is_kept_of_a_zone_stays_small() {
-        assert!(size_of::<Entry>() <= 800, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 360, "{}", size_of::<Entry>());
     }
 }

@@ -21,7 +21,7 @@ impl History {
         }
         for (number, zone) in prepared.zones.iter().enumerate() {
             let apex = zone.apex().to_string().trim_end_matches('.').to_owned();
-            let soa = zone.soa();
+            let soa = zone.numbers();
             let times = (soa.refresh, soa.retry, soa.expire);
             let primary = prepared.sites[number].name.as_str();
             let record = self.zone_record(primary, Wanted::Yes, false, times);

@@ -64,6 +64,6 @@ pub(super) fn answer(
 ) -> Vec<Vec<u8>> {
     let response = Response::new(request, zone.clone(), diffs_since);
     // A primary gives the time of the SOA, a secondary what is left.
-    let response = response.with_expire(expire.unwrap_or(zone.soa().expire));
+    let response = response.with_expire(expire.unwrap_or(zone.numbers().expire));
     response.messages().collect()
 }

@@ -95,7 +95,7 @@ fn a_clock_that_is_set_by_years_expires_no_zone_even_when_no_peer_answers() {
         let now = world.clock_of("site-c");
         let left = {
             let view = world.core("site-c").zone(&name("alpha.example")).unwrap();
-            let expire = u64::from(view.zone.unwrap().soa().expire);
+            let expire = u64::from(view.zone.unwrap().numbers().expire);
             ((view.until.unwrap() - now.mono).as_secs(), expire)
         };
         assert!(left.0 < left.1 - 3600 && left.0 > left.1 - 4200, "{left:?}");
@@ -156,7 +156,11 @@ fn directory_and_catalog_warn_from_half_of_their_expiry_on_and_then_stop() {
     world.cut_both("site-c", "site-b");
     world.run_for(60);
     world.kill("site-c");
-    let expire = world.zone("site-b", "dns.internal").unwrap().soa().expire;
+    let expire = world
+        .zone("site-b", "dns.internal")
+        .unwrap()
+        .numbers()
+        .expire;
     // Three weeks in a drawer.
     world.set_clock_skew("site-c", i64::from(expire) / 2 + 60);
     world.start("site-c");

@@ -339,8 +339,8 @@ impl Entry {
             unheard: doubt.map_or(Vec::new(), |_| self.unheard().collect()),
             until: doubt.map(|doubt| doubt.until),
             taking: taking.map(|taking| &taking.from).or(asking),
-            waiting: self.waiting.len(),
-            taken: self.taken.as_deref(),
+            waiting: self.rare.waiting.len(),
+            taken: self.rare.taken.as_ref(),
         }
     }
 }
@@ -356,7 +356,7 @@ impl Core {
         if !in_mesh || !entry.spec.primary || !entry.spec.mesh {
             if let Some(doubt) = entry.doubt.take() {
                 // Until what the new primary has is held here the store remembers it; see `follows_another`.
-                entry.stored_doubt = doubt.into_stored();
+                entry.rare.stored_doubt = doubt.into_stored();
             }
             return;
         }
@@ -371,7 +371,7 @@ impl Core {
                 if planted(Bug::OldCopyTrusted) {
                     return;
                 }
-                entry.doubt = Some(Box::new(match entry.stored_doubt.take() {
+                entry.doubt = Some(Box::new(match entry.rare.stored_doubt.take() {
                     Some(stored) => Doubt::stored(stored, head, now),
                     None => Doubt::new(Some(head), now),
                 }));
@@ -521,7 +521,7 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        if !entry.spec.primary && entry.stored_doubt.take().is_some() {
+        if !entry.spec.primary && entry.rare.stored_doubt.take().is_some() {
             self.forget_doubt(apex);
         }
     }
@@ -548,7 +548,7 @@ impl Core {
         doubt.remind = now.mono + REMIND;
         let entry = self.zones.get(apex);
         let unheard: Vec<PeerId> = entry.map_or(Vec::new(), |entry| {
-            let owed = |peer: &&PeerId| entry.tell.get(peer).is_some();
+            let owed = |peer: &&PeerId| entry.rare.tell.get(peer).is_some();
             entry
                 .unheard()
                 .filter(|peer| !owed(peer))
@@ -562,7 +562,7 @@ impl Core {
 
     /// Goes on with all zones that are in doubt, after the members have become known or others.
     pub(in crate::core) fn settle_all(&mut self, now: Now) {
-        let waits = |entry: &Entry| entry.doubt.is_some() || !entry.waiting.is_empty();
+        let waits = |entry: &Entry| entry.doubt.is_some() || !entry.rare.waiting.is_empty();
         let open = self.zones.iter().filter(|(_, entry)| waits(entry));
         for apex in open.map(|(apex, _)| apex.clone()).collect::<Vec<_>>() {
             self.settle(&apex, now);

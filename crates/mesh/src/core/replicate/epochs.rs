@@ -199,7 +199,7 @@ impl Core {
         match base {
             Some(serial) => {
                 // Nobody else is asked meanwhile.
-                entry.refresh.asking = Some(Box::new((from, rest)));
+                entry.refresh.asking = Some((from, rest));
                 let apex = apex.clone();
                 self.out.push(Output::Recall { apex, serial });
             }

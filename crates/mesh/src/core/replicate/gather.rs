@@ -18,7 +18,7 @@ impl Refresh {
     /// Whether a source is being asked.
     pub(super) fn is_asking(&self, peer: &PeerId) -> bool {
         let asks = |(asked, rest): &(PeerId, Round)| asked == peer || rest.beside.contains(peer);
-        self.asking.as_deref().is_some_and(asks)
+        self.asking.as_ref().is_some_and(asks)
     }
 
     /// A source that was asked has answered, or will not: the others of its round, of which some may be under way.
@@ -26,7 +26,7 @@ impl Refresh {
         if !self.is_asking(peer) {
             return None;
         }
-        let (asked, mut rest) = *self.asking.take()?;
+        let (asked, mut rest) = self.asking.take()?;
         if asked != *peer {
             rest.beside.remove(peer);
             rest.beside.insert(asked);
@@ -133,7 +133,7 @@ impl Core {
             entry.refresh.unsure += u32::from(round.passed_over());
             return false;
         };
-        entry.refresh.asking = Some(Box::new((one, round)));
+        entry.refresh.asking = Some((one, round));
         true
     }
 

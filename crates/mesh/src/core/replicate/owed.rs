@@ -39,6 +39,17 @@ pub(super) struct Tells {
 }
 
 impl Tells {
+    /// Nothing.
+    pub(super) const NONE: Self = Self {
+        by: BTreeMap::new(),
+        due: BTreeSet::new(),
+    };
+
+    /// Whether nothing is owed to anybody.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by.is_empty()
+    }
+
     pub(super) fn get(&self, peer: &PeerId) -> Option<&Tell> {
         self.by.get(peer)
     }

@@ -75,7 +75,7 @@ impl Core {
             if entry.refresh.is_asking(lost) {
                 open.push(apex.clone());
             }
-            let new = |(at, _): (Duration, bool)| now.mono.saturating_sub(at) < RECENT;
+            let new = |at: Duration| now.mono.saturating_sub(at) < RECENT;
             if entry.published.is_some_and(new) && entry.spec.sources.first() == Some(lost) {
                 recent.push(apex.clone());
             }
@@ -154,16 +154,16 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        if entry.tell.get(&peer).is_some() {
+        if entry.rare.tell.get(&peer).is_some() {
             return;
         }
         // Whoever comes meanwhile gets the same turn, so that many do not make a long line.
-        let turn = match entry.told_again {
+        let turn = match entry.rare.told_again {
             Some(at) if at > now.mono => at,
             Some(at) if at + floor > now.mono => at + floor,
             _ => now.mono,
         };
-        entry.told_again = Some(turn);
+        entry.rare.told_again = Some(turn);
         match turn > now.mono {
             true => self.tell_at(apex, peer, turn),
             false => self.tell(apex, peer, now),

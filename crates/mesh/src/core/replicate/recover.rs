@@ -211,7 +211,7 @@ impl Core {
             return;
         };
         doubt.failures = 0;
-        entry.taken = Some(Box::new((taking.from.clone(), taking.zone.serial())));
+        entry.rare.taken = Some((taking.from.clone(), taking.zone.serial()));
         let happening = Happening::Recovered {
             apex: apex.clone(),
             from: taking.from,
@@ -283,9 +283,9 @@ fn own_changes(base: Option<&Zone>, head: &Zone) -> BTreeSet<(Name, Rtype)> {
         .filter(|record| record.rtype != Rtype::SOA)
         .map(|record| (record.owner.clone(), record.rtype))
         .collect();
-    let mut soa = head.soa().clone();
+    let mut soa = head.soa();
     soa.serial = base.serial();
-    if soa != *base.soa() {
+    if soa != base.soa() {
         changed.insert((head.apex().clone(), Rtype::SOA));
     }
     changed

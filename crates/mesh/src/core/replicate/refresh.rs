@@ -30,7 +30,7 @@ impl Core {
         let Some(entry) = self.zones.get(apex) else {
             return;
         };
-        let due = entry.tell.due(now.mono);
+        let due = entry.rare.tell.due(now.mono);
         self.settle_due(apex, now);
         for peer in due {
             if !self.is_lost_site(&peer) {
@@ -38,7 +38,7 @@ impl Core {
             } else if let Some(entry) = self.zones.get_mut(apex) {
                 // A probe finds out for all zones at once when it is back; see `tell_now`.
                 let due = now.mono + self.settings.pace.cap;
-                entry.tell.change(&peer, |tell| tell.due = due);
+                entry.rare.tell.change(&peer, |tell| tell.due = due);
             }
         }
     }
@@ -112,7 +112,7 @@ impl Core {
             return;
         };
         let have = entry.have(&from);
-        entry.refresh.asking = Some(Box::new((from.clone(), rest)));
+        entry.refresh.asking = Some((from.clone(), rest));
         self.out.push(Output::Transfer {
             apex: apex.clone(),
             from,
@@ -178,6 +178,7 @@ impl Core {
         // Its primary has lost track of what is served here, or has an older version than it once published.
         if entry.spec.primary_source() == Some(&from) {
             entry
+                .rare
                 .tell
                 .change(&from, |tell| tell.crossed = tell.under_way);
             self.tell_again(apex, from, now);
@@ -581,10 +582,12 @@ impl Core {
             // Time was up: one more attempt before answers stop. Who should have looked long ago has hung, and has had its time.
             let hung = look.is_some_and(|look| now.mono > look + LAST_CHANCE);
             let chance = if hung { Duration::ZERO } else { LAST_CHANCE };
-            let until = *entry.refresh.last_chance.get_or_insert_with(|| {
+            let begun = entry.refresh.last_chance;
+            let until = begun.unwrap_or(now.mono + chance);
+            if begun.is_none() {
                 entry.refresh.at = Some(now.mono);
-                now.mono + chance
-            });
+                entry.refresh.last_chance = Some(until);
+            }
             if now.mono < until {
                 entry.refresh.look = Some(until);
                 return;

@@ -55,15 +55,15 @@ impl Core {
         let Some(serial) = entry.served.as_ref().map(Zone::serial) else {
             return;
         };
-        let owed = entry.tell.change(&peer, |tell| {
+        let owed = entry.rare.tell.change(&peer, |tell| {
             if tell.serial != serial || !tell.under_way {
                 (tell.serial, tell.attempts, tell.due) = (serial, 0, due);
             }
         });
         if owed.is_none() {
-            entry.tell.put(peer.clone(), Tell::new(serial, due));
+            entry.rare.tell.put(peer.clone(), Tell::new(serial, due));
         }
-        if !entry.tell.waits(&peer) {
+        if !entry.rare.tell.waits(&peer) {
             return;
         }
         match lost {
@@ -81,7 +81,7 @@ impl Core {
         let Some(serial) = entry.served.as_ref().map(Zone::serial) else {
             return;
         };
-        entry.tell.put(peer.clone(), Tell::new(serial, due));
+        entry.rare.tell.put(peer.clone(), Tell::new(serial, due));
         self.note_owed(apex, peer);
         self.schedule(apex);
     }
@@ -105,7 +105,7 @@ impl Core {
         let Some(zone) = &entry.served else {
             return;
         };
-        let sent = entry.tell.change(peer, |tell| {
+        let sent = entry.rare.tell.change(peer, |tell| {
             tell.serial = zone.serial();
             tell.under_way = true;
             tell.crossed = false;
@@ -147,7 +147,7 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        let done = entry.tell.change(to, |tell| {
+        let done = entry.rare.tell.change(to, |tell| {
             tell.under_way = false;
             if tell.serial != serial {
                 // Something newer is owed by now.
@@ -168,7 +168,7 @@ impl Core {
         match done {
             None => return,
             Some(true) => {
-                let crossed = entry.tell.remove(to).is_some_and(|tell| tell.crossed);
+                let crossed = entry.rare.tell.remove(to).is_some_and(|tell| tell.crossed);
                 if crossed {
                     self.tell_again(apex, to.clone(), now);
                 }
@@ -185,7 +185,7 @@ impl Core {
     pub(in crate::core) fn tell_now(&mut self, peer: &PeerId, now: Now) {
         let waits = |apex: &&Name| {
             let entry = self.zones.get(apex);
-            entry.is_some_and(|entry| entry.tell.waits(peer))
+            entry.is_some_and(|entry| entry.rare.tell.waits(peer))
         };
         let owed = self.owed.get(peer).into_iter().flatten();
         let owed: Vec<Name> = owed.filter(waits).cloned().collect();

@@ -133,7 +133,7 @@ impl Core {
         let next = ends.filter(|end| *end > now.mono).min();
         waits.look = next.map_or(waits.until, |next| next.min(waits.until));
         if let Some(entry) = self.zones.get_mut(apex) {
-            entry.waiting.push(waits);
+            entry.rare.waiting.push(waits);
             if entry.head.is_none() {
                 self.to_begin.insert(apex.clone());
             }
@@ -153,7 +153,7 @@ impl Core {
             );
             return Some((Rcode::SERVFAIL, reason));
         }
-        let full = entry.waiting.len() >= MOST_WAITING;
+        let full = entry.rare.waiting.len() >= MOST_WAITING;
         full.then(|| {
             let reason = format!(
                 "it is not known yet whether this site holds the newest {apex}, and {MOST_WAITING} changes wait for that; try again"
@@ -167,7 +167,7 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        for waits in std::mem::take(&mut entry.waiting) {
+        for waits in std::mem::take(&mut entry.rare.waiting) {
             self.go_on(apex, waits, now);
         }
         let Some(mesh) = &self.mesh else { return };
@@ -270,6 +270,6 @@ impl Core {
 
     /// When a change that waits is to be looked at at the latest.
     pub(super) fn waits_until(entry: &super::Entry) -> Option<Duration> {
-        entry.waiting.iter().map(|waits| waits.look).min()
+        entry.rare.waiting.iter().map(|waits| waits.look).min()
     }
 }

@@ -82,7 +82,7 @@ fn edit_records(head: &Zone, apex: &Name, changes: &[api::RecordChange]) -> Resu
                 let (owner, of) = (owner_name(name, apex)?, rtype(of)?);
                 let old = editor.rrset(&owner, of).map(|set| set.ttl());
                 let ttl =
-                    ttl.unwrap_or_else(|| old.map_or(head.soa().minimum, |ttl| ttl.as_secs()));
+                    ttl.unwrap_or_else(|| old.map_or(head.numbers().minimum, |ttl| ttl.as_secs()));
                 let mut rdata = Vec::new();
                 for text in data {
                     let line = format!("{} {ttl} IN {of} {text}", owner.fmt_with_dot());

@@ -179,7 +179,7 @@ pub(super) fn snapshot(core: &Core, now: Now, dynamic: &dyn Fn(&Name) -> bool) -
             source: view.source.cloned(),
             error: error_of(&view),
             errors: errors_of(&view),
-            expire: view.zone.map_or(0, |zone| zone.soa().expire),
+            expire: view.zone.map_or(0, |zone| zone.numbers().expire),
             expired: view.expired,
             groups: catalog
                 .and_then(|catalog| catalog.members.get(&view.spec.apex))
