@@ -1,6 +1,5 @@
 //! What time it is, for the data plane and for the site around it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -42,43 +41,56 @@ pub fn since_boot() -> Duration {
 
 /// How long a zone may still be served without a word from its primary. It is only told to secondaries that ask for it (RFC 7314)
 /// and decides nothing here.
-#[derive(Clone, Debug, Default)]
-pub enum Expiry {
-    /// This server is its primary: for ever.
-    #[default]
-    Never,
-    /// Until this moment, in milliseconds by [`since_boot`].
-    At(Arc<AtomicU64>),
-}
+///
+/// In milliseconds by [`since_boot`]; never where this server is its primary.
+#[derive(Debug)]
+pub struct Expiry(AtomicU64);
 
 impl Expiry {
-    /// Until this moment by [`since_boot`].
-    pub fn at(until: Duration) -> Self {
-        Self::At(Arc::new(millis(until).into()))
+    /// This server is its primary: for ever.
+    pub fn never() -> Self {
+        Self(NEVER.into())
     }
 
-    /// Sets the moment, for all that have this one. Where this server is primary there is none.
+    /// Until this moment by [`since_boot`].
+    pub fn at(until: Duration) -> Self {
+        Self(millis(until).into())
+    }
+
+    /// Sets the moment. Where this server is primary there is none.
     pub fn set(&self, until: Duration) {
-        if let Self::At(at) = self {
-            at.store(millis(until), Ordering::Relaxed);
+        if self.0.load(Ordering::Relaxed) != NEVER {
+            self.0.store(millis(until), Ordering::Relaxed);
         }
     }
 
     /// What secondaries are told at this moment by [`since_boot`]: the SOA's value by a primary, what is left by a secondary
     /// (RFC 7314 §3.2 and §3.3), in whole seconds.
     pub fn told(&self, zone: &Zone, now: Duration) -> u32 {
-        match self {
-            Self::Never => zone.soa().expire,
-            Self::At(at) => {
-                let left = at.load(Ordering::Relaxed).saturating_sub(millis(now));
-                u32::try_from(left / 1000).unwrap_or(u32::MAX)
-            }
+        match self.0.load(Ordering::Relaxed) {
+            NEVER => zone.numbers().expire,
+            at => u32::try_from(at.saturating_sub(millis(now)) / 1000).unwrap_or(u32::MAX),
         }
     }
 }
 
+impl Default for Expiry {
+    fn default() -> Self {
+        Self::never()
+    }
+}
+
+/// As it is at this moment: what is set later is not that of the other.
+impl Clone for Expiry {
+    fn clone(&self) -> Self {
+        Self(self.0.load(Ordering::Relaxed).into())
+    }
+}
+
+const NEVER: u64 = u64::MAX;
+
 fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(span.as_millis()).map_or(NEVER - 1, |millis| millis.min(NEVER - 1))
 }
 
 #[cfg(test)]

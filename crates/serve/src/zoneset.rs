@@ -51,7 +51,7 @@ impl Served {
             zone: Some(zone),
             access: Access::Public,
             expired: false,
-            expiry: Expiry::Never,
+            expiry: Expiry::never(),
         }
     }
 
@@ -62,7 +62,7 @@ impl Served {
             zone: None,
             access: Access::Public,
             expired: false,
-            expiry: Expiry::Never,
+            expiry: Expiry::never(),
         }
     }
 

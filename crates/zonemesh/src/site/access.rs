@@ -1,36 +1,42 @@
 //! Who may do what with the zones of this site: members of the mesh by the key that they prove, foreign servers by what the
 //! configuration says of them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use zonemesh_mesh::core::{MemberOf, PeerId};
 use zonemesh_serve::Client;
-use zonemesh_zone::Name;
 use zonemesh_zone::directory::{Directory, KeyPin, SiteName};
+use zonemesh_zone::{Key, Name, OwnedKey};
 
 use crate::config::{Config, Group, Rule};
 
 /// Zones that catalogs of foreign servers have brought, and from where.
 #[derive(Default)]
-pub(crate) struct Brought(RwLock<HashMap<Name, Arc<MemberOf>>>);
+pub(crate) struct Brought(RwLock<BTreeMap<OwnedKey, Arc<MemberOf>>>);
 
 impl Brought {
     /// Zones have come, or in another way than before, or gone.
     pub(crate) fn set(&self, told: Vec<(Name, Option<Arc<MemberOf>>)>) {
         // Nothing is left half done where this lock is held.
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut came = BTreeMap::new();
         for (zone, member) in told {
             match member {
-                Some(member) => all.insert(zone, member),
-                None => all.remove(&zone),
+                Some(member) => came.insert(OwnedKey::of(&zone), member),
+                None => all.remove(Key::of(&zone).as_slice()),
             };
+        }
+        // A tree that is made of what is in order has no room in it that is not used: it counts where there are many.
+        match all.is_empty() {
+            true => *all = came.into_iter().collect(),
+            false => all.extend(came),
         }
     }
 
     fn get(&self, zone: &Name) -> Option<Arc<MemberOf>> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(zone).cloned()
+        all.get(Key::of(zone).as_slice()).cloned()
     }
 
     /// The template of the group that a zone has.

@@ -290,7 +290,7 @@ impl Jobs {
         }
         let expired = zone.is_none() && until.is_some();
         let expiry = match spec.primary {
-            true => Expiry::Never,
+            true => Expiry::never(),
             // The age of a first copy follows at once (`tell_expiry`); until then nobody is granted anything.
             false => Expiry::at(until.unwrap_or_default()),
         };
