@@ -77,6 +77,8 @@ pub(crate) enum Role<'r> {
         /// The file.
         file: &'r Path,
     },
+    /// Has many zones, all from the same file, and answers with one worker.
+    Many { member: &'r Path, members: usize },
     /// Has a catalog and its members from files, the members all from the same one.
     Catalog {
         catalog: &'r Path,
@@ -304,7 +306,7 @@ fn has_update_delay(peers: &Peers) -> bool {
 
 fn ours(place: &Place, role: &Role<'_>) -> String {
     let workers = match role {
-        Role::Single { .. } => "[limits]\nworkers = 1\n",
+        Role::Single { .. } | Role::Many { .. } => "[limits]\nworkers = 1\n",
         _ => "",
     };
     let mut text = format!(
@@ -342,6 +344,15 @@ fn ours(place: &Place, role: &Role<'_>) -> String {
             "[[zone]]\nname = \"{zone}\"\nfile = \"{}\"\n",
             file.display()
         )),
+        Role::Many { member, members } => {
+            for number in 0..*members {
+                text.push_str(&format!(
+                    "[[zone]]\nname = \"{}\"\nfile = \"{}\"\n",
+                    zones::member(number),
+                    member.display()
+                ));
+            }
+        }
         Role::Catalog { .. } => {}
         Role::Consumer { primary } => text.push_str(&format!(
             "[[peer]]\nname = \"primary\"\naddress = \"{primary}\"\n\
@@ -365,7 +376,9 @@ fn knot(place: &Place, role: &Role<'_>, has_update_delay: bool) -> String {
         ""
     };
     let workers = match role {
-        Role::Single { .. } => "  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n",
+        Role::Single { .. } | Role::Many { .. } => {
+            "  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n"
+        }
         _ => "",
     };
     let mut text = format!(
@@ -407,6 +420,12 @@ fn knot(place: &Place, role: &Role<'_>, has_update_delay: bool) -> String {
             "zone:\n  - domain: {zone}\n    file: {}\n    zonefile-sync: -1\n    journal-content: none\n",
             file.display()
         )),
+        Role::Many { member, members } => {
+            text.push_str(
+                "template:\n  - id: default\n    zonefile-sync: -1\n    journal-content: none\nzone:\n",
+            );
+            text.push_str(&knot_members(member, *members));
+        }
         Role::Catalog {
             catalog,
             member,
@@ -417,13 +436,7 @@ fn knot(place: &Place, role: &Role<'_>, has_update_delay: bool) -> String {
                  zone:\n  - domain: {CATALOG}\n    file: {}\n",
                 catalog.display()
             ));
-            for number in 0..*members {
-                text.push_str(&format!(
-                    "  - domain: {}\n    file: {}\n",
-                    zones::member(number),
-                    member.display()
-                ));
-            }
+            text.push_str(&knot_members(member, *members));
         }
         Role::Consumer { primary } => text.push_str(&format!(
             "remote:\n  - id: primary\n    address: {}@{}\n\
@@ -443,8 +456,25 @@ fn knot(place: &Place, role: &Role<'_>, has_update_delay: bool) -> String {
     text
 }
 
+fn knot_members(member: &Path, members: usize) -> String {
+    let zone = |number| {
+        let name = zones::member(number);
+        format!("  - domain: {name}\n    file: {}\n", member.display())
+    };
+    (0..members).map(zone).collect()
+}
+
 fn nsd(place: &Place, role: &Role<'_>) -> String {
     let zone = match role {
+        Role::Many { member, members } => (0..*members)
+            .map(|number| {
+                let name = zones::member(number);
+                format!(
+                    "zone:\n  name: \"{name}\"\n  zonefile: \"{}\"\n",
+                    member.display()
+                )
+            })
+            .collect(),
         Role::Primary { zone, file, .. } | Role::Single { zone, file } => format!(
             "zone:\n  name: \"{zone}\"\n  zonefile: \"{}\"\n  provide-xfr: 127.0.0.0/8 NOKEY\n",
             file.display()
@@ -487,6 +517,17 @@ fn named(place: &Place, role: &Role<'_>) -> String {
                 "zone \"{zone}\" {{ type primary; file \"{}\"; }};\n",
                 file.display()
             )
+        }
+        Role::Many { member, members } => {
+            options.push_str("notify no;");
+            let zone = |number| {
+                let name = zones::member(number);
+                format!(
+                    "zone \"{name}\" {{ type primary; file \"{}\"; }};\n",
+                    member.display()
+                )
+            };
+            (0..*members).map(zone).collect()
         }
         // Not measured.
         Role::Catalog { .. } | Role::Consumer { .. } => String::new(),

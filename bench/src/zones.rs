@@ -36,9 +36,9 @@ pub(crate) fn write(path: &Path, apex: &str, records: usize) -> Result<()> {
     put().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The name of a member of the catalog.
+/// The name of one of many zones, such as the members of the catalog; all are of one length.
 pub(crate) fn member(number: usize) -> String {
-    format!("m{number}.members.test")
+    format!("m{number:06}.members.test")
 }
 
 /// Writes the catalog of so many members as a zone file (RFC 9432).
@@ -57,7 +57,7 @@ pub(crate) fn write_catalog(path: &Path, members: usize) -> Result<()> {
     put().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Writes what every member of the catalog has.
+/// Writes what each of many zones has.
 pub(crate) fn write_member(path: &Path) -> Result<()> {
     let text = format!(
         "$TTL 3600\n@ SOA ns.example. hostmaster.example. {SERIAL} 86400 3600 3628800 300\n@ NS ns.example.\n@ MX 10 mail\n\

@@ -7,6 +7,7 @@ mod commits;
 mod ixfr;
 mod large;
 mod load;
+mod many;
 mod propagation;
 mod queries;
 mod restart;
@@ -27,6 +28,8 @@ use crate::zones;
 pub(crate) enum Part {
     /// Queries over UDP, on one CPU
     Queries,
+    /// A hundred thousand small zones
+    ManyZones,
     /// Whole transfers out
     AxfrOut,
     /// A whole transfer in, until it is served
@@ -50,6 +53,7 @@ pub(crate) enum Part {
 /// All of them, in the order of the document.
 pub(crate) const ALL: &[Part] = &[
     Part::Queries,
+    Part::ManyZones,
     Part::AxfrOut,
     Part::AxfrIn,
     Part::Ixfr,
@@ -66,6 +70,7 @@ impl Part {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Queries => "queries",
+            Self::ManyZones => "many-zones",
             Self::AxfrOut => "axfr-out",
             Self::AxfrIn => "axfr-in",
             Self::Ixfr => "ixfr",
@@ -86,6 +91,7 @@ impl Part {
     pub(crate) fn run(self, setup: &Setup) -> Result<Section> {
         match self {
             Self::Queries => queries::run(setup),
+            Self::ManyZones => many::run(setup),
             Self::AxfrOut => axfr_out::run(setup),
             Self::AxfrIn => axfr_in::run(setup),
             Self::Ixfr => ixfr::run(setup),

@@ -21,16 +21,17 @@ const TIME: Duration = Duration::from_secs(3);
 /// So long it is asked before that.
 const WARM: Duration = Duration::from_millis(500);
 
+/// What queries cost a server.
 #[derive(Default)]
-struct Measured {
-    cpu: Samples,
-    user: Samples,
-    system: Samples,
+pub(super) struct Measured {
+    pub(super) cpu: Samples,
+    pub(super) user: Samples,
+    pub(super) system: Samples,
     /// Time between two answers.
-    wall: Samples,
-    rate: Samples,
-    lost: u64,
-    memory: u64,
+    pub(super) wall: Samples,
+    pub(super) rate: Samples,
+    pub(super) lost: u64,
+    pub(super) memory: u64,
 }
 
 pub(super) fn run(setup: &Setup) -> Result<Section> {
@@ -71,32 +72,7 @@ fn of_zone(setup: &Setup, cpus: Cpus, records: usize) -> Result<(Table, Vec<Stri
     };
     let servers: Vec<Server> = Kind::ALL.into_iter().map(start).collect::<Result<_>>()?;
     let mut load = Load::new(&questions(records, QUESTIONS.min(10 * records)))?;
-    let mut results: Vec<Measured> = servers.iter().map(|_| Measured::default()).collect();
-    let (warm, time) = match setup.smoke {
-        true => (Duration::ZERO, Duration::from_millis(100)),
-        false => (WARM, TIME),
-    };
-    for _ in 0..setup.rounds {
-        for (server, result) in servers.iter().zip(&mut results) {
-            let (asked, used) = cpus
-                .ask(|| {
-                    load.run(server.dns(), warm)?;
-                    let before = server.cpu()?;
-                    let asked = load.run(server.dns(), time)?;
-                    Ok((asked, server.cpu()?.since(before)))
-                })
-                .with_context(|| format!("asking {}", server.name()))?;
-            ensure!(asked.answered > 0, "{} has not answered", server.name());
-            let each = |time: Duration| time.as_secs_f64() / asked.answered as f64;
-            result.cpu.push(each(used.total()));
-            result.user.push(each(used.user));
-            result.system.push(each(used.system));
-            result.wall.push(each(asked.took));
-            result.rate.push(1.0 / each(asked.took));
-            result.lost += asked.lost;
-            result.memory = server.memory()?.now;
-        }
-    }
+    let results = ask_in_turn(setup, cpus, &servers, &mut load)?;
 
     let mut table = Table::new(&[
         "records",
@@ -142,4 +118,40 @@ fn of_zone(setup: &Setup, cpus: Cpus, records: usize) -> Result<(Table, Vec<Stri
         ),
     ];
     Ok((table, notes))
+}
+
+/// Asks servers in turn, each of which is on its CPU, and measures what it costs them.
+pub(super) fn ask_in_turn(
+    setup: &Setup,
+    cpus: Cpus,
+    servers: &[Server],
+    load: &mut Load,
+) -> Result<Vec<Measured>> {
+    let mut results: Vec<Measured> = servers.iter().map(|_| Measured::default()).collect();
+    let (warm, time) = match setup.smoke {
+        true => (Duration::ZERO, Duration::from_millis(100)),
+        false => (WARM, TIME),
+    };
+    for _ in 0..setup.rounds {
+        for (server, result) in servers.iter().zip(&mut results) {
+            let (asked, used) = cpus
+                .ask(|| {
+                    load.run(server.dns(), warm)?;
+                    let before = server.cpu()?;
+                    let asked = load.run(server.dns(), time)?;
+                    Ok((asked, server.cpu()?.since(before)))
+                })
+                .with_context(|| format!("asking {}", server.name()))?;
+            ensure!(asked.answered > 0, "{} has not answered", server.name());
+            let each = |time: Duration| time.as_secs_f64() / asked.answered as f64;
+            result.cpu.push(each(used.total()));
+            result.user.push(each(used.user));
+            result.system.push(each(used.system));
+            result.wall.push(each(asked.took));
+            result.rate.push(1.0 / each(asked.took));
+            result.lost += asked.lost;
+            result.memory = server.memory()?.now;
+        }
+    }
+    Ok(results)
 }

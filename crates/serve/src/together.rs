@@ -1,5 +1,5 @@
-//! Reading the questions of a batch, and going down to their names side by side where that is worth its while: in large zones, of which
-//! most names are in none of the processor's caches when they are asked for.
+//! Reading the questions of a batch, and going down to their names side by side where that is worth its while: in large zones and among
+//! many zones, of which most are in none of the processor's caches when they are asked for.
 
 use zonemesh_zone::tree::{Way, go_together};
 use zonemesh_zone::{Node, Sought, Zone};
@@ -18,7 +18,8 @@ pub(crate) fn look_ahead<'m>(
     messages: impl Iterator<Item = &'m [u8]>,
     workspaces: &mut [Workspace],
 ) -> Bits {
-    if !zones.has_large() {
+    let are_many = zones.len() > MANY;
+    if !are_many && !zones.has_large() {
         return 0;
     }
     let mut read = 0;
@@ -32,21 +33,31 @@ pub(crate) fn look_ahead<'m>(
         }
     }
     let is_read = |at: usize| read >> at & 1 == 1;
-    let mut ways: Vec<Way<'_, '_, Node>> = Vec::with_capacity(workspaces.len());
-    for (at, workspace) in workspaces.iter().enumerate() {
-        if is_read(at) {
-            ways.extend(way(zones, &workspace.question));
-        }
+    let soughts = || {
+        let read = workspaces.iter().enumerate().filter(|(at, _)| is_read(*at));
+        read.map(|(_, workspace)| &workspace.question)
+    };
+    if are_many {
+        go_together(&mut soughts().filter_map(|sought| zones.way(sought)).collect());
     }
-    go_together(&mut ways);
+    let names = soughts().filter_map(|sought| way(zones, sought, are_many));
+    go_together(&mut names.collect());
     read
 }
 
-/// The way to a name in its zone, if that is a large one.
-fn way<'z, 's>(zones: &'z ZoneSet, sought: &'s Sought) -> Option<Way<'z, 's, Node>> {
+/// The way to a name in its zone, if that is a large one or one of many.
+fn way<'z, 's>(
+    zones: &'z ZoneSet,
+    sought: &'s Sought,
+    is_one_of_many: bool,
+) -> Option<Way<'z, 's, Node>> {
     let zone = zones.closest(sought)?.zone.as_ref()?;
-    is_large(zone).then(|| zone.tree().way(sought)).flatten()
+    let is_cold = is_one_of_many || is_large(zone);
+    is_cold.then(|| zone.tree().way(sought)).flatten()
 }
+
+/// More zones than this are not in the caches of a processor all the time.
+const MANY: usize = 2_000;
 
 /// Whether a zone has so many names that they are not in the caches of a processor all the time.
 pub(crate) fn is_large(zone: &Zone) -> bool {
@@ -59,7 +70,7 @@ mod tests {
     use zonemesh_zone::{Editor, Record};
 
     use super::*;
-    use crate::answer::{View, answer, answer_read};
+    use crate::answer::{answer, answer_read};
     use crate::handler::{Client, Transport};
     use crate::zoneset::{Served, Shared};
     use crate::{Moment, Outcome};
@@ -78,6 +89,46 @@ mod tests {
         editor.finish().unwrap()
     }
 
+    fn ask(name: &str) -> Vec<u8> {
+        let header = [0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        let mut message = header.to_vec();
+        for label in name.split_terminator('.') {
+            message.push(label.len() as u8);
+            message.extend(label.bytes());
+        }
+        message.extend([0, 0, 1, 0, 1]);
+        message
+    }
+
+    /// Has messages answered after they were looked ahead for, and alone, which must be the same.
+    fn alike(shared: &Shared, messages: &[Vec<u8>]) {
+        let client = Client {
+            addr: ([192, 0, 2, 1], 53).into(),
+            transport: Transport::Udp,
+            pin: None,
+        };
+        let mut workspaces = vec![Workspace::default(); messages.len()];
+        shared.view(Moment::default(), |view| {
+            // The second time there are other names in the workspaces.
+            for turn in 0..2 {
+                let turned = || messages.iter().cycle().skip(turn).take(messages.len());
+                let read = look_ahead(view.zones, turned().map(Vec::as_slice), &mut workspaces);
+                assert!(read.count_ones() >= 8);
+                for (at, message) in turned().enumerate() {
+                    let (mut ahead, mut alone) = (Vec::new(), Vec::new());
+                    let is_read = read >> at & 1 == 1;
+                    let workspace = &mut workspaces[at];
+                    let (outcome, _) =
+                        answer_read(workspace, is_read, message, &client, view, &mut ahead);
+                    assert_eq!(outcome, answer(message, &client, view, &mut alone));
+                    if outcome == Outcome::Reply {
+                        assert_eq!(ahead, alone, "{message:?}");
+                    }
+                }
+            }
+        });
+    }
+
     #[test]
     fn what_was_looked_ahead_for_is_answered_as_what_was_not() {
         let shared = Shared::new();
@@ -85,16 +136,8 @@ mod tests {
         shared.update_zones(|zones| {
             zones
                 .with(Served::new(large_zone()))
-                .with(Served::new(small_zone()))
+                .with(Served::new(small_zone("other")))
         });
-        let ask = |name: &str| {
-            let header = [0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-            let name: Vec<u8> = name
-                .split_terminator('.')
-                .flat_map(|label| std::iter::once(label.len() as u8).chain(label.bytes()))
-                .collect();
-            [&header[..], &name, &[0, 0, 1, 0, 1]].concat()
-        };
         let whole = ask("n19999.example.");
         let cookie = [
             &[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1][..],
@@ -116,56 +159,36 @@ mod tests {
             cookie,
             whole,
         ];
-        let client = Client {
-            addr: ([192, 0, 2, 1], 53).into(),
-            transport: Transport::Udp,
-            pin: None,
-        };
+        alike(&shared, &messages);
+        let few = shared.zones.load().without(&parse_name("example").unwrap());
         let mut workspaces = vec![Workspace::default(); messages.len()];
-        shared.view(Moment::default(), |view| {
-            // The second time there are other names in the workspaces.
-            for turn in 0..2 {
-                let turned = || messages.iter().cycle().skip(turn).take(messages.len());
-                let read = look_ahead(view.zones, turned().map(Vec::as_slice), &mut workspaces);
-                assert!(read.count_ones() >= 8);
-                for (at, message) in turned().enumerate() {
-                    let (mut ahead, mut alone) = (Vec::new(), Vec::new());
-                    let is_read = read >> at & 1 == 1;
-                    let (outcome, _) = answer_read(
-                        &mut workspaces[at],
-                        is_read,
-                        message,
-                        &client,
-                        view,
-                        &mut ahead,
-                    );
-                    assert_eq!(
-                        outcome,
-                        answer(message, &client, view, &mut alone),
-                        "{message:?}"
-                    );
-                    if outcome == Outcome::Reply {
-                        assert_eq!(ahead, alone, "{message:?}");
-                    }
-                }
-            }
-            let without = View {
-                zones: &view.zones.without(&parse_name("example").unwrap()),
-                ..*view
-            };
-            assert_eq!(
-                look_ahead(
-                    without.zones,
-                    messages.iter().map(Vec::as_slice),
-                    &mut workspaces
-                ),
-                0
-            );
-        });
+        let messages = messages.iter().map(Vec::as_slice);
+        assert_eq!(look_ahead(&few, messages, &mut workspaces), 0);
     }
 
-    fn small_zone() -> Zone {
-        let apex = parse_name("other").unwrap();
+    #[test]
+    fn among_many_zones_each_name_is_answered_from_its_own() {
+        let shared = Shared::new();
+        shared.set_ready(true);
+        let names: Vec<String> = (0..=MANY).map(|number| format!("z{number}")).collect();
+        shared.update_zones(|_| {
+            names
+                .iter()
+                .map(|name| Served::new(small_zone(name)))
+                .collect()
+        });
+        let messages: Vec<Vec<u8>> = (0..60)
+            .map(|number| match number % 3 {
+                0 => ask(&format!("www.z{number}.")),
+                1 => ask(&format!("nothing.Z{number}.")),
+                _ => ask(&format!("elsewhere{number}.")),
+            })
+            .collect();
+        alike(&shared, &messages);
+    }
+
+    fn small_zone(name: &str) -> Zone {
+        let apex = parse_name(name).unwrap();
         let mut editor = Editor::new(apex.clone());
         for text in [
             "@ 60 SOA ns root 1 2 3 4 5",

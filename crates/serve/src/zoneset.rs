@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use zonemesh_zone::inventory::Inventory;
-use zonemesh_zone::tree::Leaf;
+use zonemesh_zone::tree::{Leaf, Touch, Way};
 use zonemesh_zone::{Key, Name, Sought, Tree, Zone};
 
 use crate::answer::{Outcome, View, answer};
@@ -79,7 +79,7 @@ impl Served {
 
 /// A zone among the others.
 #[derive(Clone)]
-struct Entry(Arc<Served>);
+pub(crate) struct Entry(Arc<Served>);
 
 impl Leaf for Entry {
     fn wire(&self) -> &[u8] {
@@ -88,6 +88,14 @@ impl Leaf for Entry {
 
     fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// Its name, and where its contents begin.
+impl Touch for Entry {
+    fn touch(&self) -> usize {
+        let zone = self.0.zone.as_ref();
+        usize::from(self.wire()[0]) + zone.map_or(0, Zone::node_count)
     }
 }
 
@@ -148,6 +156,11 @@ impl ZoneSet {
     /// The zone of this name.
     pub fn get(&self, apex: &Name) -> Option<&Served> {
         self.tree.get(Key::of(apex).as_slice()).map(Entry::served)
+    }
+
+    /// The way to the closest zone that encloses a name.
+    pub(crate) fn way<'z, 's>(&'z self, sought: &'s Sought) -> Option<Way<'z, 's, Entry>> {
+        self.tree.way(sought)
     }
 
     /// The closest zone that encloses a name.
