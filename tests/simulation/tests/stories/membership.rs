@@ -198,14 +198,15 @@ fn an_added_zone_survives_a_crash_before_the_directory_has_come_back() {
     );
 }
 
-#[test]
-fn a_zone_that_is_removed_before_its_catalog_has_come_is_held_no_longer() {
+/// Three sites. The directory that lists `new.example` has reached its primary, `site-b`, and the catalog of that moment has not; nor
+/// does it from then on.
+fn listed_without_catalog() -> World {
     let mut world = with_zones(40, 3, 1);
     let apex = name("new.example");
+    let times = (30, 10, 100);
     world
-        .add_zone("site-b", zone("new.example", 1, &[]))
+        .add_zone("site-b", timed_zone("new.example", 1, times, &[]))
         .unwrap();
-    // The directory that lists the zone reaches its primary, the catalog of that moment does not.
     let listed = |world: &mut World| {
         let owners = &world.core("site-b").directory().unwrap().owners;
         owners.contains_key(&apex)
@@ -220,6 +221,27 @@ fn a_zone_that_is_removed_before_its_catalog_has_come_is_held_no_longer() {
     let core = world.core("site-b");
     assert!(!core.catalog().unwrap().members.contains_key(&apex));
     world.isolate("site-b");
+    world
+}
+
+#[test]
+fn a_zone_whose_primary_starts_anew_before_its_catalog_has_come_does_not_expire() {
+    let mut world = listed_without_catalog();
+    world.restart("site-b");
+    world.run_for(300);
+    assert!(world.zone("site-b", "new.example").is_some());
+    // What is changed meanwhile is as good as at any other time.
+    world.changed("site-b", put("new.example", "www", 1));
+    world.heal_links();
+    world.settle(60);
+    let there = world.zone("site-c", "new.example").unwrap();
+    assert!(has(there, "www", 1));
+}
+
+#[test]
+fn a_zone_that_is_removed_before_its_catalog_has_come_is_held_no_longer() {
+    let mut world = listed_without_catalog();
+    let apex = name("new.example");
     world.remove_zone("site-b", "new.example").unwrap();
     world.run_for(2);
     world.heal_links();

@@ -60,6 +60,22 @@ impl Core {
             owners.is_some_and(|owners| owners.contains_key(apex))
         };
         hosted.retain(|apex| !listed(apex));
+        // The directory has come and the catalog of that moment has not: no plan makes this site the primary until it does, and
+        // what nobody is the primary of expires.
+        let unlisted = |apex: &&Name| {
+            let catalog = mesh.catalog.value();
+            catalog.is_some_and(|catalog| !catalog.members.contains_key(*apex))
+        };
+        let listed = mesh.directory.value();
+        let listed = listed.map(|directory| directory.zones_of(&mesh.settings.me.name));
+        for apex in listed.iter().flatten().filter(unlisted) {
+            let setup = mesh.observed.zones.get_mut(apex);
+            if let Some((setup, entry)) = setup.zip(self.zones.get_mut(apex)) {
+                *setup = made_primary();
+                let setup = made_primary();
+                entry.spec = mesh.spec(apex, &setup);
+            }
+        }
         for apex in hosted {
             mesh.observed.zones.remove(&apex);
             if let Some(entry) = self.zones.get_mut(&apex) {
