@@ -293,6 +293,8 @@ impl History {
                 continue;
             };
             let held = core.report().map(|report| report.plan.held.clone());
+            // That nothing is to be left at all is asked about in any case (decision 0018).
+            let emptied = core.catalog().is_some_and(|read| read.members.is_empty());
             for held in held.unwrap_or_default() {
                 let asked = |text: &String| {
                     let key = text.trim_end_matches('.');
@@ -302,7 +304,7 @@ impl History {
                         let stops = self.record.stops.get(&host);
                         let knew = |then: &BTreeMap<String, u64>| then.get(&host) == stops;
                         let consent = zone.with_site.as_ref().is_some_and(knew);
-                        zone.wanted == Wanted::No && (!consent || heirs_left)
+                        zone.wanted == Wanted::No && (!consent || heirs_left || emptied)
                     }) || site.is_some_and(|site| site.wanted == Wanted::No)
                 };
                 if held.names.iter().all(asked) {

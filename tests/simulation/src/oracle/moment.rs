@@ -96,10 +96,14 @@ pub(super) fn departed(world: &World, record: &Record) -> Result<(), Finding> {
                 match read.epoch.number.cmp(&removed.epoch) {
                     Ordering::Less => false,
                     Ordering::Equal => serial >= removed.serial,
-                    // A later writer need not have heard of it, and one that was emptied by mistake says nothing of anybody.
+                    // A later writer need not have heard of it, and one that was emptied by mistake says nothing of anybody. Of several
+                    // that it says nothing of an operator is asked first.
                     Ordering::Greater => {
-                        !read.sites.is_empty()
-                            && !read.sites.keys().any(|site| site.as_str() == gone)
+                        let listed = |site: &str| read.sites.keys().any(|one| one.as_str() == site);
+                        let noted = read.removed.keys().any(|one| one.as_str() == gone);
+                        let trusted = host.members.iter();
+                        let unlisted = trusted.filter(|site| !listed(site.name.as_str())).count();
+                        !read.sites.is_empty() && !listed(gone) && (noted || unlisted < 2)
                     }
                 }
             });

@@ -541,7 +541,9 @@ impl Core {
         // Nor is there anything to wait for before others are answered where what can be had is not to be served, and nobody knows
         // when its primary is back.
         let too_old = entry.refresh.too_old && !entry.refresh.primary_told;
-        entry.refresh.nobody_has = entry.refresh.unsure == 0 || too_old;
+        // Who has told of the zone meanwhile may have said before that it lacks it.
+        let all_lack = entry.refresh.unsure == 0 && entry.refresh.again.is_none();
+        entry.refresh.nobody_has = all_lack || too_old;
         entry.refresh.at = Some(now.mono + wait + wait * jitter as u32 / 1000);
         // One round without success is a source that starts; two are worth a line.
         if entry.refresh.failures == 2 {

@@ -97,11 +97,17 @@ impl Round {
             let Some(peer) = self.sources.slot(slot) else {
                 continue;
             };
-            if lost(peer) != self.lost || self.asked.binary_search(peer).is_ok() {
+            let is_lost = lost(peer);
+            // Who has come back since its turn was passed is heard too.
+            let waits = match self.lost {
+                false => is_lost,
+                true => !is_lost && self.short,
+            };
+            if waits || self.asked.binary_search(peer).is_ok() {
                 continue;
             }
             // Foreign servers are few, and not probed.
-            let counts = slot > 0 && matches!(peer, PeerId::Site(_)) && (self.short || self.lost);
+            let counts = slot > 0 && matches!(peer, PeerId::Site(_)) && (self.short || is_lost);
             if counts && self.left == 0 {
                 self.passed_over = true;
                 continue;
@@ -181,6 +187,24 @@ mod tests {
         let down: Vec<PeerId> = (10..100).map(site).collect();
         let (all, over) = asked(Round::new(list(100), false, 9), &down);
         assert_eq!((all.len(), over), (10 + FEW, true));
+    }
+
+    #[test]
+    fn who_comes_back_while_others_are_asked_is_asked_too() {
+        let mut round = Round::new(list(5), false, 0);
+        let down = |peer: &PeerId| [site(3), site(1)].contains(peer);
+        let first: Vec<PeerId> = std::iter::from_fn(|| round.next(down)).take(3).collect();
+        assert_eq!(first, [0, 2, 4].map(site));
+        assert_eq!(asked(round, &[]), ([3, 1].map(site).to_vec(), false));
+        // However many have: they answer now.
+        let mut round = Round::new(list(100), false, 0);
+        let down: Vec<PeerId> = (10..100).map(site).collect();
+        let few: Vec<PeerId> = std::iter::from_fn(|| round.next(|peer| down.contains(peer)))
+            .take(9)
+            .collect();
+        assert_eq!(few.len(), 9);
+        let (rest, over) = asked(round, &[]);
+        assert_eq!((rest.len(), over), (91, false));
     }
 
     #[test]
