@@ -146,13 +146,18 @@ impl Core {
         let served = entry.filter(|entry| entry.spec.primary && entry.spec.mesh);
         let served = served.and_then(|entry| entry.served.as_ref().map(Zone::serial));
         let published = |shown: &Serial| served.is_none_or(|served| !shown.is_after(served));
+        // Nor is what it had to go above.
+        let overtaken = self.overtaken.get(&wait.apex);
+        let made_up = |peer: &PeerId, shown: &Serial| {
+            overtaken.is_some_and(|(who, theirs)| who == peer && theirs == shown)
+        };
         for peer in targets {
             if wait.served.contains_key(peer) {
                 continue;
             }
             let shown = entry.and_then(|entry| entry.shown.get(peer));
             let enough = |shown: &Serial| {
-                !wait.serial.is_after(*shown) && published(shown)
+                !wait.serial.is_after(*shown) && published(shown) && !made_up(peer, shown)
                     || planted(Bug::ReceiptFromWrongSerial)
             };
             if shown.is_some_and(enough) {

@@ -96,14 +96,15 @@ pub(super) fn departed(world: &World, record: &Record) -> Result<(), Finding> {
                 match read.epoch.number.cmp(&removed.epoch) {
                     Ordering::Less => false,
                     Ordering::Equal => serial >= removed.serial,
-                    // A later writer need not have heard of it, and one that was emptied by mistake says nothing of anybody. Of several
-                    // that it says nothing of an operator is asked first.
+                    // A later writer need not have heard of it, and one that was emptied by mistake says nothing of anybody. Where it has
+                    // no note of the removal, and says nothing of others either, an operator is asked.
                     Ordering::Greater => {
-                        let listed = |site: &str| read.sites.keys().any(|one| one.as_str() == site);
-                        let noted = read.removed.keys().any(|one| one.as_str() == gone);
-                        let trusted = host.members.iter();
-                        let unlisted = trusted.filter(|site| !listed(site.name.as_str())).count();
-                        !read.sites.is_empty() && !listed(gone) && (noted || unlisted < 2)
+                        let listed = read.sites.keys().any(|site| site.as_str() == gone);
+                        let noted = read.removed.keys().any(|site| site.as_str() == gone);
+                        let report = host.core.as_ref().and_then(Core::report);
+                        let held = report.into_iter().flat_map(|report| &report.plan.held);
+                        let asks = held.flat_map(|held| &held.names).any(|name| name == gone);
+                        !read.sites.is_empty() && !listed && (noted || !asks)
                     }
                 }
             });
