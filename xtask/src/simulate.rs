@@ -12,7 +12,7 @@ const PLANTED: &str = "--planted";
 
 /// What is run in every full run: histories of a few sites, one of many, and all mistakes.
 const ALWAYS: &[&[&str]] = &[
-    &["--seeds", "100"],
+    &["--seeds", "200"],
     &["--sites", "50", "--seed", "1", "--steps", "30"],
     &[PLANTED],
 ];

@@ -291,6 +291,7 @@ impl History {
             self.pass(10_000)?;
             self.load_files();
             let (approved, replayed) = (self.approve(), self.replay_all()?);
+            let known = self.make_writer_known();
             let mended = match self.mend_catalog() {
                 true => {
                     // With a broken one nobody was let in.
@@ -300,7 +301,7 @@ impl History {
                 }
                 false => self.remove_orphans(),
             };
-            if !approved && !replayed && !mended && self.world.converged().is_ok() {
+            if !approved && !replayed && !mended && !known && self.world.converged().is_ok() {
                 break;
             }
         }

@@ -5,7 +5,7 @@
 //! make it again in the end, and then all that was acknowledged must be there. What they throw away, or what conflicts with
 //! something that came later, nobody knows the outcome of any longer.
 
-use zonemesh_mesh::core::{Change, Fate, Input, Yielded};
+use zonemesh_mesh::core::{Change, Core, Fate, Input, Yielded};
 use zonemesh_update::{Everything, apply};
 use zonemesh_zone::directory::{Role, set_role};
 use zonemesh_zone::{Name, Zone};
@@ -24,13 +24,18 @@ impl History {
         let Some(writer) = self.writer() else {
             return false;
         };
-        let core = self.world.core(&writer);
+        self.make_secondary(&writer, &host)
+    }
+
+    /// The same at a writer, where the site is a standard one.
+    fn make_secondary(&mut self, writer: &str, host: &str) -> bool {
+        let core = self.world.core(writer);
         let (Some(read), Some(head)) =
             (core.directory().cloned(), core.head(&directory()).cloned())
         else {
             return false;
         };
-        let site = self.world.hosts[&host].site.name.clone();
+        let site = self.world.hosts[host].site.name.clone();
         let standard = |site: &zonemesh_zone::directory::Site| site.role == Role::Standard;
         if !read.sites.get(&site).is_some_and(standard) {
             return false;
@@ -42,9 +47,30 @@ impl History {
         let Ok(edited) = editor.finish() else {
             return false;
         };
-        self.note(&writer, &format!("makes {host} a catalog secondary"));
-        self.write_directory(&writer, edited);
+        self.note(writer, &format!("makes {host} a catalog secondary"));
+        self.write_directory(writer, edited);
         true
+    }
+
+    /// Whoever still writes and knows the latest writer as a standard site only, which had its role from another one that yielded,
+    /// takes nothing from it (decision 0009): an operator gives it the role there too. Returns whether there was anyone.
+    pub(super) fn make_writer_known(&mut self) -> bool {
+        let Some(latest) = self
+            .record
+            .latest_writer()
+            .map(|latest| latest.host.clone())
+        else {
+            return false;
+        };
+        let writes = |host: &String| {
+            let core = self.world.hosts[host].core.as_ref();
+            *host != latest && self.runs(host) && core.is_some_and(Core::is_catalog_primary)
+        };
+        let earlier: Vec<String> = self.members().into_iter().filter(writes).collect();
+        let known = earlier
+            .iter()
+            .map(|host| self.make_secondary(host, &latest));
+        known.fold(false, |any, made| any | made)
     }
 
     /// A catalog secondary becomes the writer, whatever has become of the old one.
