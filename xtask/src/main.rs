@@ -70,6 +70,8 @@ enum Command {
         #[arg(long, default_value_t = steps::FUZZ_SECONDS)]
         seconds: u32,
     },
+    /// Run the tests of `unsafe` code under AddressSanitizer
+    Sanitize,
     /// Measure against Knot, NSD and BIND, side by side; `cargo xtask bench --help`
     #[command(disable_help_flag = true)]
     Bench {
@@ -121,6 +123,11 @@ fn run(command: Command) -> Result<bool> {
         Command::Fuzz { target, seconds } => {
             let mut report = Report::new(false);
             steps::fuzz(&mut report, target.as_deref(), seconds);
+            Ok(report.finish())
+        }
+        Command::Sanitize => {
+            let mut report = Report::new(false);
+            steps::sanitize(&mut report);
             Ok(report.finish())
         }
         Command::Bench { arguments } => bench::run(&arguments),

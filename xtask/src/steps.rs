@@ -122,6 +122,22 @@ pub fn fuzz(report: &mut Report, only: Option<&str>, seconds: u32) {
     });
 }
 
+/// Runs the tests of `unsafe` code, which are those of the sockets of the data plane, under AddressSanitizer.
+pub fn sanitize(report: &mut Report) {
+    report.section("sanitize", |_| {
+        host::run(
+            host::cargo()
+                .args(["test", "--package", "zonemesh-serve"])
+                .args(["--test", "sockets", "--test", "rates"])
+                // Named, so that the flags are not for build scripts; and apart from what is built without them.
+                .args(["--target", FUZZ_TRIPLE, "--target-dir", "target/sanitize"])
+                // The stable compiler brings the sanitizer along, behind a door for those who know that its flags may change.
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env("RUSTFLAGS", "-Zsanitizer=address"),
+        )
+    });
+}
+
 /// The fuzz targets by name: the files of `fuzz/fuzz_targets`.
 fn fuzz_targets() -> Result<Vec<String>> {
     let folder = "fuzz/fuzz_targets";

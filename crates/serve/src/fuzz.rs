@@ -3,19 +3,42 @@
 use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 
+use zonemesh_zone::domain::base::Message;
 use zonemesh_zone::record::parse_name;
 use zonemesh_zone::{Editor, Record, Zone};
 
-use crate::{Client, Moment, Outcome, Served, Shared, Transport, answer};
+use crate::rate::Verdict;
+use crate::{
+    Client, CookieSecrets, Kind, Moment, Outcome, RateLimiter, RateLimits, Served, Settings,
+    Shared, Transport, Workspace, answer_about,
+};
 
 /// A server with one small zone that has something of everything.
 static SERVER: LazyLock<Shared> = LazyLock::new(|| {
     let shared = Shared::new();
     shared.ready.store(true, Ordering::Release);
+    let settings = Settings {
+        nsid: Some(b"here".to_vec()),
+        version: Some("1".to_owned()),
+        cookies: Some(CookieSecrets {
+            current: [7; 16],
+            previous: Some([8; 16]),
+        }),
+        ..Settings::default()
+    };
+    shared.settings.store(settings.into());
     if let Some(zone) = small_zone() {
         shared.update_zones(|zones| zones.with(Served::new(zone.clone())));
     }
     shared
+});
+
+/// Limits that nobody meets.
+static LIMITER: LazyLock<RateLimiter> = LazyLock::new(|| {
+    RateLimiter::new(RateLimits {
+        exempt: vec![([0, 0, 0, 0].into(), 0)],
+        ..RateLimits::default()
+    })
 });
 
 /// Answers a message, over UDP and over TCP, and takes it off a stream of QUIC.
@@ -27,22 +50,36 @@ pub fn query(octets: &[u8]) {
             debug_assert!(message.len() + 2 == stream.len() && message.len() >= 12);
         }
     }
-    for transport in [Transport::Udp, Transport::Tcp] {
+    for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
         let client = Client {
             addr: ([192, 0, 2, 1], 53).into(),
             transport,
             pin: None,
         };
         let mut out = Vec::new();
-        let outcome = SERVER.view(Moment::default(), |view| {
-            answer(octets, &client, view, &mut out)
+        SERVER.view(Moment::default(), |view| {
+            let mut workspace = Workspace::default();
+            let (outcome, about) = answer_about(&mut workspace, octets, &client, view, &mut out);
+            if outcome != Outcome::Reply {
+                return;
+            }
+            check(&out, transport);
+            let verdict = LIMITER.verdict(client.ip(), &about, 0, || 0);
+            debug_assert!(verdict == Verdict::Send);
+            let whole = out.len();
+            about.truncate(&mut out);
+            debug_assert!(out.len() <= whole && (about.kind == Kind::Error || out[2] & 2 != 0));
+            check(&out, transport);
         });
-        if outcome == Outcome::Reply {
-            debug_assert!(out.len() >= 12 && out.len() <= 65_535);
-            debug_assert!(transport != Transport::Udp || out.len() <= 4096);
-            debug_assert!(zonemesh_zone::domain::base::Message::from_slice(&out).is_ok());
-        }
     }
+}
+
+/// Whether an answer can be read, to its end.
+fn check(answer: &[u8], transport: Transport) {
+    debug_assert!(answer.len() >= 12 && answer.len() <= 65_535);
+    debug_assert!(transport != Transport::Udp || answer.len() <= 4096);
+    let message = Message::from_slice(answer);
+    debug_assert!(message.is_ok_and(|message| message.iter().all(|record| record.is_ok())));
 }
 
 fn small_zone() -> Option<Zone> {
@@ -66,6 +103,21 @@ fn small_zone() -> Option<Zone> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    /// Runs the inputs that are kept for a target.
+    fn kept(target: &str, body: fn(&[u8])) {
+        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/");
+        let inputs = std::fs::read_dir(format!("{seeds}{target}")).unwrap();
+        let count = inputs
+            .map(|input| body(&std::fs::read(input.unwrap().path()).unwrap()))
+            .count();
+        assert!(count > 0, "{target}");
+    }
+
+    #[test]
+    fn the_inputs_that_are_kept_with_the_source_are_survived() {
+        kept("query", super::query);
+    }
 
     proptest! {
         #[test]

@@ -13,7 +13,6 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use crate::answer::About;
 #[cfg(any(doc, test))]
@@ -144,22 +143,20 @@ impl RateLimiter {
         &self.limits
     }
 
-    /// Takes an answer to a client from its account. `now` is the time since the host was started; what `draw` draws decides
-    /// which of those that are too many are truncated.
+    /// Takes an answer to a client from its account. `now` is the time since the host was started, in
+    /// microseconds; what `draw` draws decides which of those that are too many are truncated.
     pub fn verdict(
         &self,
         client: IpAddr,
         about: &About<'_>,
-        now: Duration,
+        now: u64,
         draw: impl FnOnce() -> u64,
     ) -> Verdict {
         let cost = self.cost[about.kind as usize];
         if cost == 0 || about.proven {
             return Verdict::Send;
         }
-        if self.take(self.account(client, about), now.as_micros() as u64, cost)
-            || self.is_exempt(client)
-        {
+        if self.take(self.account(client, about), now, cost) || self.is_exempt(client) {
             return Verdict::Send;
         }
         match u64::from(self.limits.slip) {
@@ -181,17 +178,24 @@ impl RateLimiter {
                 ((ip >> 64) as u64, ip as u64)
             }
         };
+        let source = about.source;
         let mut hash = mix(high ^ first, low ^ second);
-        let (words, rest) = about.source.as_chunks::<8>();
-        for word in words {
+        // Eight octets at a time; the last eight may be seen twice, where their number does not go into eight.
+        let mut rest = source;
+        while let Some((word, after)) = rest.split_first_chunk::<8>()
+            && !after.is_empty()
+        {
             hash = mix(hash ^ u64::from_le_bytes(*word), third);
+            rest = after;
         }
-        let rest = rest
-            .iter()
-            .fold(0u64, |word, &octet| word << 8 | u64::from(octet));
-        // The length and the kind fit above the seven octets that are left at most.
-        let end = (about.source.len() as u64) << 58 ^ (about.kind as u64) << 56 ^ rest;
-        mix(hash ^ end, third)
+        let last = match source.last_chunk::<8>() {
+            Some(last) => u64::from_le_bytes(*last),
+            None => source
+                .iter()
+                .fold(0, |word, &octet| word << 8 | u64::from(octet)),
+        };
+        let end = (source.len() as u64) << 8 | about.kind as u64;
+        mix(hash ^ last, third ^ end)
     }
 
     /// Takes `cost` microseconds from an account, if there is so much in it.
@@ -245,10 +249,10 @@ impl RateLimiter {
     }
 
     /// Whether it is time to tell of an answer that was too many: once in ten seconds. Only asked where there was one.
-    pub(crate) fn is_to_be_told(&self, now: Duration) -> bool {
+    pub(crate) fn is_to_be_told(&self, now: u64) -> bool {
         let told = self.told.load(Relaxed);
         // From one, so that the first is told of.
-        let now = now.as_secs() + 1;
+        let now = now / HOLDS + 1;
         (told == 0 || now.saturating_sub(told) >= TELL)
             && self
                 .told

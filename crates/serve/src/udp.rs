@@ -198,6 +198,7 @@ impl Worker {
         draws: &mut Draws,
     ) -> u64 {
         let mut answers = 0;
+        let now = received.since_boot.as_micros() as u64;
         // One look at the clock and at the snapshot for the whole batch.
         self.shared.view(received, |view| {
             let read = match count {
@@ -221,7 +222,7 @@ impl Worker {
                 counters.received(Transport::Udp, datagram.message, about.qtype, outcome);
                 match outcome {
                     Outcome::Reply => {
-                        let send = may_send(view, &client, &about, counters, draws, reply);
+                        let send = may_send(view, &client, &about, now, counters, draws, reply);
                         if send {
                             counters.reply(Transport::Udp, reply);
                             answers += 1;
@@ -254,6 +255,7 @@ fn may_send(
     view: &View<'_>,
     client: &Client,
     about: &About<'_>,
+    now: u64,
     counters: &Counters,
     draws: &mut Draws,
     reply: &mut Vec<u8>,
@@ -261,7 +263,6 @@ fn may_send(
     let Some(limiter) = &view.settings.rate else {
         return true;
     };
-    let now = view.now.since_boot;
     let verdict = limiter.verdict(client.ip(), about, now, || draws.next());
     if verdict == Verdict::Send {
         return true;

@@ -160,6 +160,23 @@ mod tests {
         })
     }
 
+    /// Runs the inputs that are kept for a target.
+    fn kept(target: &str, body: fn(&[u8])) {
+        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/");
+        let inputs = std::fs::read_dir(format!("{seeds}{target}")).unwrap();
+        let count = inputs
+            .map(|input| body(&std::fs::read(input.unwrap().path()).unwrap()))
+            .count();
+        assert!(count > 0, "{target}");
+    }
+
+    #[test]
+    fn the_inputs_that_are_kept_with_the_source_are_survived() {
+        kept("zone_file", super::zone_file);
+        kept("message", super::message);
+        kept("names", super::names);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
