@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use zonemesh_mesh::core::{Change, Founding, Input, Reply};
@@ -240,15 +241,33 @@ fn read(
     apex: &Name,
     path: &std::path::Path,
 ) -> Result<Option<Read>, String> {
-    let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    let key = canonical_text(apex);
+    let last = store.get(IMPORTS, &key).map_err(|error| chain(&error))?;
+    let last: Option<Import> = last.and_then(|value| serde_json::from_slice(&value).ok());
+    let stored = store
+        .high_water(apex)
+        .map_err(|error| chain(&error))?
+        .is_some();
+    let is_known = |digest: &str| stored && last.as_ref().is_some_and(|last| last.digest == digest);
+    // The digest is that of all files that were read. One that alone has it includes no other, and need not be taken apart.
+    let mut octets = std::fs::read(path).ok();
+    if let Some(octets) = &octets
+        && is_known(&shown_digest(Context::new(&SHA256), octets))
+    {
+        return Ok(None);
+    }
+    let mut digest = Context::new(&SHA256);
     let shown = path.display().to_string();
     let mut opener = |path: &str| {
-        let octets = std::fs::read(path)?;
+        let octets = match octets.take_if(|_| path == shown) {
+            Some(octets) => octets,
+            None => std::fs::read(path)?,
+        };
         digest.update(&octets);
         Ok(octets)
     };
     let loaded = file::read(&mut opener, &shown, Some(apex));
-    let digest = data_encoding::HEXLOWER.encode(digest.finish().as_ref());
+    let digest = shown_digest(digest, &[]);
     let mut findings = loaded.findings;
     findings.extend(loaded.zone.iter().flat_map(check::check));
     let errors: Vec<String> = findings
@@ -259,14 +278,7 @@ fn read(
     let (Some(zone), true) = (loaded.zone, errors.is_empty()) else {
         return Err(errors.join("\n"));
     };
-    let key = canonical_text(apex);
-    let last = store.get(IMPORTS, &key).map_err(|error| chain(&error))?;
-    let last: Option<Import> = last.and_then(|value| serde_json::from_slice(&value).ok());
-    let stored = store
-        .high_water(apex)
-        .map_err(|error| chain(&error))?
-        .is_some();
-    if stored && last.as_ref().is_some_and(|last| last.digest == digest) {
+    if is_known(&digest) {
         return Ok(None);
     }
     for warning in &findings {
@@ -285,6 +297,12 @@ fn read(
         base,
         first,
     }))
+}
+
+/// The digest of what was taken up and of some octets more, in hexadecimal digits.
+fn shown_digest(mut digest: Context, octets: &[u8]) -> String {
+    digest.update(octets);
+    data_encoding::HEXLOWER.encode(digest.finish().as_ref())
 }
 
 /// Whether a file says what a zone has, its serial aside.
@@ -367,6 +385,45 @@ mod tests {
                 .unwrap();
         }
         editor.finish().unwrap()
+    }
+
+    #[test]
+    fn a_file_is_taken_apart_again_when_it_or_one_that_it_includes_has_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("zone"), folder.path().join("other"));
+        let store = zonemesh_store::Store::open(folder.path(), "store").unwrap();
+        let apex = zonemesh_zone::record::parse_name("example").unwrap();
+        let read = || read(&store, &apex, &path).unwrap();
+        let keep = |read: Read| {
+            let import = Import {
+                digest: read.digest,
+                serial: read.zone.serial().into_int(),
+                passed_over: false,
+            };
+            let value = serde_json::to_vec(&import).unwrap();
+            let origin = zonemesh_store::Origin::Forced {
+                from: "here".to_owned(),
+            };
+            let batch = Batch::new(jiff::Timestamp::now())
+                .replace(&read.zone, origin)
+                .put(IMPORTS, &canonical_text(&apex), &value);
+            store.commit(batch).unwrap();
+        };
+        let soa = "@ 60 IN SOA ns root 1 1 2 3 4\n@ 60 IN NS ns\nns 60 IN A 192.0.2.1\n";
+        for text in [
+            soa.to_owned(),
+            format!("{soa}$INCLUDE {}\n", other.display()),
+        ] {
+            std::fs::write(&other, "www 60 IN A 192.0.2.2\n").unwrap();
+            std::fs::write(&path, text).unwrap();
+            keep(read().unwrap());
+            assert!(read().is_none());
+        }
+        std::fs::write(&other, "www 60 IN A 192.0.2.3\n").unwrap();
+        keep(read().unwrap());
+        assert!(read().is_none());
+        std::fs::write(&path, soa).unwrap();
+        assert_eq!(read().unwrap().zone.record_count(), 3);
     }
 
     #[test]
