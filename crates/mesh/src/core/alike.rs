@@ -390,12 +390,13 @@ impl Core {
         let Some(entry) = self.zones.get(apex) else {
             return;
         };
-        let (primary, first) = (entry.spec.primary, entry.spec.sources.first().cloned());
+        let primary = entry.spec.primary;
+        let of_it = entry.spec.primary_source().cloned();
         if ours.serial == theirs.serial {
             return self.conflicts(peer, &ours, &theirs, now);
         }
         if ours.serial.is_after(theirs.serial) {
-            if primary || first.as_ref() == Some(peer) {
+            if primary || of_it.as_ref() == Some(peer) {
                 self.tell_again(apex, peer.clone(), now);
             }
             return;
@@ -443,7 +444,7 @@ impl Core {
             }
             return;
         }
-        let Some(primary) = entry.spec.sources.first().cloned() else {
+        let Some(primary) = entry.spec.primary_source().cloned() else {
             return;
         };
         if primary == *peer {

@@ -63,7 +63,7 @@ impl Core {
             .get(apex)
             .ok_or_else(|| (Rcode::NOTAUTH, format!("{apex} is not a zone of this site")))?;
         if !entry.spec.primary {
-            let primary = entry.spec.sources.first();
+            let primary = entry.spec.primary_source();
             let at = primary.map_or("another server".to_owned(), PeerId::to_string);
             let away = match primary.and_then(|primary| self.lost(primary)) {
                 Some(_) => ", which does not answer: its zones take no changes until it is back",

@@ -65,7 +65,7 @@ pub struct ZoneSpec {
 impl ZoneSpec {
     /// The source that is the zone's primary, as far as that is known here. Before a plan has said so of a zone of the mesh it is
     /// nobody, and not whoever comes first among the others.
-    pub(super) fn primary_source(&self) -> Option<&PeerId> {
+    pub fn primary_source(&self) -> Option<&PeerId> {
         match self.mesh {
             true => self.sources.leader(),
             false => self.sources.first(),

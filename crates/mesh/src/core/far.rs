@@ -166,7 +166,7 @@ impl Core {
     /// What is held of a zone, if the serial that a peer has shown is too far ahead of it.
     pub(super) fn is_too_far(&self, apex: &Name, peer: &PeerId, serial: Serial) -> Option<Serial> {
         let entry = self.zones.get(apex)?;
-        if !entry.spec.primary && entry.spec.sources.first() == Some(peer) {
+        if !entry.spec.primary && entry.spec.primary_source() == Some(peer) {
             return None;
         }
         let held = entry.head.as_ref()?.serial();

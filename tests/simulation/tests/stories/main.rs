@@ -27,6 +27,7 @@ mod single;
 mod storms;
 mod tied;
 mod trouble;
+mod unplanned;
 mod waiting;
 mod watch;
 mod world;

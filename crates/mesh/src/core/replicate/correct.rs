@@ -35,7 +35,7 @@ impl Entry {
         let head = self.head.as_ref();
         let other = head
             .is_some_and(|head| head.serial() == zone.serial() && head.digest() != zone.digest());
-        other && self.wants_correction() && self.spec.sources.first() == Some(from)
+        other && self.wants_correction() && self.spec.primary_source() == Some(from)
     }
 
     /// Whether what is being asked for is to take the place of what is held.

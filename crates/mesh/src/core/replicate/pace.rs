@@ -76,7 +76,7 @@ impl Core {
                 open.push(apex.clone());
             }
             let new = |at: Duration| now.mono.saturating_sub(at) < RECENT;
-            if entry.published.is_some_and(new) && entry.spec.sources.first() == Some(lost) {
+            if entry.published.is_some_and(new) && entry.spec.primary_source() == Some(lost) {
                 recent.push(apex.clone());
             }
         }

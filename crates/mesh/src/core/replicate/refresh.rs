@@ -363,7 +363,7 @@ impl Core {
             zone.serial()
         );
         if let Some(entry) = self.zones.get_mut(apex) {
-            if entry.spec.sources.first() == Some(&from) {
+            if entry.spec.primary_source() == Some(&from) {
                 entry.refresh.primary_told = true;
                 entry.refresh.unsure += 1;
                 self.out.extend(with_serial(zone, mark).ok().map(|shown| {
@@ -402,7 +402,7 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        if entry.spec.mesh && entry.spec.sources.first() == Some(&from) {
+        if entry.spec.mesh && entry.spec.primary_source() == Some(&from) {
             return self.refreshed(apex, from, now);
         }
         let told = entry.refresh.told_until.take();
@@ -464,7 +464,7 @@ impl Core {
         // Up to a tenth earlier, so that a thousand zones that came together do not ask together ever after.
         let pace = &self.settings.pace;
         // From a peer it is good news, but not all when another has shown a newer version.
-        let peer = !entry.spec.mesh || entry.spec.sources.first() != Some(&from);
+        let peer = !entry.spec.mesh || entry.spec.primary_source() != Some(&from);
         let wait = match peer && entry.knows_newer() {
             true => refresh.min(retry).min(pace.cap),
             false => refresh,

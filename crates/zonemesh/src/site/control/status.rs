@@ -272,5 +272,5 @@ fn primary_of(here: &Here, snapshot: &Snapshot, me: &str) -> Option<String> {
         .and_then(|directory| directory.owners.get(&here.spec.apex));
     owner
         .map(ToString::to_string)
-        .or_else(|| here.spec.sources.first().map(PeerId::to_string))
+        .or_else(|| here.spec.primary_source().map(PeerId::to_string))
 }

@@ -140,7 +140,7 @@ impl Control {
             let view = core.zone(&name)?;
             let at = match view.spec.primary {
                 true => None,
-                false => view.spec.sources.first().cloned(),
+                false => view.spec.primary_source().cloned(),
             };
             Some((view.spec.primary, at))
         });

@@ -258,18 +258,20 @@ fn since(snapshot: &Snapshot, peer: &PeerId) -> Option<Timestamp> {
 fn differing_checks(me: &str, snapshot: &Snapshot, checks: &mut Vec<api::Check>) {
     for at in &snapshot.differing {
         let here = snapshot.zones.iter().find(|here| here.spec.apex == at.apex);
-        let primary = here.and_then(|here| match here.spec.primary {
-            true => None,
-            false => here.spec.sources.first(),
-        });
+        let primary = here.map(|here| (here.spec.primary, here.spec.primary_source()));
         let then = match primary {
-            None => "this site is its primary, and the other one takes it anew".to_owned(),
-            Some(primary) if snapshot.lost.contains_key(primary) => {
+            None | Some((true, _)) => {
+                "this site is its primary, and the other one takes it anew".to_owned()
+            }
+            Some((false, None)) => {
+                "which site is its primary is not known here, nor which is right".to_owned()
+            }
+            Some((false, Some(primary))) if snapshot.lost.contains_key(primary) => {
                 format!(
                     "{primary}, its primary, does not answer, so that nobody knows which is right"
                 )
             }
-            Some(primary) => format!("{primary}, its primary, decides"),
+            Some((false, Some(primary))) => format!("{primary}, its primary, decides"),
         };
         let apex = convert::name_text(&at.apex);
         let what = format!(
