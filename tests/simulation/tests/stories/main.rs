@@ -15,6 +15,7 @@ mod founding;
 mod handed;
 mod held;
 mod hostile;
+mod jitter;
 mod links;
 mod machines;
 mod membership;
