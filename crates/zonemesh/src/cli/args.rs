@@ -572,6 +572,10 @@ pub enum Key {
 #[derive(Debug, Subcommand)]
 pub enum Config {
     /// Check a configuration file in full, its zone files too
+    #[command(
+        after_help = "Examples:\n  zonemesh config check\n  zonemesh config check /etc/zonemesh/zonemesh.toml.new\n  \
+                      zonemesh config check --json | jq .faults"
+    )]
     Check {
         /// The file; without it `zonemesh.toml` here, then /etc/zonemesh/zonemesh.toml
         file: Option<PathBuf>,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{Context, SHA256};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use tracing::field::display;
 use zonemesh_mesh::core::{Change, Founding, Input, Reply};
 use zonemesh_store::Batch;
 use zonemesh_zone::catalog::{Broken, Catalog};
@@ -282,7 +283,11 @@ fn read(
         return Ok(None);
     }
     for warning in &findings {
-        tracing::warn!(zone = %apex, "{warning}");
+        // How bad it is the line says by its level.
+        let (file, line) = (warning.file.as_deref(), warning.line);
+        let (owner, rtype) = (warning.owner.as_ref(), warning.rtype);
+        let (owner, rtype) = (owner.map(display), rtype.map(display));
+        tracing::warn!(zone = %apex, file, line, owner, rtype, "{}", warning.message);
     }
     let first = last.is_none();
     let base = match last.filter(|last| !last.passed_over) {

@@ -3,6 +3,7 @@
 //! The file has nothing secret in it: names, addresses and pins, as the directory publishes them to all members.
 
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -341,11 +342,31 @@ pub(crate) async fn keep(config: Arc<Config>, mut peers: watch::Receiver<Option<
             // The members are said again with the next full pass.
             Ok(Err(error)) => tracing::warn!(
                 error = chain(error.as_ref()),
-                "the sites of the mesh could not be written beside the key"
+                "the sites of the mesh could not be written beside the key{}",
+                hint(&error, &config.site.data_dir).unwrap_or_default()
             ),
             Err(error) => tracing::error!(%error, "the file of the sites was not written"),
         }
     }
+}
+
+/// What to do where this process may not write: as a rule the directory was made as root, and the service runs as somebody else.
+fn hint(error: &anyhow::Error, dir: &Path) -> Option<String> {
+    let mut causes = error.chain();
+    let denied = causes.any(|cause| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
+    });
+    let owner = std::fs::metadata(dir).ok().filter(|_| denied)?.uid();
+    // The owner of its own entry in /proc is who a process runs as.
+    let me = std::fs::metadata("/proc/self").ok()?.uid();
+    let dir = dir.display();
+    Some(match owner == me {
+        true => format!("; {dir} belongs to this user: run `chmod u+rwx {dir}`"),
+        false => format!(
+            "; {dir} belongs to user {owner}, and zonemesh runs as user {me}: run `chown -R {me} {dir}` as root"
+        ),
+    })
 }
 
 fn write(path: &Path, peers: &Option<Peers>) -> anyhow::Result<()> {
@@ -395,6 +416,31 @@ mod tests {
         assert!(read(&other).is_err());
         std::fs::write(dir.path().join(PEERS), b"{\"version\":1").unwrap();
         assert!(read(&here).is_err());
+    }
+
+    #[test]
+    fn who_may_not_write_is_told_whose_the_directory_is_and_what_to_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let failed = |kind: std::io::ErrorKind| {
+            let error = anyhow::Error::new(std::io::Error::from(kind));
+            error.context("cannot create a file")
+        };
+        let denied = failed(std::io::ErrorKind::PermissionDenied);
+        let own = hint(&denied, dir.path()).unwrap();
+        assert!(own.contains("chmod u+rwx"), "{own}");
+        assert_eq!(
+            hint(&failed(std::io::ErrorKind::StorageFull), dir.path()),
+            None
+        );
+        let me = std::fs::metadata(dir.path()).unwrap().uid();
+        if me == 0 {
+            std::os::unix::fs::chown(dir.path(), Some(4321), None).unwrap();
+            let others = hint(&denied, dir.path()).unwrap();
+            assert!(
+                others.contains("belongs to user 4321") && others.contains("chown -R 0 "),
+                "{others}"
+            );
+        }
     }
 
     #[test]
