@@ -16,10 +16,12 @@ const QUESTIONS: usize = 200;
 
 /// A name server of one zone.
 fn server(rate: &str) -> Result<Site> {
-    Site::start(|place| {
+    let mut site = Site::start(|place| {
         place.write("zone", &zone_file(1, "192.0.2.1"));
         configuration(place, rate)
-    })
+    })?;
+    site.wait_serial(SOON, ZONE, 1)?;
+    Ok(site)
 }
 
 fn configuration(place: &Place, rate: &str) -> String {
@@ -57,7 +59,9 @@ fn metrics(site: &Site) -> Result<String> {
 
 #[test]
 fn a_network_that_asks_too_much_is_limited_by_what_the_file_says_now() -> Result<()> {
-    let site = server("per-second = 1\nslip = 1\nexempt = [\"127.7.7.0/24\"]\n")?;
+    // Whether it is there is asked from 127.0.0.1, as often as it takes: that would be too often, and in the log before the flood.
+    let exempt = "exempt = [\"127.0.0.1\", \"127.7.7.0/24\"]";
+    let site = server(&format!("per-second = 1\nslip = 1\n{exempt}\n"))?;
     let (whole, most) = flood(&site, "127.1.2.3")?;
     ensure!((1..=most).contains(&whole), "{whole} of {QUESTIONS}");
     let (whole, _) = flood(&site, "127.7.7.7")?;

@@ -18,6 +18,7 @@ mod live;
 mod membership;
 mod metrics;
 mod peers;
+mod places;
 mod pool;
 mod progress;
 mod random;

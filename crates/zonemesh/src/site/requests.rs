@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use zonemesh_api::types::Direction;
 use zonemesh_mesh::core::{Input, PeerId, Reply};
 use zonemesh_serve::{
@@ -21,10 +21,9 @@ use super::access::{self, Identity};
 use super::gate::Place;
 use super::live::Live;
 use super::membership;
+use super::places::Places;
 use super::transfers::{Begun, Ended, Way};
 
-/// Requests that may be under way at the same time, over all transports.
-const REQUESTS: usize = 1024;
 /// A transfer out that takes longer lets another one begin.
 const LONG_TRANSFER: Duration = Duration::from_secs(5);
 /// How long an update may take to become durable.
@@ -39,10 +38,10 @@ const OTHER: u16 = 0;
 /// The handler that the listeners call.
 pub(crate) fn handler(live: Arc<Live>) -> Handler {
     let runtime = tokio::runtime::Handle::current();
-    let places = Arc::new(Semaphore::new(REQUESTS));
+    let places = Places::new();
     Arc::new(move |request, responder| {
         // When all places are taken the message is dropped; who sent it asks again.
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        let Some(place) = places.take(request.client.transport) else {
             live.refused_busy.fetch_add(1, Ordering::Relaxed);
             return;
         };
