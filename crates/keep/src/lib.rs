@@ -161,19 +161,19 @@ fn prepare(job: Job, batch: Batch) -> Prepared {
 
 /// Makes what was prepared durable together, and says what came of each.
 fn finish(group: Vec<Prepared>, store: &Store) -> Vec<Done> {
-    let batches = group.iter();
-    let batches: Vec<Batch> = batches
-        .filter_map(|prepared| prepared.batch.as_ref().ok().cloned())
-        .collect();
+    let (mut batches, mut asked) = (Vec::new(), Vec::new());
+    for Prepared { batch, commit } in group {
+        asked.push((batch.map(|batch| batches.push(batch)), commit));
+    }
     let mut answers = store.commit_all(batches).into_iter();
-    let done = group.into_iter().map(|prepared| {
-        let (result, disk) = match prepared.batch {
+    let done = asked.into_iter().map(|(asked, commit)| {
+        let (result, disk) = match asked {
             Err(why) => (Err(why), Disk::Unknown),
-            Ok(_) => {
+            Ok(()) => {
                 // There is an answer for each batch.
                 let error = answers.next().and_then(Result::err);
                 let disk = disk(error.as_ref());
-                let heads = prepared.commit.as_ref().map_or(&[][..], |(_, heads)| heads);
+                let heads = commit.as_ref().map_or(&[][..], |(_, heads)| heads);
                 let result = match error {
                     Some(error) if !is_stored(store, &error, heads) => Err(chain(&error)),
                     _ => Ok(()),
@@ -183,9 +183,7 @@ fn finish(group: Vec<Prepared>, store: &Store) -> Vec<Done> {
         };
         Done {
             error: result.as_ref().err().cloned(),
-            input: prepared
-                .commit
-                .map(|(commit, _)| Input::Committed { commit, result }),
+            input: commit.map(|(commit, _)| Input::Committed { commit, result }),
             disk,
         }
     });
