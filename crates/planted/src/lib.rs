@@ -28,6 +28,8 @@ pub enum Bug {
     HeadNotTakenBack,
     /// A difference starts from what is served, not from the version that was decided last.
     DifferenceFromWrongVersion,
+    /// Of several differences the last is applied to what is held, not to what the others lead to.
+    DifferenceToWrongVersion,
     /// A file that is edited is published with the serial that its author wrote, whatever was published before.
     SerialReused,
     /// A secondary takes an older version than it has when a source offers one.
@@ -105,6 +107,7 @@ impl Bug {
         Self::DurableTooEarly,
         Self::HeadNotTakenBack,
         Self::DifferenceFromWrongVersion,
+        Self::DifferenceToWrongVersion,
         Self::SerialReused,
         Self::OlderVersionTaken,
         Self::NotifyNotRepeated,

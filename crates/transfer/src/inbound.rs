@@ -12,6 +12,7 @@
 
 mod error;
 
+use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::domain::base::message::Message;
 use zonemesh_zone::domain::base::record::ParsedRecord;
 use zonemesh_zone::domain::dep::octseq::Parser;
@@ -552,14 +553,16 @@ fn adding(
         },
     );
     let from = open.zone.serial();
-    open.zone = open
-        .zone
-        .apply(&diff)
-        .map_err(|source| TransferError::Apply {
-            from,
-            to: serial,
-            source,
-        })?;
+    if serial == open.last.serial || !planted(Bug::DifferenceToWrongVersion) {
+        open.zone = open
+            .zone
+            .apply(&diff)
+            .map_err(|source| TransferError::Apply {
+                from,
+                to: serial,
+                source,
+            })?;
+    }
     open.diffs.push(diff);
     if serial != open.last.serial {
         open.open.removed.push(record);
@@ -573,7 +576,13 @@ fn adding(
             last: serial,
         });
     }
-    let Differences { zone, diffs, .. } = *open;
+    let Differences {
+        zone, mut diffs, ..
+    } = *open;
+    if planted(Bug::DifferenceToWrongVersion) {
+        // The store would see that they lead elsewhere.
+        diffs.clear();
+    }
     Ok((State::Ended, Some(Incoming::Diffs { zone, diffs })))
 }
 

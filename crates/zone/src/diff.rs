@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use zonemesh_planted::{Bug, planted};
+
 use crate::node::Rrsets;
 use crate::version::{NameRef, owned, records_of};
 use crate::{Name, Record, Rrset, RrsetRef, Rtype, Serial, Soa, Ttl, Zone, ZoneError};
@@ -163,7 +165,8 @@ impl Zone {
             .from_soa()
             .zip(diff.to_soa())
             .ok_or(ApplyError::NoSoa)?;
-        if start.serial != self.serial() {
+        let loosely = planted(Bug::DifferenceToWrongVersion);
+        if start.serial != self.serial() && !loosely {
             return Err(ApplyError::WrongStart {
                 expected: start.serial,
                 found: self.serial(),
@@ -223,12 +226,12 @@ fn changed(
 ) -> Result<Rrset, ApplyError> {
     let mut records: BTreeSet<&[u8]> = old.into_iter().flat_map(|set| set.iter()).collect();
     for record in &change.removed {
-        if !records.remove(record.rdata.as_ref()) {
+        if !records.remove(record.rdata.as_ref()) && !planted(Bug::DifferenceToWrongVersion) {
             return Err(ApplyError::NotThere(Box::new((*record).clone())));
         }
     }
     for record in &change.added {
-        if !records.insert(record.rdata.as_ref()) {
+        if !records.insert(record.rdata.as_ref()) && !planted(Bug::DifferenceToWrongVersion) {
             return Err(ApplyError::AlreadyThere(Box::new((*record).clone())));
         }
     }

@@ -4,8 +4,10 @@
 //! [`Oracle::look`] is for every moment, [`ended`] for when faults have stopped and the mesh has had time to settle. The world
 //! itself checks what it sees at each publication: that no served serial goes back, and that what is served is on disk.
 
+mod contents;
 mod end;
 mod moment;
+mod owed;
 mod retries;
 
 use std::collections::BTreeMap;
@@ -29,6 +31,8 @@ pub enum Rule {
     Durable,
     /// All sites serve the same in the end.
     Alike,
+    /// There is one content under one serial.
+    Contents,
     /// Nothing is removed that nobody asked to remove.
     Removal,
     /// Nothing is removed in bulk without consent.
@@ -45,6 +49,10 @@ pub enum Rule {
     Hostile,
     /// Retries stay within their bounds.
     Retries,
+    /// Each zone is asked for when its timer says so.
+    Timers,
+    /// A NOTIFY that was not answered is repeated.
+    Repeated,
     /// No core wants to be woken again and again.
     Busy,
     /// A plan at rest is empty.
@@ -64,6 +72,7 @@ impl fmt::Display for Rule {
             Self::SerialBack => "no served serial goes back",
             Self::Durable => "what is served is on disk",
             Self::Alike => "all sites serve the same in the end",
+            Self::Contents => "there is one content under one serial",
             Self::Removal => "nothing is removed that nobody asked to remove",
             Self::Bulk => "nothing is removed in bulk without consent",
             Self::Departed => "no departed site is trusted",
@@ -72,6 +81,8 @@ impl fmt::Display for Rule {
             Self::OneWriter => "one site writes the directory",
             Self::Hostile => "forged and foreign messages change nothing for good",
             Self::Retries => "retries stay within their bounds",
+            Self::Timers => "each zone is asked for when its timer says so",
+            Self::Repeated => "a NOTIFY that was not answered is repeated",
             Self::Busy => "no core is woken again and again",
             Self::Rest => "a plan at rest is empty",
             Self::Receipt => "a receipt is true, and comes",
@@ -129,6 +140,7 @@ impl fmt::Display for Finding {
 #[derive(Default)]
 pub struct Oracle {
     hosts: BTreeMap<String, Seen>,
+    contents: contents::Contents,
 }
 
 /// How far what a host did has been looked at.
@@ -138,6 +150,7 @@ struct Seen {
     transfers: usize,
     told: usize,
     recent: retries::Recent,
+    owed: owed::Owed,
 }
 
 impl Oracle {
@@ -151,8 +164,10 @@ impl Oracle {
             let seen = self.hosts.entry(name.clone()).or_default();
             moment::removals(name, host, &mut seen.happened, record)?;
             retries::look(name, host, world.hosts.len(), seen)?;
+            owed::look(name, host, world, &mut seen.owed)?;
             moment::ready(name, host, world)?;
         }
+        contents::look(world, record, &mut self.contents)?;
         moment::departed(world, record)?;
         moment::strangers(world, record)?;
         moment::one_writer(world, record)?;

@@ -21,6 +21,7 @@ const BOUNDS: &[(Bug, &str, u64)] = &[
     (Bug::DurableTooEarly, "durability", 20),
     (Bug::HeadNotTakenBack, "durability", 20),
     (Bug::DifferenceFromWrongVersion, "versions", 250),
+    (Bug::DifferenceToWrongVersion, "versions", 20),
     (Bug::SerialReused, "serials", 20),
     (Bug::OlderVersionTaken, "serials", 60),
     (Bug::NotifyNotRepeated, "telling", 60),
@@ -50,7 +51,8 @@ const BOUNDS: &[(Bug, &str, u64)] = &[
     (Bug::DoubtNeverEnds, "hostile", 60),
     (Bug::EpochNotRaised, "one writer", 20),
     (Bug::LaterEpochIgnored, "one writer", 20),
-    (Bug::EarlierEpochTaken, "one writer", 250),
+    // Takes two writers apart of which the earlier has published more, and one that has heard of the later to meet it: rare.
+    (Bug::EarlierEpochTaken, "one writer", 400),
     (Bug::RoleByConfiguration, "one writer", 20),
     (Bug::YieldedDropped, "one writer", 250),
     (Bug::DirectoryFromAnyone, "hostile", 60),

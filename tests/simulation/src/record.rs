@@ -52,6 +52,8 @@ pub struct ZoneRecord {
     pub mistaken: bool,
     /// Whether its primary has it from its configuration.
     pub configured: bool,
+    /// Whether a site that has it from others has had something else under the same serial.
+    pub falsified: bool,
     /// Its records, by owner name.
     pub values: BTreeMap<String, Value>,
     /// When its primary was last seen to serve it.

@@ -52,6 +52,10 @@ impl History {
         if dice.chance(50)
             && let Some(copy) = self.false_copy(&host, dice)
         {
+            let apex = copy.apex().to_string();
+            if let Some(zone) = self.record.zones.get_mut(apex.trim_end_matches('.')) {
+                zone.falsified = true;
+            }
             self.world.falsify(&host, copy);
             return self.come_back(&host, dice);
         }

@@ -231,6 +231,7 @@ impl History {
             parted: self.record.split,
             mistaken: false,
             configured,
+            falsified: false,
             values: Default::default(),
             alive: self.world.now,
             expire: times.2.into(),

@@ -57,6 +57,8 @@ pub struct Host {
     pub transfers: Vec<(Duration, Name, PeerId)>,
     /// When NOTIFYs of a zone were sent.
     pub told: Vec<(Duration, Name, PeerId)>,
+    /// When a NOTIFY of a zone was answered, or nobody waited for that any longer; and which of the two.
+    pub answered: Vec<(Duration, Name, PeerId, bool)>,
     /// How much it has sent.
     pub traffic: Traffic,
     /// What led to what is served, to answer IXFR with.
@@ -122,6 +124,7 @@ impl Host {
             sent: BTreeMap::new(),
             transfers: Vec::new(),
             told: Vec::new(),
+            answered: Vec::new(),
             traffic: Traffic::default(),
             journal: BTreeMap::new(),
             published: BTreeMap::new(),
@@ -146,6 +149,11 @@ impl Host {
     pub(super) fn forget(&mut self) {
         self.published.clear();
         self.followed.clear();
+    }
+
+    /// Whether its disk hangs, so that what it stores is not done.
+    pub fn disk_hangs(&self) -> bool {
+        self.hanging
     }
 
     /// How often it has stopped.

@@ -105,6 +105,13 @@ impl World {
             let (host, input) = (host.to_owned(), Box::new(input));
             return waiting.push(Event::Input { host, epoch, input });
         }
+        if let Input::Notified {
+            to, apex, result, ..
+        } = &input
+        {
+            let answered = (self.now, apex.clone(), to.clone(), result.is_ok());
+            self.host(host).answered.push(answered);
+        }
         let now = self.clock_of(host);
         let started = self.busy.map(|busy| (busy, processor_time()));
         let outputs = self.core(host).handle(input, now);
