@@ -4,8 +4,6 @@
 // What is not as expected ends the test, also in its helpers.
 #![allow(clippy::unwrap_used)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,44 +11,12 @@ use zonemesh_mesh::core::{
     Admit, CatalogSettings, Consumed, Core, Got, Input, Now, Output, PeerId, PeerList, Settings,
     ZoneSpec,
 };
+use zonemesh_testkit::memory::{Counting, counted};
 use zonemesh_zone::record::parse_name;
 use zonemesh_zone::{Editor, Name, Record, Serial, Zone, catalog};
 
-/// The system's memory, counted for each thread: as many octets as are held, each piece as large as the allocator of the GNU C library
-/// makes it.
-struct Counting;
-
 #[global_allocator]
 static MEMORY: Counting = Counting;
-
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-}
-
-/// A piece has eight octets in front, comes in steps of sixteen, and is no smaller than 32.
-fn piece(layout: Layout) -> isize {
-    (layout.size() + 8).next_multiple_of(16).max(32) as isize
-}
-
-fn count(octets: isize) {
-    // Where the thread ends nothing is counted any more.
-    let _ended = HELD.try_with(|held| held.set(held.get() + octets));
-}
-
-// SAFETY: all is handed to the system's allocator as it came, with the same layout both ways; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(piece(layout));
-        // SAFETY: the caller keeps the promises that this function asks for, which are the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        count(-piece(layout));
-        // SAFETY: it came from the system's allocator, with this layout.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
 
 fn name(text: &str) -> Name {
     parse_name(text).unwrap()
@@ -154,11 +120,8 @@ fn taken(members: usize) -> Core {
 #[test]
 fn a_member_of_a_catalog_with_six_records_weighs_no_more_than_it_has_to() {
     let weight = |members: usize| {
-        let before = HELD.get();
-        let core = taken(members);
-        let held = HELD.get() - before;
-        drop(core);
-        held
+        let (_core, weighed) = counted(|| taken(members));
+        weighed.pieces
     };
     let (few, many) = (1000, 4000);
     let each = (weight(many) - weight(few)) / (many - few) as isize;

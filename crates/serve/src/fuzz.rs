@@ -103,20 +103,11 @@ fn small_zone() -> Option<Zone> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-
-    /// Runs the inputs that are kept for a target.
-    fn kept(target: &str, body: fn(&[u8])) {
-        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/");
-        let inputs = std::fs::read_dir(format!("{seeds}{target}")).unwrap();
-        let count = inputs
-            .map(|input| body(&std::fs::read(input.unwrap().path()).unwrap()))
-            .count();
-        assert!(count > 0, "{target}");
-    }
+    use zonemesh_testkit::seeds;
 
     #[test]
     fn the_inputs_that_are_kept_with_the_source_are_survived() {
-        kept("query", super::query);
+        seeds::each("query", super::query);
     }
 
     proptest! {

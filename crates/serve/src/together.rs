@@ -66,6 +66,7 @@ pub(crate) fn is_large(zone: &Zone) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use zonemesh_testkit::query;
     use zonemesh_zone::record::parse_name;
     use zonemesh_zone::{Editor, Record};
 
@@ -90,14 +91,7 @@ mod tests {
     }
 
     fn ask(name: &str) -> Vec<u8> {
-        let header = [0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-        let mut message = header.to_vec();
-        for label in name.split_terminator('.') {
-            message.push(label.len() as u8);
-            message.extend(label.bytes());
-        }
-        message.extend([0, 0, 1, 0, 1]);
-        message
+        query::question(name, query::qtype::A)
     }
 
     /// Has messages answered after they were looked ahead for, and alone, which must be the same.

@@ -4,35 +4,12 @@
 
 mod asking;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use asking::{ask, ready, zone};
 use zonemesh_serve::{Moment, Outcome, Transport, answer};
-
-struct Counting;
-
-thread_local! {
-    static COUNT: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is passed on to the system's allocator as it came; the counter has no destructor and is not
-// initialised lazily, so that touching it neither allocates nor fails.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promises are those that the system's allocator wants.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
+use zonemesh_testkit::memory::{Counting, counted};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static MEMORY: Counting = Counting;
 
 #[test]
 fn no_kind_of_answer_allocates() {
@@ -70,11 +47,10 @@ fn no_kind_of_answer_allocates() {
             ask(qname, qtype).edns(1232, true).over(Transport::Tcp),
         ] {
             shared.view(Moment::default(), |view| {
-                let before = COUNT.with(Cell::get);
-                let outcome = answer(&question.message, &question.client, view, &mut out);
-                let after = COUNT.with(Cell::get);
+                let (outcome, taken) =
+                    counted(|| answer(&question.message, &question.client, view, &mut out));
                 assert_eq!(outcome, Outcome::Reply);
-                assert_eq!(after - before, 0, "{qname} {qtype}");
+                assert_eq!(taken.times, 0, "{qname} {qtype}");
             });
         }
     }

@@ -8,6 +8,7 @@
 //! * [`wall_clock`] gives single processes a clock that is wrong.
 //! * [`netns`] joins network namespaces by a bridge, loses packets and cuts links; [`relay`] does a milder form of
 //!   the same between two sockets, without root.
+//! * [`memory`] counts what memory is asked for; [`seeds`] has the inputs that are kept for fuzz targets.
 //! * [`load`] keeps asking and counts what is lost; [`certificate`] makes keys for foreign servers.
 //! * [`wait`] polls with a deadline. Nothing here sleeps for a fixed time and hopes.
 //!
@@ -19,12 +20,14 @@ pub mod daemon;
 pub mod dig;
 pub mod disk;
 pub mod load;
+pub mod memory;
 pub mod net;
 pub mod netns;
 pub mod peers;
 pub mod place;
 pub mod query;
 pub mod relay;
+pub mod seeds;
 pub mod servers;
 pub mod site;
 pub mod skip;

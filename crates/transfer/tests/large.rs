@@ -4,9 +4,7 @@
 // What is not as expected ends the test, also in its helpers.
 #![allow(clippy::unwrap_used)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use zonemesh_testkit::memory::{Counting, counted};
 use zonemesh_transfer::inbound::Step;
 use zonemesh_transfer::outbound::{Content, Response};
 use zonemesh_transfer::query::{Question, Request};
@@ -14,49 +12,8 @@ use zonemesh_transfer::{Transfer, inbound::Incoming};
 use zonemesh_zone::record::parse_name;
 use zonemesh_zone::{Diff, Editor, Name, Record, Rtype, Ttl, Zone};
 
-/// The system's memory, counted for each thread, so that tests do not count each other's.
-struct Counting;
-
 #[global_allocator]
 static MEMORY: Counting = Counting;
-
-thread_local! {
-    /// What is held, the most that was since somebody looked, and what was ever asked for, in octets.
-    static COUNTED: Cell<(isize, isize, isize)> = const { Cell::new((0, 0, 0)) };
-}
-
-fn count(octets: isize) {
-    // Where the thread ends nothing is counted any more.
-    let _ended = COUNTED.try_with(|counted| {
-        let (held, most, all) = counted.get();
-        let held = held + octets;
-        counted.set((held, most.max(held), all + octets.max(0)));
-    });
-}
-
-// SAFETY: all is handed to the system's allocator as it came, with the same layout both ways; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: the caller keeps the promises that this function asks for, which are the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: it came from the system's allocator, with this layout.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-/// What came of something, and in octets: what it holds in the end, what it held at most, and all that it asked for.
-fn counted<T>(work: impl FnOnce() -> T) -> (T, isize, isize, isize) {
-    let (before, _, all_before) = COUNTED.get();
-    COUNTED.set((before, before, all_before));
-    let outcome = work();
-    let (held, most, all) = COUNTED.get();
-    (outcome, held - before, most - before, all - all_before)
-}
 
 fn apex() -> Name {
     parse_name("example.com").unwrap()
@@ -106,10 +63,10 @@ fn a_zone_is_sent_in_memory_that_does_not_grow_with_it() {
                 .map(|message| message.len())
                 .sum::<usize>()
         };
-        let (octets, left, most, _) = counted(send);
+        let (octets, taken) = counted(send);
         assert!(octets > 20 * names, "{octets} octets");
-        assert_eq!(left, 0);
-        most
+        assert_eq!(taken.held, 0);
+        taken.most
     };
     let (small, large) = (most(10_000), most(60_000));
     assert_as_little(small, large);
@@ -119,7 +76,7 @@ fn a_zone_is_sent_in_memory_that_does_not_grow_with_it() {
 fn a_zone_is_taken_in_with_little_memory_beyond_what_it_takes_itself() {
     let beyond = |names: usize| {
         let messages: Vec<Vec<u8>> = whole(&zone(names)).messages().collect();
-        let (zone, held, most, _) = counted(|| {
+        let (zone, taken) = counted(|| {
             let mut transfer = Transfer::axfr(apex(), None, 9);
             messages
                 .iter()
@@ -131,8 +88,9 @@ fn a_zone_is_taken_in_with_little_memory_beyond_what_it_takes_itself() {
                 .unwrap()
         });
         assert_eq!(zone.record_count(), names + 1);
+        let held = taken.held;
         assert!(held > 50 * names as isize, "{held} octets for the zone");
-        most - held
+        taken.most - held
     };
     let (small, large) = (beyond(10_000), beyond(60_000));
     assert_as_little(small, large);
@@ -157,11 +115,11 @@ fn a_change_of_ten_records_is_as_much_work_in_a_large_zone_as_in_a_small_one() {
                 .chain(places.map(|at| record(at + 5_000_000)))
                 .collect(),
         };
-        let (new, _, _, applied) = counted(|| old.apply(&diff).unwrap());
+        let (new, applied) = counted(|| old.apply(&diff).unwrap());
         assert_eq!(new.record_count(), old.record_count());
-        let (again, _, _, compared) = counted(|| old.diff(&new));
+        let (again, compared) = counted(|| old.diff(&new));
         assert_eq!((again.removed.len(), again.added.len()), (6, 6));
-        (applied, compared)
+        (applied.asked, compared.asked)
     };
     let ((small, few), (large, many)) = (work(1_000), work(100_000));
     // The way down is longer by some branches.

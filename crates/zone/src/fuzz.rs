@@ -117,6 +117,7 @@ pub fn inventory(data: &[u8]) {
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
+    use zonemesh_testkit::seeds;
 
     fn wire_name() -> impl Strategy<Value = Vec<u8>> {
         vec(vec(any::<u8>(), 1..9), 0..5).prop_map(|labels| {
@@ -160,21 +161,11 @@ mod tests {
         })
     }
 
-    /// Runs the inputs that are kept for a target.
-    fn kept(target: &str, body: fn(&[u8])) {
-        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/");
-        let inputs = std::fs::read_dir(format!("{seeds}{target}")).unwrap();
-        let count = inputs
-            .map(|input| body(&std::fs::read(input.unwrap().path()).unwrap()))
-            .count();
-        assert!(count > 0, "{target}");
-    }
-
     #[test]
     fn the_inputs_that_are_kept_with_the_source_are_survived() {
-        kept("zone_file", super::zone_file);
-        kept("message", super::message);
-        kept("names", super::names);
+        seeds::each("zone_file", super::zone_file);
+        seeds::each("message", super::message);
+        seeds::each("names", super::names);
     }
 
     proptest! {
