@@ -231,7 +231,7 @@ fn answer_query<'v>(
     // The shortest message that may be asked for has room for both.
     out.extend_from_slice(&message[..HEADER + query.question.wire.len()]);
     let writer = Writer::new(out, room, names, question);
-    let mut reply = Reply::new(view, member, query, question, writer);
+    let mut reply = Reply::new(view, member, query, writer);
     match query.edns {
         Some(edns) if edns.version != 0 => reply.rcode = rcodes::BADVERS,
         // Without a question there is nothing to say but the cookie.
@@ -250,18 +250,23 @@ fn answer_query<'v>(
         },
     }
     let done = reply.finish();
-    let mut about = about(&done, query.question.qtype);
+    let (kind, source) = about(&done);
     let out = done.out;
     out[2] =
         0x80 | u8::from(done.authoritative) << 2 | u8::from(done.truncated) << 1 | message[2] & 1;
     out[3] = (done.rcode & 15) as u8;
     out[6..8].copy_from_slice(&done.answers.to_be_bytes());
     out[8..10].copy_from_slice(&done.authority.to_be_bytes());
-    about.question_end = HEADER + query.question.wire.len();
-    about.opt_at = out.len();
+    let about = About {
+        kind,
+        source,
+        qtype: query.question.qtype,
+        proven: opt.as_ref().is_some_and(|opt| opt.proven),
+        question_end: HEADER + query.question.wire.len(),
+        opt_at: out.len(),
+    };
     let mut additional = done.additional;
     if let Some(opt) = &mut opt {
-        about.proven = opt.proven;
         opt.rcode_high = (done.rcode >> 4) as u8;
         opt.extended_error = done.extended_error;
         opt.expire = done.expire;
@@ -272,7 +277,8 @@ fn answer_query<'v>(
     (Outcome::Reply, about)
 }
 
-fn about<'v>(done: &Done<'v, '_>, qtype: u16) -> About<'v> {
+/// The kind of an answer, and the owner name that it is about.
+fn about<'v>(done: &Done<'v, '_>) -> (Kind, &'v [u8]) {
     let kind = match done.rcode {
         rcodes::NOERROR | rcodes::NXDOMAIN | rcodes::YXDOMAIN => {
             if done.answers > 0 || done.truncated {
@@ -287,19 +293,12 @@ fn about<'v>(done: &Done<'v, '_>, qtype: u16) -> About<'v> {
         }
         _ => Kind::Error,
     };
-    let source = done.found.map(|found| match kind {
-        Kind::Negative => found.apex,
-        _ => found.node.unwrap_or(found.apex),
+    let source = done.found.and_then(|found| match kind {
+        Kind::Error => None,
+        Kind::Negative => Some(found.apex),
+        Kind::Positive | Kind::Referral => Some(found.node.unwrap_or(found.apex)),
     });
-    About {
-        kind,
-        source: match kind {
-            Kind::Error => &[],
-            _ => source.map_or(&[], |node| node.owner_octets()),
-        },
-        qtype,
-        ..About::default()
-    }
+    (kind, source.map_or(&[], |node| node.owner_octets()))
 }
 
 /// How long the answer may be.

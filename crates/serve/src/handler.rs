@@ -22,6 +22,9 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Udp, Self::Tcp, Self::Tls, Self::Quic];
+
     /// Its name, for logs and labels.
     pub fn name(self) -> &'static str {
         match self {

@@ -138,7 +138,8 @@ fn cookie_only<'m>(message: &'m [u8], header: &[u8; HEADER]) -> Parsed<'m> {
     }
 }
 
-fn question(message: &[u8]) -> Option<Question<'_>> {
+/// The question of a message that has one.
+pub(crate) fn question(message: &[u8]) -> Option<Question<'_>> {
     let rest = message.get(HEADER..)?;
     // There is nothing before the question that its name could point to.
     let name_len = wire_name_len(rest)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::answer::{Kind, Outcome};
 use crate::handler::Transport;
-use crate::message::{HEADER, wire_name_len};
+use crate::message::{HEADER, question, wire_name_len};
 use crate::rate::Verdict;
 
 /// Response codes that are counted apart; the last place is for all others (BADVERS and above).
@@ -24,7 +24,7 @@ pub const LATENCIES: [u64; 13] = [
     10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 100_000, 1_000_000, 10_000_000,
 ];
 
-const TRANSPORTS: usize = 4;
+const TRANSPORTS: usize = Transport::ALL.len();
 const OPCODES: usize = 16;
 const KINDS: usize = Kind::ALL.len();
 
@@ -127,22 +127,7 @@ impl Counters {
         self.0[cell].store(self.0[cell].load(Relaxed).wrapping_add(count), Relaxed);
     }
 
-    /// Counts a message, the type that it asks for, and what became of it.
-    pub(crate) fn message(
-        &self,
-        transport: Transport,
-        message: &[u8],
-        qtype: u16,
-        outcome: Outcome,
-        reply: &[u8],
-    ) {
-        self.received(transport, message, qtype, outcome);
-        if outcome == Outcome::Reply {
-            self.reply(transport, reply);
-        }
-    }
-
-    /// Counts a message, of which nothing may become yet.
+    /// Counts a message, of which nothing may become yet, and the type that it asks for: that of a query is given.
     pub(crate) fn received(
         &self,
         transport: Transport,
@@ -151,33 +136,23 @@ impl Counters {
         outcome: Outcome,
     ) {
         self.add(QUERIES + transport as usize, 1);
+        let mut qtype = Some(qtype).filter(|qtype| *qtype != 0);
         match outcome {
             Outcome::Drop => return self.add(DROPPED, 1),
             Outcome::Close => self.add(UNREADY, 1),
-            Outcome::Control => return self.control(message),
+            Outcome::Control => {
+                self.add(CONTROL, 1);
+                // A transfer, or a question with a signature.
+                qtype = question(message).map(|question| question.qtype);
+            }
             Outcome::Reply => {}
         }
         // Queries are what is left of all messages.
         let opcode = message.get(2).map_or(0, |octet| octet >> 3 & 15);
         if opcode != 0 {
             self.add(OTHER_OPCODES + usize::from(opcode), 1);
-        } else if qtype != 0 {
+        } else if let Some(qtype) = qtype {
             self.add(QTYPES + usize::from(qtype).min(TYPES - 1), 1);
-        }
-    }
-
-    fn control(&self, message: &[u8]) {
-        self.add(CONTROL, 1);
-        let opcode = message.get(2).map_or(0, |octet| octet >> 3 & 15);
-        if opcode != 0 {
-            return self.add(OTHER_OPCODES + usize::from(opcode), 1);
-        }
-        // A transfer, or a question with a signature.
-        let rest = message.get(HEADER..).unwrap_or_default();
-        let qtype = wire_name_len(rest).and_then(|len| rest.get(len..)?.first_chunk::<2>());
-        if let Some(qtype) = qtype {
-            let qtype = usize::from(u16::from_be_bytes(*qtype));
-            self.add(QTYPES + qtype.min(TYPES - 1), 1);
         }
     }
 

@@ -28,11 +28,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use self::query::{Fault, MOST};
-use crate::answer::{Outcome, Workspace, answer_about};
-use crate::clock::{Moment, since_boot};
+use crate::answer::Outcome;
 use crate::handler::{Client, Handler, Request, Responder, Transport};
 use crate::metrics::ConnectionEvent;
-use crate::stream::{Connections, Running, Slot, note_panic, pin, push_framed, stopped};
+use crate::stream::{Answered, Connections, Running, Slot, note_panic, pin, push_framed, stopped};
 use crate::zoneset::Shared;
 
 pub mod query;
@@ -399,25 +398,9 @@ impl Conversation {
         let place = self.answers.acquire().await;
         let mut reply = Vec::new();
         let shared = &self.server.shared;
-        let now = Moment::now();
-        let (outcome, qtype) = shared.view(now, |view| {
-            let (outcome, about) = answer_about(
-                &mut Workspace::default(),
-                &message,
-                &self.client,
-                view,
-                &mut reply,
-            );
-            (outcome, about.qtype)
-        });
-        shared.metrics.local(|counters| {
-            counters.message(Transport::Quic, &message, qtype, outcome, &reply);
-            if outcome == Outcome::Reply {
-                let took = since_boot().saturating_sub(now.since_boot);
-                counters.took(Transport::Quic, took, 1);
-            }
-        });
-        match outcome {
+        let answered = Answered::of(&message, &self.client, shared, &mut reply);
+        answered.count(&message, &self.client, shared, &reply);
+        match answered.outcome {
             Outcome::Reply => {
                 let mut framed = Vec::with_capacity(reply.len() + 2);
                 push_framed(&mut framed, &reply);

@@ -170,13 +170,10 @@ impl RateLimiter {
     /// Which account an answer is taken from.
     fn account(&self, client: IpAddr, about: &About<'_>) -> u64 {
         let [first, second, third] = self.seeds;
-        let (high, low) = match client.to_canonical() {
-            IpAddr::V4(ip) => (1, u64::from(u32::from(ip) & self.ipv4)),
-            IpAddr::V6(ip) => {
-                let ip = u128::from(ip) & self.ipv6;
-                // No network of IPv6 begins with the octets of an IPv4 address here.
-                ((ip >> 64) as u64, ip as u64)
-            }
+        let (high, low) = match self.network(client).0 {
+            // No network of IPv6 begins with the octets of an IPv4 address here.
+            IpAddr::V4(ip) => (1, u64::from(u32::from(ip))),
+            IpAddr::V6(ip) => ((u128::from(ip) >> 64) as u64, u128::from(ip) as u64),
         };
         let source = about.source;
         let mut hash = mix(high ^ first, low ^ second);
@@ -225,13 +222,8 @@ impl RateLimiter {
     }
 
     fn is_exempt(&self, client: IpAddr) -> bool {
-        let exempt = &self.limits.exempt;
-        !exempt.is_empty() && {
-            let client = client.to_canonical();
-            exempt
-                .iter()
-                .any(|&(first, bits)| contains(first, bits, client))
-        }
+        let mut exempt = self.limits.exempt.iter();
+        exempt.any(|&(first, bits)| contains(first, bits, client))
     }
 
     /// The network that a client is counted with.
@@ -273,13 +265,14 @@ fn mix(a: u64, b: u64) -> u64 {
     (product >> 64) as u64 ^ product as u64
 }
 
-/// Whether a network holds an address.
-fn contains(first: IpAddr, bits: u8, client: IpAddr) -> bool {
-    let differs = match (first, client) {
-        (IpAddr::V4(first), IpAddr::V4(client)) => {
-            u128::from(u32::from(first) ^ u32::from(client)) << 96
+/// Whether a network, given by its first address and how many of its bits count, holds an address. An IPv4 address mapped into IPv6
+/// counts as IPv4.
+pub fn contains(first: IpAddr, bits: u8, address: IpAddr) -> bool {
+    let differs = match (first, address.to_canonical()) {
+        (IpAddr::V4(first), IpAddr::V4(address)) => {
+            u128::from(u32::from(first) ^ u32::from(address)) << 96
         }
-        (IpAddr::V6(first), IpAddr::V6(client)) => u128::from(first) ^ u128::from(client),
+        (IpAddr::V6(first), IpAddr::V6(address)) => u128::from(first) ^ u128::from(address),
         _ => return false,
     };
     differs.leading_zeros() >= u32::from(bits)

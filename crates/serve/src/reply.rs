@@ -53,8 +53,6 @@ pub(crate) struct Reply<'v, 'q, 'b> {
     view: &'v View<'v>,
     member: bool,
     query: &'q Query<'q>,
-    /// The name of the question.
-    question: &'b Sought,
     writer: Writer<'b>,
     qtype: Rtype,
     dnssec: bool,
@@ -117,14 +115,12 @@ impl<'v, 'q, 'b> Reply<'v, 'q, 'b> {
         view: &'v View<'v>,
         member: bool,
         query: &'q Query<'q>,
-        question: &'b Sought,
         writer: Writer<'b>,
     ) -> Self {
         Self {
             view,
             member,
             query,
-            question,
             writer,
             qtype: Rtype::from_int(query.question.qtype),
             dnssec: query.edns.is_some_and(|edns| edns.dnssec),
@@ -195,7 +191,7 @@ impl<'v> Reply<'v, '_, '_> {
         // One name more than can be followed to: the last is looked up too.
         for step in 0..=CHAIN {
             let (name, sought) = match &current {
-                Current::Question => (self.query.question.name, self.question),
+                Current::Question => (self.query.question.name, self.writer.question()),
                 Current::Target(name) => (*name, other.set(name)),
                 Current::Made { octets, len } => (&octets[..*len], other.set(&octets[..*len])),
             };

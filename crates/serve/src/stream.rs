@@ -368,12 +368,8 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             let message = &self.input[2..len + 2];
             let (client, reply) = (&self.client, &mut self.reply);
             let shared = &self.server.shared;
-            let now = Moment::now();
-            let (outcome, qtype) = shared.view(now, |view| {
-                let (outcome, about) =
-                    answer_about(&mut Workspace::default(), message, client, view, reply);
-                (outcome, about.qtype)
-            });
+            let answered = Answered::of(message, client, shared, reply);
+            let outcome = answered.outcome;
             let permit = match outcome {
                 Outcome::Control => match Arc::clone(&self.permits).try_acquire_owned() {
                     Ok(permit) => Some(permit),
@@ -381,13 +377,8 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
                 },
                 _ => None,
             };
-            let transport = client.transport;
-            shared.metrics.local(|counters| {
-                counters.message(transport, message, qtype, outcome, reply);
-                if outcome == Outcome::Reply {
-                    counters.took(transport, since_boot().saturating_sub(now.since_boot), 1);
-                }
-            });
+            // Not before: what waits for a place is looked at once more.
+            answered.count(message, client, shared, reply);
             if let Some(permit) = permit {
                 let request = Request {
                     message: self.input.split_to(len + 2).freeze().slice(2..),
@@ -462,6 +453,48 @@ impl<'s, S: AsyncRead + AsyncWrite + Unpin> Connection<'s, S> {
             Ok(closed) => Ok(closed?),
             Err(_) => Err(Ended::TimedOut),
         }
+    }
+}
+
+/// What became of a message on a connection.
+pub(crate) struct Answered {
+    pub(crate) outcome: Outcome,
+    /// The type that it asks for.
+    qtype: u16,
+    /// When it was looked at, as [`since_boot`] has it.
+    began: Duration,
+}
+
+impl Answered {
+    /// Answers a message into a buffer, whose old contents are lost.
+    pub(crate) fn of(
+        message: &[u8],
+        client: &Client,
+        shared: &Shared,
+        reply: &mut Vec<u8>,
+    ) -> Self {
+        let now = Moment::now();
+        let workspace = &mut Workspace::default();
+        shared.view(now, |view| {
+            let (outcome, about) = answer_about(workspace, message, client, view, reply);
+            Self {
+                outcome,
+                qtype: about.qtype,
+                began: now.since_boot,
+            }
+        })
+    }
+
+    /// Counts it, with its answer.
+    pub(crate) fn count(&self, message: &[u8], client: &Client, shared: &Shared, reply: &[u8]) {
+        let transport = client.transport;
+        shared.metrics.local(|counters| {
+            counters.received(transport, message, self.qtype, self.outcome);
+            if self.outcome == Outcome::Reply {
+                counters.reply(transport, reply);
+                counters.took(transport, since_boot().saturating_sub(self.began), 1);
+            }
+        });
     }
 }
 

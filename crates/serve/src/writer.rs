@@ -70,6 +70,11 @@ impl<'b> Writer<'b> {
         }
     }
 
+    /// The name of the question, as it was given.
+    pub(crate) fn question(&self) -> &'b Sought {
+        self.question
+    }
+
     pub(crate) fn mark(&self) -> Mark {
         Mark {
             len: self.out.len(),

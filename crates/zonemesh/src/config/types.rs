@@ -431,23 +431,7 @@ impl Network {
 
     /// Whether the block holds an address. An IPv4 address mapped into IPv6 counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let differs = u32::from(network) ^ u32::from(address);
-                differs
-                    .checked_shr(32 - u32::from(self.prefix))
-                    .unwrap_or(0)
-                    == 0
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let differs = u128::from(network) ^ u128::from(address);
-                differs
-                    .checked_shr(128 - u32::from(self.prefix))
-                    .unwrap_or(0)
-                    == 0
-            }
-            _ => false,
-        }
+        zonemesh_serve::rate::contains(self.address, self.prefix, address)
     }
 }
 

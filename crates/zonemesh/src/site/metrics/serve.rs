@@ -8,14 +8,13 @@ use zonemesh_api::metrics::prometheus_client::encoding::{
 use zonemesh_api::metrics::prometheus_client::metrics::MetricType;
 use zonemesh_api::metrics::prometheus_client::metrics::counter::ConstCounter;
 use zonemesh_api::metrics::prometheus_client::metrics::gauge::ConstGauge;
-use zonemesh_serve::Kind;
 use zonemesh_serve::metrics::{LATENCIES, RCODES, SIZES, Spread, Totals};
+use zonemesh_serve::{Kind, Transport};
 use zonemesh_zone::Rtype;
 
 /// Labels of one value, and the value.
 type Labelled = (Vec<(&'static str, String)>, u64);
 
-const TRANSPORTS: [&str; 4] = ["udp", "tcp", "tls", "quic"];
 const OPCODES: [(usize, &str); 6] = [
     (0, "QUERY"),
     (1, "IQUERY"),
@@ -52,7 +51,11 @@ pub(super) fn encode(
     counters(
         "zonemesh_serve_queries",
         "Messages received",
-        by("transport", TRANSPORTS, totals.queries),
+        by(
+            "transport",
+            Transport::ALL.map(Transport::name),
+            totals.queries,
+        ),
     )?;
     let named =
         OPCODES.map(|(number, name)| (vec![("opcode", name.to_owned())], totals.opcodes[number]));
@@ -201,7 +204,7 @@ fn histograms(
     spreads: &[Spread; 4],
 ) -> Result<(), Error> {
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-    for (transport, spread) in TRANSPORTS.into_iter().zip(spreads) {
+    for (transport, spread) in Transport::ALL.into_iter().zip(spreads) {
         let bounds = bounds.iter().map(|bound| *bound as f64 / parts);
         let buckets: Vec<(f64, u64)> = bounds
             .chain([f64::INFINITY])
@@ -209,7 +212,7 @@ fn histograms(
             .collect();
         let count = spread.counts.iter().sum();
         metric
-            .encode_family(&[("transport", transport)])?
+            .encode_family(&[("transport", transport.name())])?
             .encode_histogram::<NoLabelSet>(spread.sum as f64 / parts, count, &buckets, None)?;
     }
     Ok(())
