@@ -1,6 +1,5 @@
 //! The benchmark: the server built as it is shipped, the newest peers, and the program that measures them.
 
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -61,8 +60,7 @@ fn build(words: &[&str], profile: &str) -> Result<std::path::PathBuf> {
             .args(["build", "--quiet", "--package", "zonemesh"])
             .args(words),
     )?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let binary = Path::new(&target).join(profile).join("zonemesh");
+    let binary = host::target().join(profile).join("zonemesh");
     std::path::absolute(&binary)
         .with_context(|| format!("cannot tell where {} is", binary.display()))
         .and_then(

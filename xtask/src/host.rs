@@ -156,6 +156,11 @@ fn apt() -> Command {
     command
 }
 
+/// The folder that cargo builds in.
+pub fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from)
+}
+
 /// Returns a command that runs the cargo that runs us.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -38,8 +38,7 @@ pub fn of_a_query(report: &mut Report) {
 
 /// Has the questions answered so many times, and counts the instructions of the whole program.
 fn answers(times: u32) -> Result<u64> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let program = std::path::Path::new(&target).join("release/work");
+    let program = host::target().join("release/work");
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(&program)

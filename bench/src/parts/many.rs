@@ -18,6 +18,7 @@ const ZONES: usize = 100_000;
 /// In how much memory a zone is counted.
 const KIB: f64 = 1024.0;
 
+#[derive(Default)]
 struct Started {
     wall: Samples,
     cpu: Samples,
@@ -40,11 +41,7 @@ pub(super) fn run(setup: &Setup) -> Result<Section> {
         server.wait_serial(&zones::member(members - 1), SERIAL)?;
         let wall = begun.elapsed();
         let cpu = server.wait_rest()?;
-        let mut started = Started {
-            wall: Samples::default(),
-            cpu: Samples::default(),
-            memory: Samples::default(),
-        };
+        let mut started = Started::default();
         started.wall.push_time(wall);
         started.cpu.push_time(cpu.total());
         started.memory.push(server.memory()?.now as f64);

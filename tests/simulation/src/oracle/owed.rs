@@ -24,6 +24,13 @@ pub(super) struct Owed {
     last: BTreeMap<(Name, PeerId), Last>,
 }
 
+impl Owed {
+    fn of(&mut self, zone: &Name, peer: &PeerId) -> &mut Last {
+        let key = (zone.clone(), peer.clone());
+        self.last.entry(key).or_default()
+    }
+}
+
 /// What became of the NOTIFYs of a zone to a peer.
 #[derive(Default)]
 struct Last {
@@ -57,10 +64,9 @@ pub(super) fn look(name: &str, host: &Host, world: &World, owed: &mut Owed) -> R
     let mut told = host.told[last.1.min(host.told.len())..].iter().peekable();
     for (at, zone, peer, answered) in &host.answered[last.2.min(host.answered.len())..] {
         while let Some((at, zone, peer)) = told.next_if(|told| told.0 <= *at) {
-            let last = owed.last.entry((zone.clone(), peer.clone())).or_default();
-            last.told = Some(*at);
+            owed.of(zone, peer).told = Some(*at);
         }
-        let last = owed.last.entry((zone.clone(), peer.clone())).or_default();
+        let last = owed.of(zone, peer);
         // Of a message that the network has doubled one may be answered and the other lost: that one was answered.
         match answered {
             true => (last.answered, last.silent) = (last.told, None),
@@ -69,22 +75,30 @@ pub(super) fn look(name: &str, host: &Host, world: &World, owed: &mut Owed) -> R
         }
     }
     for (at, zone, peer) in told {
-        let last = owed.last.entry((zone.clone(), peer.clone())).or_default();
-        last.told = Some(*at);
+        owed.of(zone, peer).told = Some(*at);
     }
-    timers(name, host, core, world.now, owed)?;
-    repeated(name, host, core, world.now, owed)
+    // Who is not asked and not told, because it does not answer: probes find out when it is back.
+    let lost = core.peers().filter(|(_, lost)| lost.is_some());
+    let lost: Vec<&PeerId> = lost.map(|(peer, _)| peer).collect();
+    let site = Site { name, host, core };
+    timers(&site, &lost, world.now, owed)?;
+    repeated(&site, &lost, world.now, owed)
+}
+
+/// A site that runs.
+struct Site<'w> {
+    name: &'w str,
+    host: &'w Host,
+    core: &'w Core,
 }
 
 /// A secondary asks for each of its zones as often as the SOA says, while any of its sources is there.
 fn timers(
-    name: &str,
-    host: &Host,
-    core: &Core,
+    &Site { name, host, core }: &Site<'_>,
+    lost: &[&PeerId],
     now: Duration,
     owed: &mut Owed,
 ) -> Result<(), Finding> {
-    let lost: Vec<&PeerId> = lost(core).collect();
     owed.asked.retain(|zone, _| host.served.contains_key(zone));
     for (zone, (served, _)) in &host.served {
         let Some(served) = served else {
@@ -115,13 +129,11 @@ fn timers(
 
 /// Who has not answered a NOTIFY gets another, as late as the greatest distance allows.
 fn repeated(
-    name: &str,
-    host: &Host,
-    core: &Core,
+    &Site { name, host, core }: &Site<'_>,
+    lost: &[&PeerId],
     now: Duration,
     owed: &mut Owed,
 ) -> Result<(), Finding> {
-    let lost: Vec<&PeerId> = lost(core).collect();
     let mut late = None;
     // How often it was told in vain before it hung or was broken into is not known here, and the pauses double.
     let wait = GREATEST.mul_f64(JITTER) + SLACK;
@@ -155,15 +167,9 @@ fn repeated(
     }
 }
 
-/// Who is not asked and not told, because it does not answer: probes find out when it is back.
-fn lost(core: &Core) -> impl Iterator<Item = &PeerId> {
-    let lost = core.peers().filter(|(_, lost)| lost.is_some());
-    lost.map(|(peer, _)| peer)
-}
-
 /// How long a zone's SOA lets a secondary wait at most.
 fn refresh(zone: &Zone) -> Duration {
-    let soa = zone.soa();
+    let soa = zone.numbers();
     let seconds = soa.refresh.max(soa.retry).min(86_400);
     Duration::from_secs(seconds.into())
 }

@@ -66,14 +66,13 @@ impl Core {
             let catalog = mesh.catalog.value();
             catalog.is_some_and(|catalog| !catalog.members.contains_key(*apex))
         };
-        let listed = mesh.directory.value();
-        let listed = listed.map(|directory| directory.zones_of(&mesh.settings.me.name));
-        for apex in listed.iter().flatten().filter(unlisted) {
-            let setup = mesh.observed.zones.get_mut(apex);
-            if let Some((setup, entry)) = setup.zip(self.zones.get_mut(apex)) {
-                *setup = made_primary();
-                let setup = made_primary();
-                entry.spec = mesh.spec(apex, &setup);
+        let directory = mesh.directory.value();
+        let own_zones = directory.map(|directory| directory.zones_of(&mesh.settings.me.name));
+        for apex in own_zones.iter().flatten().filter(unlisted) {
+            let observed = mesh.observed.zones.get_mut(apex);
+            if let Some((observed, entry)) = observed.zip(self.zones.get_mut(apex)) {
+                *observed = made_primary();
+                entry.spec = mesh.spec(apex, &made_primary());
             }
         }
         for apex in hosted {
