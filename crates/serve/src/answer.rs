@@ -7,7 +7,7 @@ use zonemesh_zone::inventory::{Asked, Inventory};
 use crate::clock::Moment;
 use crate::edns::{self, Edns, extended};
 use crate::handler::{Client, Transport};
-use crate::message::{HEADER, Parsed, Query, Question, classes, parse, rcodes, types};
+use crate::message::{HEADER, Parsed, Query, Question, classes, first_opt, parse, rcodes, types};
 use crate::reply::{Done, Reply, Resolved};
 use crate::writer::{Names, Writer};
 use crate::zoneset::{Members, Settings, ZoneSet};
@@ -176,14 +176,25 @@ pub(crate) fn answer_read<'v>(
         }
         Parsed::Control => Outcome::Control,
         Parsed::Drop => Outcome::Drop,
-        Parsed::NotImplemented => bare(message, None, rcodes::NOTIMP, out),
-        Parsed::Malformed(question) => bare(message, question, rcodes::FORMERR, out),
+        Parsed::NotImplemented => return bare(message, None, rcodes::NOTIMP, client, view, out),
+        Parsed::Malformed(question) => {
+            return bare(message, question, rcodes::FORMERR, client, view, out);
+        }
     };
     (outcome, About::default())
 }
 
-/// An answer without records.
-fn bare(message: &[u8], question: Option<Question<'_>>, rcode: u16, out: &mut Vec<u8>) -> Outcome {
+/// An answer without records but OPT, which stands in it if the message has one that can be found: without it FORMERR and NOTIMP say
+/// that EDNS is not known here (RFC 6891 §7).
+#[cold]
+fn bare<'v>(
+    message: &[u8],
+    question: Option<Question<'_>>,
+    rcode: u16,
+    client: &Client,
+    view: &View<'v>,
+    out: &mut Vec<u8>,
+) -> (Outcome, About<'v>) {
     out.extend_from_slice(&message[..2]);
     out.extend_from_slice(&[
         0x80 | message[2] & 0x79,
@@ -201,7 +212,15 @@ fn bare(message: &[u8], question: Option<Question<'_>>, rcode: u16, out: &mut Ve
         out[5] = 1;
         out.extend_from_slice(question.wire);
     }
-    Outcome::Reply
+    let mut about = About::default();
+    if let Some((fixed, rdata)) = first_opt(message) {
+        let edns = edns::parse_what_can_be(fixed, rdata);
+        let opt = opt(&edns, client, false, view);
+        about.proven = opt.proven;
+        opt.write(out, limit(Some(&edns), client.transport, view.settings));
+        out[11] = 1;
+    }
+    (Outcome::Reply, about)
 }
 
 fn answer_query<'v>(

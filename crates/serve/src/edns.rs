@@ -64,6 +64,13 @@ pub(crate) fn parse<'m>(fixed: &[u8; 10], rdata: &'m [u8]) -> Option<Edns<'m>> {
     }
 }
 
+/// Reads an OPT record as far as it can be read, for the answer to a message that is malformed: without its options where these are.
+pub(crate) fn parse_what_can_be<'m>(fixed: &[u8; 10], rdata: Option<&'m [u8]>) -> Edns<'m> {
+    let [_, _, fields @ .., _, _] = *fixed;
+    let whole = rdata.and_then(|rdata| parse(fixed, rdata));
+    whole.unwrap_or_else(|| without_options(fields))
+}
+
 /// What the six octets in the places of a class and a TTL say.
 pub(crate) fn without_options<'m>(fields: [u8; 6]) -> Edns<'m> {
     let [high, low, _, version, flags, _] = fields;

@@ -228,6 +228,18 @@ pub(crate) fn has_option(message: &[u8], code: u16) -> bool {
 
 /// The codes of the options in the first OPT record among the additional ones.
 fn options(message: &[u8]) -> Option<impl Iterator<Item = u16>> {
+    let (_, rdata) = first_opt(message)?;
+    let mut rdata = rdata?;
+    Some(std::iter::from_fn(move || {
+        let (head, tail) = rdata.split_first_chunk::<4>()?;
+        rdata = tail.get(u16::from_be_bytes([head[2], head[3]]) as usize..)?;
+        Some(u16::from_be_bytes([head[0], head[1]]))
+    }))
+}
+
+/// The first OPT record among the additional ones of a message of any kind, however malformed what comes after it is: its ten octets
+/// between owner and data, and the data if all of it is there.
+pub(crate) fn first_opt(message: &[u8]) -> Option<(&[u8; 10], Option<&[u8]>)> {
     let count = |at: usize| {
         Some(u16::from_be_bytes([
             *message.get(at)?,
@@ -240,18 +252,15 @@ fn options(message: &[u8]) -> Option<impl Iterator<Item = u16>> {
     }
     let others = u32::from(count(6)?) + u32::from(count(8)?);
     for number in 0..others + u32::from(count(10)?) {
+        let is_root = message.get(at) == Some(&0);
         at = skip_name(message, at)?;
-        let fixed = message.get(at..at + 10)?;
+        let fixed = message.get(at..)?.first_chunk::<10>()?;
         let len = u16::from_be_bytes([fixed[8], fixed[9]]) as usize;
-        let mut rdata = message.get(at + 10..at + 10 + len)?;
-        at += 10 + len;
-        if number >= others && fixed[..2] == types::OPT.to_be_bytes() {
-            return Some(std::iter::from_fn(move || {
-                let (head, tail) = rdata.split_first_chunk::<4>()?;
-                rdata = tail.get(u16::from_be_bytes([head[2], head[3]]) as usize..)?;
-                Some(u16::from_be_bytes([head[0], head[1]]))
-            }));
+        let rdata = message.get(at + 10..at + 10 + len);
+        if number >= others && is_root && fixed[..2] == types::OPT.to_be_bytes() {
+            return Some((fixed, rdata));
         }
+        at += 10 + rdata?.len();
     }
     None
 }

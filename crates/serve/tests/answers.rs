@@ -757,6 +757,31 @@ fn edns_in_every_corner() {
     assert_eq!(fetched.rcode, "NOERROR");
     assert_eq!(fetched.question, None);
     assert_eq!(fetched.option(10).map(<[u8]>::len), Some(24));
+    // In any order, and the first of two cookies.
+    let options = [
+        &b"\0\x0c\0\x01\0"[..],
+        b"\0\x0a\0\x0812345678",
+        b"\0\x0f\0\x02\0\x09",
+        b"\0\x03\0\0",
+        b"\0\x0a\0\x0887654321",
+    ];
+    for turn in 0..options.len() {
+        let mut turned = options;
+        turned.rotate_left(turn);
+        let answer = question
+            .clone()
+            .opt(1232, 0, false, &turned.concat())
+            .of(&shared);
+        assert_eq!(answer.answer.len(), 1);
+        assert_eq!(answer.option(3), Some(&b"site-a"[..]));
+        let cookie = answer.option(10).unwrap();
+        let first = match turn {
+            0 | 1 => b"12345678",
+            _ => b"87654321",
+        };
+        assert_eq!((cookie.len(), &cookie[..8]), (24, &first[..]), "{turn}");
+        assert_eq!(answer.option(15), None);
+    }
     // Padding only where nobody can read the rest.
     let padding = b"\0\x0c\0\0";
     let padded = question
@@ -770,6 +795,84 @@ fn edns_in_every_corner() {
         .opt(1232, 0, false, padding)
         .of(&shared);
     assert!(bare.len < 468);
+}
+
+#[test]
+fn flags_of_edns_that_nobody_knows_are_ignored_and_not_sent_back() {
+    let shared = rfc4592();
+    for (dnssec, last) in [(false, 0x7F), (true, 0x7F), (true, 0)] {
+        let mut question = ask("host1.example.", "A").edns(1232, dnssec);
+        // The flags, before the length of the data.
+        let at = question.message.len() - 4;
+        question.message[at] |= last;
+        question.message[at + 1] = 0xFF;
+        let answer = question.of(&shared);
+        assert_eq!((answer.rcode.as_str(), answer.answer.len()), ("NOERROR", 1));
+        let opt = answer.opt.unwrap();
+        assert_eq!((opt.version, opt.dnssec, opt.flags), (0, dnssec, 0));
+    }
+}
+
+#[test]
+fn errors_have_an_opt_record_where_the_message_has_one_that_can_be_read() {
+    let shared = rfc4592();
+    shared.settings.store(
+        Settings {
+            nsid: Some(b"site-a".to_vec()),
+            ..Settings::default()
+        }
+        .into(),
+    );
+    let good = ask("example.", "SOA");
+    let nsid = &[0, 3, 0, 0];
+    let with = good.clone().opt(1232, 0, true, nsid);
+    let mut trailing = with.clone();
+    trailing.message.push(0);
+    let mut cut = with.clone();
+    cut.message.truncate(cut.message.len() - 1);
+    let mut header = with.clone();
+    header.message.truncate(header.message.len() - 5);
+    for (what, case, rcode, told) in [
+        (
+            "an opcode",
+            with.clone().header(2, 2 << 3),
+            "NOTIMP",
+            Some(true),
+        ),
+        ("an answer", with.clone().header(7, 1), "FORMERR", None),
+        ("trailing octets", trailing, "FORMERR", Some(true)),
+        (
+            "two OPT",
+            with.clone().edns(1232, false),
+            "FORMERR",
+            Some(true),
+        ),
+        (
+            "an option that ends too early",
+            good.clone().opt(1232, 0, true, &[0, 3, 0, 9, 1]),
+            "FORMERR",
+            Some(false),
+        ),
+        ("options that end too early", cut, "FORMERR", Some(false)),
+        ("an OPT record that ends too early", header, "FORMERR", None),
+        (
+            "another version",
+            good.clone().opt(1232, 1, true, nsid),
+            "BADVERS",
+            Some(false),
+        ),
+        ("no OPT", good.clone().header(2, 2 << 3), "NOTIMP", None),
+        ("no OPT", good.clone().header(7, 1), "FORMERR", None),
+    ] {
+        let answer = case.of(&shared);
+        assert_eq!(answer.rcode, rcode, "{what}");
+        let opt = answer.opt.as_ref();
+        assert_eq!(opt.map(|_| answer.option(3).is_some()), told, "{what}");
+        assert!(
+            opt.is_none_or(|opt| opt.payload == 1232 && opt.version == 0 && opt.dnssec),
+            "{what}: {answer:?}"
+        );
+    }
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub fn request(octets: &[u8]) {
         debug_assert!(again.is_ok() || matches!(request.question, query::Question::Notify { .. }));
     }
     // What comes back is of no interest here.
+    let _ = query::edns_refusal(octets);
     let _ = query::reply(octets, zonemesh_zone::Rcode::REFUSED, Some((18, "no")));
     let _ = query::parse_soa_answer(octets, &Name::root_bytes());
     let _ = query::expire_of(octets);

@@ -491,17 +491,87 @@ fn option_of(message: &[u8], code: u16) -> Option<Vec<u8>> {
 /// An RFC 8914 extended error: its code and a short text.
 pub type ExtendedError<'a> = (u16, &'a str);
 
-/// Composes a reply to a request that carries no data but its RCODE and perhaps a reason. The OPT record with the
-/// reason is sent only to those who sent one.
+/// Composes a reply to a request that carries no data but its RCODE and perhaps a reason. An OPT record, with the
+/// reason, is sent to those who sent one (RFC 6891 §6.1.1).
 ///
 /// Returns none when what is answered is no request: answering a response could start a loop.
 pub fn reply(request: &[u8], rcode: Rcode, why: Option<ExtendedError<'_>>) -> Option<Vec<u8>> {
+    compose_reply(request, rcode.to_int().into(), why)
+}
+
+/// What is answered to a request because of its OPT record alone: FORMERR to one with two of them (RFC 6891 §6.1.1) or with
+/// options that cannot be read (§7), BADVERS to a version that is not known here (§6.1.3). None when there is nothing wrong with it;
+/// a request that cannot be read so far has other faults, to be found by others.
+pub fn edns_refusal(request: &[u8]) -> Option<Vec<u8>> {
+    let mut opts = opts(request);
+    let first = opts.next()?;
+    let rcode = match opts.next() {
+        Some(_) => Rcode::FORMERR.to_int().into(),
+        None if first.version != 0 => BADVERS,
+        None if !first.is_whole() => Rcode::FORMERR.to_int().into(),
+        None => return None,
+    };
+    compose_reply(request, rcode, None)
+}
+
+/// What stands in an OPT record.
+struct Opt<'m> {
+    version: u8,
+    dnssec: bool,
+    options: &'m [u8],
+}
+
+impl Opt<'_> {
+    /// Whether all options end where the record does.
+    fn is_whole(&self) -> bool {
+        let mut rest = self.options;
+        while let Some((head, data)) = rest.split_first_chunk::<4>() {
+            let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
+            match data.get(len..) {
+                Some(after) => rest = after,
+                None => return false,
+            }
+        }
+        rest.is_empty()
+    }
+}
+
+/// The OPT records among the additional ones, as far as these can be read.
+fn opts(message: &[u8]) -> impl Iterator<Item = Opt<'_>> {
+    let counts = Header::read(message).map_or([0; 4], |header| header.counts);
+    let [questions, answers, authority, additional] = counts.map(u32::from);
+    let mut at = Some(HEADER_LEN);
+    for _ in 0..questions {
+        at = at.and_then(|at| skip_name(message, at)).map(|end| end + 4);
+    }
+    let others = answers + authority;
+    let records = (0..others + additional).map_while(move |number| {
+        let owner = at?;
+        let fixed_at = skip_name(message, owner)?;
+        let fixed = message.get(fixed_at..)?.first_chunk::<10>()?;
+        let [type_0, type_1, _, _, _, version, flags, _, len_0, len_1] = *fixed;
+        let end = fixed_at + 10 + usize::from(u16::from_be_bytes([len_0, len_1]));
+        let options = message.get(fixed_at + 10..end)?;
+        at = Some(end);
+        let is_opt = number >= others
+            && message[owner] == 0
+            && [type_0, type_1] == Rtype::OPT.to_int().to_be_bytes();
+        Some(is_opt.then_some(Opt {
+            version,
+            dnssec: flags & 0x80 != 0,
+            options,
+        }))
+    });
+    records.flatten()
+}
+
+fn compose_reply(request: &[u8], rcode: u16, why: Option<ExtendedError<'_>>) -> Option<Vec<u8>> {
     let header = Header::read(request)?;
     if header.is_response() {
         return None;
     }
     // RFC 1996 §4.7, RFC 2136 §3.8: OPCODE is copied. RD is copied (RFC 1035 §4.1.1).
-    let mut flags = QR | header.flags & (0x7800 | RD) | u16::from(rcode.to_int() & 0x0F);
+    let mut flags = QR | header.flags & (0x7800 | RD) | rcode & 0x0F;
     if header.opcode() == OPCODE_NOTIFY {
         flags |= AA;
     }
@@ -518,10 +588,7 @@ pub fn reply(request: &[u8], rcode: Rcode, why: Option<ExtendedError<'_>>) -> Op
         message.extend_from_slice(question);
         message[5] = 1;
     }
-    let opt = Message::from_slice(request)
-        .ok()
-        .and_then(|message| message.opt().map(|_| ()));
-    if opt.is_some() {
+    if let Some(opt) = opts(request).next() {
         let mut options = Vec::new();
         if let Some((code, text)) = why {
             let text = &text.as_bytes()[..text.len().min(200)];
@@ -533,7 +600,8 @@ pub fn reply(request: &[u8], rcode: Rcode, why: Option<ExtendedError<'_>>) -> Op
         message.push(0);
         message.extend_from_slice(&Rtype::OPT.to_int().to_be_bytes());
         message.extend_from_slice(&PAYLOAD_SIZE.to_be_bytes());
-        message.extend_from_slice(&[rcode.to_int() >> 4, 0, 0, 0]);
+        // RFC 3225 §3: the flag for DNSSEC is copied.
+        message.extend_from_slice(&[(rcode >> 4) as u8, 0, u8::from(opt.dnssec) << 7, 0]);
         message.extend_from_slice(&(options.len() as u16).to_be_bytes());
         message.extend_from_slice(&options);
         message[11] = 1;
@@ -557,6 +625,8 @@ pub const HEARTBEAT: u16 = 65_453;
 pub const HEARTBEAT_VERSION: u8 = 1;
 /// EDNS option code of extended errors (RFC 8914 §2).
 pub(crate) const EXTENDED_ERROR: u16 = 15;
+/// Response code for a version of EDNS that is not known (RFC 6891 §9), of which four bits are in the header.
+const BADVERS: u16 = 16;
 /// What we take over UDP: does not fragment on any path in use (the value of DNS flag day 2020).
 pub const PAYLOAD_SIZE: u16 = 1232;
 

@@ -17,5 +17,5 @@ pub mod request;
 
 pub use self::apply::{Applied, Refusal, apply};
 pub use self::directory::{DirectoryPolicy, SiteIdentity};
-pub use self::message::{Change, MessageError, Prerequisite, TooLarge, Update, respond};
+pub use self::message::{Change, MessageError, Prerequisite, TooLarge, Update};
 pub use self::policy::{Authority, Denial, Everything, Identity, Names, Policy, Rule, Types, Who};

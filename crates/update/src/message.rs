@@ -1,4 +1,4 @@
-//! UPDATE messages (RFC 2136 §2): reading, writing, answering.
+//! UPDATE messages (RFC 2136 §2): reading and writing.
 //!
 //! Everything that makes a message malformed (§3.2.5 and §3.4.1.3) is found here, before anything is decided.
 
@@ -7,7 +7,7 @@ use domain::base::rdata::{ComposeRecordData, UnknownRecordData};
 use domain::base::record::ParsedRecord;
 use domain::base::{Message, ParsedName, name::ToName, wire::ParseError};
 use domain::rdata::AllRecordData;
-use zonemesh_zone::{Bytes, Class, Name, Rcode, Record, RecordError, Rtype, Ttl, domain};
+use zonemesh_zone::{Class, Name, Rcode, Record, RecordError, Rtype, Ttl, domain};
 
 /// What an UPDATE asks for. Also what one is made with: see [`Update::new`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -346,34 +346,6 @@ fn put(out: &mut Vec<u8>, owner: &Name, rtype: Rtype, class: Class, ttl: Ttl, rd
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the update is too large for one message, which has at most 65,535 octets; split it")]
 pub struct TooLarge(pub usize);
-
-/// Makes the response to an UPDATE: its ID and, where that can be read, its zone section (§2.2 and §3.8).
-pub fn respond(request: &[u8], rcode: Rcode) -> Bytes {
-    let zone = zone_section(request);
-    let id = request.get(..2).unwrap_or(&[0, 0]);
-    let flags = 0x8000 | 5 << 11 | u16::from(rcode.to_int() & 0x0F);
-    let mut out = id.to_vec();
-    out.extend_from_slice(&flags.to_be_bytes());
-    out.extend_from_slice(&u16::from(zone.is_some()).to_be_bytes());
-    out.extend_from_slice(&[0; 6]);
-    out.extend_from_slice(zone.unwrap_or_default());
-    out.into()
-}
-
-/// The octets of the only entry of the zone section. A name there has nothing before it that it could point to.
-fn zone_section(request: &[u8]) -> Option<&[u8]> {
-    let mut at = 12;
-    if *request.get(4..6)? != [0, 1] {
-        return None;
-    }
-    while *request.get(at)? != 0 {
-        at += match request[at] {
-            len @ 1..=63 => len as usize + 1,
-            _ => return None,
-        };
-    }
-    request.get(12..at + 5)
-}
 
 #[cfg(test)]
 mod tests;

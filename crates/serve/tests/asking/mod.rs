@@ -145,7 +145,10 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opt {
     pub payload: u16,
+    pub version: u8,
     pub dnssec: bool,
+    /// The 15 flags besides that for DNSSEC.
+    pub flags: u16,
     pub options: Vec<(u16, Vec<u8>)>,
 }
 
@@ -157,16 +160,20 @@ impl Answer {
         assert!(header.qr());
         let opt = message.opt();
         let mut end = 0;
+        // Its last two octets.
+        let mut flags = 0;
         let mut read = |section: zonemesh_zone::domain::base::message::RecordSection<'_, [u8]>| {
             let mut section = section;
             let mut lines = Vec::new();
             for record in section.by_ref() {
                 let record = record.unwrap();
-                if record.rtype() != Rtype::OPT {
-                    let record = Record::from_message(&record).unwrap();
-                    record.check_rdata().unwrap();
-                    lines.push(record.to_string());
+                if record.rtype() == Rtype::OPT {
+                    flags = record.ttl().as_secs() as u16;
+                    continue;
                 }
+                let record = Record::from_message(&record).unwrap();
+                record.check_rdata().unwrap();
+                lines.push(record.to_string());
             }
             end = section.pos();
             lines
@@ -191,6 +198,8 @@ impl Answer {
             additional,
             opt: opt.map(|opt| Opt {
                 payload: opt.udp_payload_size(),
+                version: opt.version(),
+                flags: flags & 0x7FFF,
                 dnssec: opt.dnssec_ok(),
                 options: options(octets, opt.opt()),
             }),

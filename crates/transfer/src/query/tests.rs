@@ -76,6 +76,62 @@ fn replies_repeat_the_question_and_give_the_reason_to_those_with_edns() {
     assert_eq!(reply(&edns, Rcode::REFUSED, None), None, "a loop");
 }
 
+/// An UPDATE without records, with OPT records of these versions, flags and options.
+fn update_with(opts: &[(u8, u8, &[u8])]) -> Vec<u8> {
+    let mut message = Request::new(7, zone(), Question::Soa).compose();
+    message[2] = OPCODE_UPDATE << 3;
+    message[11] = opts.len() as u8;
+    for (version, flags, options) in opts {
+        message.extend_from_slice(&[0, 0, 41, 4, 208, 0, *version, *flags, 0, 0]);
+        message.push(options.len() as u8);
+        message.extend_from_slice(options);
+    }
+    message
+}
+
+#[test]
+fn replies_have_an_opt_record_where_the_request_has_one() {
+    let plain = reply(&update_with(&[]), Rcode::NXRRSET, None).unwrap();
+    assert_eq!(plain[..4], [0, 7, 0x80 | OPCODE_UPDATE << 3, 8]);
+    assert_eq!(plain[11], 0);
+    assert_eq!(plain[12..], update_with(&[])[12..]);
+    // Flags that nobody knows are not sent back; neither are options.
+    for (flags, copied) in [(0x80, 0x80), (0xFF, 0x80), (0x7F, 0)] {
+        let request = update_with(&[(0, flags, &[0xFF, 0xF0, 0, 1, 9])]);
+        assert_eq!(edns_refusal(&request), None);
+        let reply = reply(&request, Rcode::NXRRSET, None).unwrap();
+        assert_eq!(reply[11], 1);
+        let opt = &reply[plain.len()..];
+        assert_eq!(opt, [0, 0, 41, 4, 208, 0, 0, copied, 0, 0, 0]);
+    }
+}
+
+#[test]
+fn requests_are_refused_for_their_opt_record_alone() {
+    let refused = |request: &[u8]| {
+        let reply = edns_refusal(request)?;
+        let opt = reply[reply.len() - 11..].first_chunk::<6>().copied();
+        let [0, 0, 41, 4, 208, high] = opt? else {
+            panic!("no OPT in {reply:?}");
+        };
+        Some(u16::from(high) << 4 | u16::from(reply[3] & 15))
+    };
+    let good: (u8, u8, &[u8]) = (0, 0, &[0, 9, 0, 0]);
+    assert_eq!(refused(&update_with(&[])), None);
+    assert_eq!(refused(&update_with(&[good])), None);
+    assert_eq!(refused(&update_with(&[good, good])), Some(1));
+    assert_eq!(refused(&update_with(&[(1, 0, &[1, 2])])), Some(16));
+    assert_eq!(refused(&update_with(&[(0, 0, &[0, 9, 0, 1])])), Some(1));
+    assert_eq!(refused(&update_with(&[(0, 0, &[0, 9, 0])])), Some(1));
+    let mut response = update_with(&[good, good]);
+    response[2] |= 0x80;
+    assert_eq!(refused(&response), None);
+    let mut short = update_with(&[good, good]);
+    while short.pop().is_some() {
+        let _ = edns_refusal(&short);
+    }
+}
+
 #[test]
 fn a_notify_is_acknowledged_as_one() {
     let notify = Request::compose_notify(5, &soa());

@@ -116,6 +116,9 @@ async fn handle(
         stamp,
         responder,
     };
+    if let Some(reply) = query::edns_refusal(&asked.message) {
+        return asked.answer(reply).await;
+    }
     // The opcode stands in the third octet.
     match asked.message.get(2).map(|octet| octet >> 3 & 0xF) {
         Some(5) => update(live, asked).await,
@@ -459,8 +462,7 @@ async fn update(live: &Arc<Live>, mut asked: Asked) {
         Some(Judgement::New(ticket)) => Some(ticket),
         Some(Judgement::UnderWay) => return,
         Some(Judgement::Answered(rcode)) => {
-            let reply = zonemesh_update::respond(&asked.message, rcode).to_vec();
-            return asked.answer(reply).await;
+            return asked.refuse(rcode, OTHER, "").await;
         }
         Some(Judgement::Repeated) => {
             return asked
@@ -522,13 +524,7 @@ impl Asked {
         if rcode != Rcode::NOERROR && live.may_log("refused UPDATE") {
             tracing::info!(client = %self.client.addr, %rcode, why, "UPDATE refused");
         }
-        let reply = match why.is_empty() {
-            true => Some(zonemesh_update::respond(&self.message, rcode).to_vec()),
-            false => query::reply(&self.message, rcode, Some((OTHER, why))),
-        };
-        if let Some(reply) = reply {
-            self.answer(reply).await;
-        }
+        self.refuse(rcode, OTHER, why).await;
     }
 }
 
