@@ -171,7 +171,60 @@ mod tests {
     }
 
     #[test]
-    fn rfc9018_appendix_a2_a_fresh_cookie_is_returned_as_it_is() {
+    fn rfc9018_appendix_a2_the_same_client_gets_a_new_cookie_when_its_own_has_aged() {
+        let secrets = secrets("e5e973e5a6b2a43f48e7dc849e37bfcf");
+        let cookie = hex("2464c4abcf10c957010000005cf79f111f8130c3eee29480");
+        let ip = "198.51.100.100".parse().unwrap();
+        // Forty minutes later.
+        let (both, good) = secrets.answer(&cookie, ip, 1_559_734_385).unwrap();
+        assert!(good);
+        assert_eq!(
+            both[..],
+            hex("2464c4abcf10c957010000005cf7a871d4a564a1442aca77")
+        );
+    }
+
+    #[test]
+    fn rfc9018_appendix_a3_reserved_octets_are_hashed_as_they_come_and_given_out_as_zeros() {
+        let secrets = secrets("e5e973e5a6b2a43f48e7dc849e37bfcf");
+        let cookie = hex("fc93fc62807ddb8601abcdef5cf78f71a314227b6679ebf5");
+        let ip = "203.0.113.203".parse().unwrap();
+        let made = 1_559_727_985;
+        assert!(secrets.answer(&cookie, ip, made).unwrap().1);
+        let (both, _) = secrets.answer(&cookie, ip, 1_559_734_700).unwrap();
+        assert_eq!(
+            both[..],
+            hex("fc93fc62807ddb86010000005cf7a9acf73a7810aca2381e")
+        );
+        // By then it is older than the hour that §4.3 gives it, whatever the appendix calls it.
+        assert!(!secrets.answer(&cookie, ip, 1_559_734_700).unwrap().1);
+    }
+
+    #[test]
+    fn rfc9018_appendix_a4_a_cookie_of_the_old_secret_is_good_and_a_new_one_of_the_new_secret() {
+        let old = secrets("dd3bdf9344b678b185a6f5cb60fca715");
+        let mut new = secrets("445536bcd2513298075a5d379663c962");
+        let cookie = hex("22681ab97d52c298010000005cf7c57926556bd0934c72f8");
+        let renewed = hex("22681ab97d52c298010000005cf7c609a6bb79d16625507a");
+        let ip = "2001:db8:220:1:59de:d0f4:8769:82b8".parse().unwrap();
+        let now = 1_559_741_961;
+        assert!(old.answer(&cookie, ip, now).unwrap().1);
+        let (both, good) = new.answer(&cookie, ip, now).unwrap();
+        assert_eq!((&both[..], good), (&renewed[..], false));
+        new.previous = Some(old.current);
+        let (both, good) = new.answer(&cookie, ip, now).unwrap();
+        assert_eq!((&both[..], good), (&renewed[..], true));
+        // A server of the same address where the new secret is still to be given out takes both.
+        let before = CookieSecrets {
+            current: old.current,
+            previous: Some(new.current),
+        };
+        assert!(before.answer(&cookie, ip, now).unwrap().1);
+        assert!(before.answer(&renewed, ip, now).unwrap().1);
+    }
+
+    #[test]
+    fn a_fresh_cookie_is_returned_as_it_is() {
         let secrets = secrets("e5e973e5a6b2a43f48e7dc849e37bfcf");
         let cookie = hex("2464c4abcf10c957010000005cf79f111f8130c3eee29480");
         let ip = "198.51.100.100".parse().unwrap();
