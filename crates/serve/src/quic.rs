@@ -1,7 +1,9 @@
 //! QUIC (RFC 9250): a stream for each query, in connections that are limited together with those of TCP and TLS.
 //!
-//! One task a connection and one a stream. There is no early data and no resumption: each handshake proves the client's key
-//! anew, so that a pin that was taken away is of no use from then on, and nothing can be replayed (RFC 9250 §4.5). A client
+//! One task a connection and one a stream. A client without a certificate can come back by a ticket, which is good once, and
+//! ask in early data ([`resumption`]). What comes early may be sent again by anybody who has seen it; so it is answered early only if it is
+//! a query that anybody may ask, and waits for the end of the handshake otherwise (RFC 9250 §4.5). Who shows a certificate proves its key
+//! with each handshake anew, so that a pin that was taken away is of no use from then on. A client
 //! keeps its address: what is allowed by address stays so. Packets are padded (RFC 9250 §5.4), and answers too where the
 //! query asks for it.
 //!
@@ -11,6 +13,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -19,8 +22,8 @@ use aws_lc_rs::hmac;
 use bytes::Bytes;
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
 use quinn::{
-    ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, RecvStream,
-    SendStream, TokioRuntime, TransportConfig, VarInt, WriteError,
+    ConnectionError, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout,
+    RecvStream, SendStream, TokioRuntime, TransportConfig, VarInt, WriteError, ZeroRttAccepted,
 };
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -30,11 +33,13 @@ use tokio::time::{Instant, timeout};
 use self::query::{Fault, MOST};
 use crate::answer::Outcome;
 use crate::handler::{Client, Handler, Request, Responder, Transport};
+use crate::message::rcodes;
 use crate::metrics::ConnectionEvent;
-use crate::stream::{Answered, Connections, Running, Slot, note_panic, pin, push_framed, stopped};
+use crate::stream::{self, Answered, Connections, Running, Slot, note_panic, push_framed, stopped};
 use crate::zoneset::Shared;
 
 pub mod query;
+mod resumption;
 
 /// The codes of RFC 9250 §8.4 that connections and streams end with.
 mod codes {
@@ -108,6 +113,7 @@ pub fn serve(
     connections: &Arc<Connections>,
 ) -> Result<QuicServer, QuicError> {
     let addr = socket.local_addr()?;
+    let tls = resumption::with_early_data(Arc::unwrap_or_clone(tls));
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     config
         .transport_config(Arc::new(transport()))
@@ -241,48 +247,28 @@ fn take(incoming: quinn::Incoming, server: &Arc<Server>, tasks: &mut JoinSet<()>
 
 async fn converse(incoming: quinn::Incoming, slot: Slot, server: Arc<Server>) {
     let addr = incoming.remote_address();
-    let metrics = &server.shared.metrics;
-    let handshake = Handshake::begin(&server);
-    let limit = server.connections.limits().handshake_timeout;
     let Ok(connecting) = incoming.accept() else {
         return;
     };
-    let connection = tokio::select! {
-        connection = timeout(limit, connecting) => connection,
-        () = slot.evicted() => return,
+    // A server has a connection at once, whether something comes early or not.
+    let Ok((connection, complete)) = connecting.into_0rtt() else {
+        return;
     };
-    drop(handshake);
-    let connection = match connection {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => {
-            metrics.connection(ConnectionEvent::TlsFailed);
-            tracing::debug!(peer = %addr, %error, "QUIC handshake failed");
-            return;
-        }
-        Err(_) => return metrics.connection(ConnectionEvent::TimedOut),
-    };
-    let identity = connection.peer_identity();
-    let chain = identity.and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
-    let client = Client {
-        addr,
-        transport: Transport::Quic,
-        pin: chain.and_then(|chain| pin(chain.first()?)),
-    };
-    let members = server.shared.members.load();
-    if client.pin.is_some_and(|pin| members.pins.contains(&pin)) {
-        connection.set_send_window(MEMBER_SEND_WINDOW);
-    }
-    drop(members);
     let limits = server.connections.limits();
     let conversation = Conversation {
         permits: Arc::new(Semaphore::new(limits.outstanding)),
         large: Semaphore::new(LARGE),
         answers: Semaphore::new(ANSWERS),
-        client,
+        anybody: Client {
+            addr,
+            transport: Transport::Quic,
+            pin: None,
+        },
+        client: watch::Sender::new(None),
         slot,
         server: Arc::clone(&server),
     };
-    Arc::new(conversation).run(connection).await;
+    Arc::new(conversation).run(connection, complete).await;
 }
 
 /// A handshake that is counted until this is dropped.
@@ -303,7 +289,10 @@ impl Drop for Handshake<'_> {
 
 /// A connection at work.
 struct Conversation {
-    client: Client,
+    /// Whom early data is answered: who has sent it, and when, is not known.
+    anybody: Client,
+    /// Who the client is; none until the handshake is complete.
+    client: watch::Sender<Option<Client>>,
     slot: Slot,
     server: Arc<Server>,
     /// One for each message that may be with the handler.
@@ -322,17 +311,37 @@ enum Fatal {
 }
 
 impl Conversation {
-    async fn run(self: Arc<Self>, connection: quinn::Connection) {
+    async fn run(self: Arc<Self>, connection: quinn::Connection, complete: ZeroRttAccepted) {
         let mut stopping = self.server.stopping.clone();
+        let metrics = &self.server.shared.metrics;
         let mut streams = JoinSet::new();
+        let limit = self.server.connections.limits().handshake_timeout;
+        let mut complete = pin!(timeout(limit, complete));
+        let mut handshake = Some(Handshake::begin(&self.server));
         let mut deadline = Instant::now() + self.idle_timeout();
         let mut taking = true;
         while taking || !streams.is_empty() {
             tokio::select! {
+                complete = &mut complete, if handshake.is_some() => match complete {
+                    // What it says is for clients alone.
+                    Ok(_) => match connection.close_reason() {
+                        // Who says goodbye in this way has completed it.
+                        None | Some(ConnectionError::ApplicationClosed(_)) => {
+                            handshake = None;
+                            self.meet(&connection);
+                        }
+                        Some(_) => return self.failed(&connection),
+                    },
+                    Err(_) => {
+                        metrics.connection(ConnectionEvent::TimedOut);
+                        return connection.close(codes::UNSPECIFIED_ERROR, b"");
+                    }
+                },
                 stream = connection.accept_bi(), if taking => match stream {
                     Ok((send, receive)) => {
                         streams.spawn(Arc::clone(&self).answer(send, receive));
                     }
+                    Err(_) if handshake.is_some() => return self.failed(&connection),
                     // It has closed the connection, or is gone. What it asked for is for nobody.
                     Err(_) => return,
                 },
@@ -347,7 +356,6 @@ impl Conversation {
                 () = stopped(&mut stopping), if taking => taking = false,
                 () = tokio::time::sleep_until(deadline) => {
                     if streams.is_empty() {
-                        let metrics = &self.server.shared.metrics;
                         metrics.connection(ConnectionEvent::TimedOut);
                         break;
                     }
@@ -361,10 +369,38 @@ impl Conversation {
         connection.close(codes::NO_ERROR, b"");
     }
 
+    /// The handshake is complete: it is known who the client is.
+    fn meet(&self, connection: &quinn::Connection) {
+        let identity = connection.peer_identity();
+        let chain = identity.and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+        let client = Client {
+            pin: chain.and_then(|chain| stream::pin(chain.first()?)),
+            ..self.anybody.clone()
+        };
+        let members = self.server.shared.members.load();
+        if client.pin.is_some_and(|pin| members.pins.contains(&pin)) {
+            connection.set_send_window(MEMBER_SEND_WINDOW);
+        }
+        self.client.send_replace(Some(client));
+    }
+
+    fn failed(&self, connection: &quinn::Connection) {
+        let metrics = &self.server.shared.metrics;
+        metrics.connection(ConnectionEvent::TlsFailed);
+        let error = connection.close_reason().map(tracing::field::display);
+        tracing::debug!(peer = %self.anybody.addr, error, "QUIC handshake failed");
+    }
+
+    /// The client, as soon as it is known; none when it never will be.
+    async fn client(&self) -> Option<Client> {
+        let mut known = self.client.subscribe();
+        known.wait_for(Option::is_some).await.ok()?.clone()
+    }
+
     fn end(&self, connection: &quinn::Connection, fatal: &Fatal) {
         match fatal {
             Fatal::Fault(fault) => {
-                let peer = self.client.addr;
+                let peer = self.anybody.addr;
                 tracing::debug!(%peer, error = %fault, "a client broke the protocol of DNS over QUIC");
                 connection.close(codes::PROTOCOL_ERROR, fault.to_string().as_bytes());
             }
@@ -395,11 +431,29 @@ impl Conversation {
         };
         let len = query::query(&stream).map_err(Fatal::Fault)?.len();
         let message = Bytes::from(stream).slice(2..2 + len);
-        let place = self.answers.acquire().await;
-        let mut reply = Vec::new();
         let shared = &self.server.shared;
-        let answered = Answered::of(&message, &self.client, shared, &mut reply);
-        answered.count(&message, &self.client, shared, &reply);
+        let mut reply = Vec::new();
+        let mut place = self.answers.acquire().await;
+        let mut client = self.anybody.clone();
+        let mut answered = None;
+        if receive.is_0rtt() {
+            answered = Some(Answered::of(&message, &client, shared, &mut reply))
+                .filter(|answered| may_be_early(answered, &reply));
+        }
+        let answered = match answered {
+            Some(early) => early,
+            None => {
+                // Who waits for the handshake keeps no answer from others.
+                drop(place);
+                client = match self.client().await {
+                    Some(client) => client,
+                    None => return Ok(()),
+                };
+                place = self.answers.acquire().await;
+                Answered::of(&message, &client, shared, &mut reply)
+            }
+        };
+        answered.count(&message, &client, shared, &reply);
         match answered.outcome {
             Outcome::Reply => {
                 let mut framed = Vec::with_capacity(reply.len() + 2);
@@ -413,7 +467,7 @@ impl Conversation {
             }
             Outcome::Control => {
                 drop(place);
-                self.hand_on(message, send).await;
+                self.hand_on(message, client, send).await;
             }
             Outcome::Drop => return Err(Fatal::Fault(Fault::NoQuery)),
             Outcome::Close => return Err(Fatal::NotReady),
@@ -422,16 +476,13 @@ impl Conversation {
     }
 
     /// Gives a message to the handler, and the client what it answers.
-    async fn hand_on(&self, message: Bytes, mut send: SendStream) {
+    async fn hand_on(&self, message: Bytes, client: Client, mut send: SendStream) {
         let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
             return;
         };
         let _work = self.slot.work();
         let (sender, mut messages) = mpsc::channel(1);
-        let request = Request {
-            message,
-            client: self.client.clone(),
-        };
+        let request = Request { message, client };
         (self.server.handler)(request, Responder::stream(sender, permit));
         // The last message goes out with the end of the stream: Knot DNS 3.4 takes no end that comes by itself.
         let mut last = None;
@@ -495,6 +546,15 @@ impl Conversation {
             drop(reset(send, codes::REQUEST_CANCELLED));
         }
     }
+}
+
+/// Whether this can be said before it is known who asks, as often as the question comes: the answer to a query that anybody may ask. Transfers,
+/// NOTIFYs, UPDATEs and whatever is signed are for the handler, and who is refused may be somebody after all.
+fn may_be_early(answered: &Answered, reply: &[u8]) -> bool {
+    let is_refused = reply
+        .get(3)
+        .is_none_or(|octet| octet & 15 == rcodes::REFUSED as u8);
+    answered.outcome == Outcome::Reply && !is_refused
 }
 
 /// Why there is no query on a stream.

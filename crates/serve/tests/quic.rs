@@ -131,6 +131,7 @@ impl Parties {
             false => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"doq".to_vec()];
+        config.enable_early_data = true;
         quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()))
     }
 
@@ -554,4 +555,185 @@ async fn clients_of_the_last_run_learn_at_once_that_it_is_over() {
         ),
         "{lost:?}"
     );
+}
+
+/// Stands between clients and a server, and keeps back what would complete a handshake until it is told to let it pass.
+struct Relay {
+    addr: SocketAddr,
+    pass: tokio::sync::watch::Sender<bool>,
+}
+
+impl Relay {
+    async fn to(server: SocketAddr) -> Self {
+        let front = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let back = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        back.connect(server).await.unwrap();
+        let addr = front.local_addr().unwrap();
+        let (pass, mut passing) = tokio::sync::watch::channel(false);
+        tokio::spawn(async move {
+            let (mut there, mut here) = ([0; 2048], [0; 2048]);
+            let (mut kept, mut client, mut is_early) = (Vec::new(), None, false);
+            loop {
+                tokio::select! {
+                    received = front.recv_from(&mut there) => {
+                        let (len, from) = received.unwrap();
+                        client = Some(from);
+                        let kinds = kinds(&there[..len]);
+                        is_early |= kinds.contains(&EARLY);
+                        match *passing.borrow() || kinds.iter().all(|kind| matches!(*kind, INITIAL | EARLY)) {
+                            true => { back.send(&there[..len]).await.unwrap(); }
+                            false => kept.push(there[..len].to_vec()),
+                        }
+                    }
+                    // A client that knew the keys already would send nothing early.
+                    received = back.recv(&mut here), if is_early => {
+                        let to = client.unwrap();
+                        front.send_to(&here[..received.unwrap()], to).await.unwrap();
+                    }
+                    changed = passing.changed() => {
+                        if changed.is_err() {
+                            return;
+                        }
+                        for datagram in kept.drain(..) {
+                            back.send(&datagram).await.unwrap();
+                        }
+                    }
+                }
+            }
+        });
+        Self { addr, pass }
+    }
+}
+
+const INITIAL: u8 = 0;
+const EARLY: u8 = 1;
+/// What has no long header.
+const SHORT: u8 = 4;
+
+/// The kinds of the packets in a datagram (RFC 9000 §17.2).
+fn kinds(mut datagram: &[u8]) -> Vec<u8> {
+    let mut kinds = Vec::new();
+    while let Some(&first) = datagram.first() {
+        if first & 0x80 == 0 {
+            kinds.push(SHORT);
+            break;
+        }
+        let kind = first >> 4 & 3;
+        kinds.push(kind);
+        // The version, and two connection IDs after their lengths.
+        let mut at = 5;
+        for _ in 0..2 {
+            at += 1 + usize::from(datagram[at]);
+        }
+        if kind == INITIAL {
+            let (token, len) = variable(&datagram[at..]);
+            at += len + token;
+        }
+        let (rest, len) = variable(&datagram[at..]);
+        datagram = &datagram[at + len + rest..];
+    }
+    kinds
+}
+
+/// A number of variable length, and its length (RFC 9000 §16).
+fn variable(octets: &[u8]) -> (usize, usize) {
+    let len = 1 << (octets[0] >> 6);
+    let first = usize::from(octets[0] & 0x3F);
+    let number = octets[1..len]
+        .iter()
+        .fold(first, |number, &octet| number << 8 | usize::from(octet));
+    (number, len)
+}
+
+#[tokio::test]
+async fn early_data_is_answered_where_anybody_may_ask_and_waits_otherwise() {
+    let (shared, parties) = (shared(), Parties::new());
+    let secret = zone("dns.internal.", "@ 60 IN SOA . . 1 2 3 4 5");
+    shared
+        .update_zones(|zones| zones.with(Served::new(secret.clone()).with_access(Access::Members)));
+    let (handler, mut requests) = keeper();
+    let server = parties.serve(&shared, &handler, StreamLimits::default());
+    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let config = parties.config(false);
+    let connect = |to: SocketAddr| {
+        let connecting = endpoint.connect_with(config.clone(), to, "site-a.test");
+        connecting.unwrap().into_0rtt()
+    };
+    // The first time there is no ticket.
+    let connecting = connect(server.local_addr()).map(drop).unwrap_err();
+    let first = Client {
+        _endpoint: endpoint.clone(),
+        connection: soon("the handshake", connecting).await.unwrap(),
+    };
+    first.ask("www.example.", "A").await;
+    first.connection.close(0u32.into(), b"");
+    let relay = Relay::to(server.local_addr()).await;
+    let Ok((connection, complete)) = connect(relay.addr) else {
+        panic!("no ticket was given");
+    };
+    let second = Client {
+        _endpoint: endpoint.clone(),
+        connection,
+    };
+    let mut waiting = Vec::new();
+    for message in [
+        ask("example.", "SOA").header(2, 5 << 3),
+        ask("example.", "SOA").header(2, 4 << 3),
+        ask("example.", "AXFR"),
+        ask("dns.internal.", "SOA"),
+    ] {
+        waiting.push(second.send(&framed(&message.message), true).await);
+    }
+    let answer = second.ask("www.example.", "A").await;
+    assert_eq!(answer.answer, ["www.example. 60 IN A 192.0.2.1"]);
+    let totals = shared.metrics.totals();
+    assert_eq!((totals.rcodes[0], totals.rcodes[5]), (2, 0));
+    assert!(requests.try_recv().is_err(), "before the handshake's end");
+    // What was asked early is done when it is known that nobody sends it a second time.
+    relay.pass.send_replace(true);
+    assert!(soon("the end of the handshake", complete).await);
+    let mut refused = waiting.pop().unwrap().1;
+    let stream = soon("an answer", refused.read_to_end(1 << 20)).await;
+    assert_eq!(Answer::read(unframed(&stream.unwrap())[0]).rcode, "REFUSED");
+    for (_, mut receive) in waiting {
+        let (_, responder) = soon("the request", requests.recv()).await.unwrap();
+        responder.send(b"done".to_vec()).await.unwrap();
+        drop(responder);
+        let _ = &mut receive;
+    }
+    let totals = shared.metrics.totals();
+    assert_eq!((totals.control, totals.rcodes[5]), (3, 1));
+    assert_eq!((totals.tls_failed, totals.connections_timed_out), (0, 0));
+    server.stop(DEADLINE).await;
+}
+
+#[tokio::test]
+async fn who_shows_a_certificate_proves_its_key_each_time() {
+    let (shared, parties) = (shared(), Parties::new());
+    let server = parties.serve(&shared, &no_handler(), StreamLimits::default());
+    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    for (is_member, tickets) in [(true, 0), (false, 2)] {
+        let config = parties.config(is_member);
+        let mut with_ticket = 0;
+        for _ in 0..3 {
+            let to = server.local_addr();
+            let connecting = endpoint.connect_with(config.clone(), to, "site-a.test");
+            let connection = match connecting.unwrap().into_0rtt() {
+                Ok((connection, complete)) => {
+                    with_ticket += 1;
+                    // The next ticket comes with its end.
+                    assert!(soon("the handshake", complete).await);
+                    connection
+                }
+                Err(connecting) => soon("the handshake", connecting).await.unwrap(),
+            };
+            let client = Client {
+                _endpoint: endpoint.clone(),
+                connection,
+            };
+            client.ask("www.example.", "A").await;
+            client.connection.close(0u32.into(), b"");
+        }
+        assert_eq!(with_ticket, tickets, "{is_member}");
+    }
 }

@@ -3,7 +3,8 @@
 //! Certificates of sites are self-signed wrapping and nothing in them but the public key is looked at: no name, no validity, no
 //! issuer; a foreign server can be known by its name and who vouches for it instead ([`Trust`]). Whose key it is, the directory says (TLSA 3 1 1, RFC 7671 §5.1). TLS 1.3 only (RFC 9103 §7.1 asks for it),
 //! no early data (RFC 9103 §7.1), no resumption: each handshake proves the peer's key anew, so that a pin that was taken
-//! away is of no use from then on, and connections between sites are few and long.
+//! away is of no use from then on, and connections between sites are few and long. What clients without a certificate may do over QUIC,
+//! the listener adds.
 //!
 //! It does not read or write files; [`SiteKey`] goes in and out as PEM text.
 
