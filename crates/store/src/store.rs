@@ -638,7 +638,7 @@ const FORMAT: u32 = 1;
 
 /// Memory for pages of the database, in octets. Zones are served from memory of their own, so that a page is rarely
 /// read twice; what a large transaction has changed has to fit, or is written early.
-const CACHE: usize = 4 * 1024 * 1024;
+const CACHE: usize = 2 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests;

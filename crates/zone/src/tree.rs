@@ -6,18 +6,18 @@
 //!
 //! See docs/decisions/0003 for what was weighed.
 
-use std::sync::Arc;
-
 use crate::key::{self, Common};
 use crate::{Key, Sought};
 
 mod ahead;
 mod ascending;
+mod branch;
 mod descent;
 mod together;
 
 pub use self::ahead::{Ahead, Touch};
 pub use self::ascending::Ascending;
+use self::branch::Branch;
 pub use self::descent::Descent;
 pub use self::together::{Way, go_together};
 
@@ -50,17 +50,7 @@ pub struct Tree<T> {
 #[derive(Clone)]
 enum Slot<T> {
     Leaf(T),
-    Branch(Arc<Branch<T>>),
-}
-
-#[derive(Clone)]
-struct Branch<T> {
-    /// The half octet of the key at which the slots differ; all before it are the same in all leaves below.
-    index: u16,
-    /// Bit n is set when there is a slot for value n: 0 where the key ends, half octet + 1 otherwise.
-    present: u32,
-    /// The slots, in ascending order of their values.
-    slots: Box<[Slot<T>]>,
+    Branch(Branch<T>),
 }
 
 impl<T: Leaf> Tree<T> {
@@ -126,10 +116,10 @@ impl<T: Leaf> Tree<T> {
         let mut slot = self.root.as_ref()?;
         loop {
             match slot {
-                Slot::Branch(branch) if differ.is_none_or(|at| branch.index as usize <= at) => {
-                    let rank = branch.rank(nibble(key, branch.index as usize));
+                Slot::Branch(branch) if differ.is_none_or(|at| branch.index() <= at) => {
+                    let rank = branch.rank(nibble(key, branch.index()));
                     if rank > 0 {
-                        best = Some(&branch.slots[rank - 1]);
+                        best = Some(&branch.slots()[rank - 1]);
                     }
                     match branch.child(key) {
                         Some(child) => slot = child,
@@ -176,7 +166,7 @@ impl<T: Leaf> Tree<T> {
     fn slot_below(&self, key: &[u8]) -> Option<&Slot<T>> {
         let mut slot = self.root.as_ref();
         while let Some(Slot::Branch(branch)) = slot
-            && (branch.index as usize) < key.len() * 2
+            && branch.index() < key.len() * 2
         {
             slot = branch.child(key);
         }
@@ -210,73 +200,66 @@ impl<T: Leaf> Tree<T> {
             }
             Some(near) => differing_nibble(near.key().as_slice(), key),
         };
-        let mut slot = self
+        let slot = self
             .root
             .as_mut()
             .expect("a tree with a nearest leaf has a root");
-        let Some(differ) = differ else {
-            while slot.index() != usize::MAX {
-                slot = slot.toward(key);
-            }
-            return match slot {
-                Slot::Leaf(old) => Some(std::mem::replace(old, leaf)),
-                Slot::Branch(_) => None,
-            };
-        };
-        self.len += 1;
-        while slot.index() < differ {
-            slot = slot.toward(key);
-        }
-        let value = nibble(key, differ);
-        if slot.index() == differ {
-            if let Slot::Branch(branch) = slot {
-                Arc::make_mut(branch).insert(value, Slot::Leaf(leaf));
-            }
-            return None;
-        }
-        let theirs = nibble(slot.first_leaf().key().as_slice(), differ);
-        let (new, old) = (Slot::Leaf(leaf), slot.clone());
-        let slots = if value < theirs {
-            [new, old]
-        } else {
-            [old, new]
-        };
-        let present = 1 << value | 1 << theirs;
-        *slot = Slot::Branch(Arc::new(Branch {
-            index: differ as u16,
-            present,
-            slots: slots.into(),
-        }));
-        None
+        let old = put(slot, key, differ, leaf);
+        self.len += usize::from(old.is_none());
+        old
     }
 
     /// Takes out the leaf with this key.
     pub fn remove(&mut self, key: &[u8]) -> Option<T> {
         let leaf = self.get(key)?.clone();
         self.len -= 1;
-        let mut slot = self.root.as_mut()?;
-        if slot.index() == usize::MAX {
-            self.root = None;
-            return Some(leaf);
-        }
-        // Down to the branch that holds the leaf itself.
-        while slot
-            .child(key)
-            .is_some_and(|child| child.index() != usize::MAX)
-        {
-            slot = slot.toward(key);
-        }
-        let Slot::Branch(branch) = slot else {
-            return Some(leaf);
-        };
-        let value = nibble(key, branch.index as usize);
-        if branch.slots.len() > 2 {
-            Arc::make_mut(branch).remove(value);
-        } else {
-            let other = branch.slots[1 - branch.rank(value)].clone();
-            *slot = other;
+        match self.root.as_mut()? {
+            Slot::Leaf(_) => self.root = None,
+            slot => take_out(slot, key),
         }
         Some(leaf)
+    }
+}
+
+/// Puts a leaf at or below a slot, where its key differs from those that are there at this half octet; returns the one that had its key.
+fn put<T: Leaf>(slot: &mut Slot<T>, key: &[u8], differ: Option<usize>, leaf: T) -> Option<T> {
+    let at = differ.unwrap_or(usize::MAX);
+    let value = nibble(key, at);
+    match slot {
+        Slot::Branch(branch) if branch.index() < at => {
+            let rank = branch.rank(nibble(key, branch.index()));
+            return branch.change(rank, |below| put(below, key, differ, leaf));
+        }
+        Slot::Branch(branch) if branch.index() == at => {
+            *branch = branch.with(value, Slot::Leaf(leaf));
+            return None;
+        }
+        Slot::Leaf(old) if differ.is_none() => return Some(std::mem::replace(old, leaf)),
+        Slot::Branch(_) | Slot::Leaf(_) => {}
+    }
+    let theirs = nibble(slot.first_leaf().key().as_slice(), at);
+    let (new, old) = (Slot::Leaf(leaf), slot.clone());
+    let slots = match value < theirs {
+        true => [new, old],
+        false => [old, new],
+    };
+    let present = 1 << value | 1 << theirs;
+    *slot = Slot::Branch(Branch::new(at as u16, present, slots.into_iter()));
+    None
+}
+
+/// Takes the leaf with this key, which is there, from below a branch.
+fn take_out<T: Leaf>(slot: &mut Slot<T>, key: &[u8]) {
+    let Slot::Branch(branch) = slot else { return };
+    let value = nibble(key, branch.index());
+    let rank = branch.rank(value);
+    if matches!(branch.slots()[rank], Slot::Branch(_)) {
+        branch.change(rank, |below| take_out(below, key));
+    } else if branch.slots().len() > 2 {
+        *branch = branch.without(value);
+    } else {
+        let other = branch.slots()[1 - rank].clone();
+        *slot = other;
     }
 }
 
@@ -335,7 +318,7 @@ impl<T: Leaf> Slot<T> {
     /// What is below this slot for a value of the half octet at `index`, where `index` is not after the slot's own.
     fn at(&self, index: usize, value: u32, first: &Key) -> Option<&Slot<T>> {
         match self {
-            Slot::Branch(branch) if branch.index as usize == index => branch.slot(value),
+            Slot::Branch(branch) if branch.index() == index => branch.slot(value),
             _ => (nibble(first.as_slice(), index) == value).then_some(self),
         }
     }
@@ -350,7 +333,7 @@ impl<T: Leaf> Slot<T> {
     fn index(&self) -> usize {
         match self {
             Slot::Leaf(_) => usize::MAX,
-            Slot::Branch(branch) => branch.index as usize,
+            Slot::Branch(branch) => branch.index(),
         }
     }
 
@@ -361,22 +344,10 @@ impl<T: Leaf> Slot<T> {
         }
     }
 
-    /// The slot one step further towards a key that is known to be below, its branch made ours alone; a leaf stays.
-    fn toward(&mut self, key: &[u8]) -> &mut Slot<T> {
-        match self {
-            Slot::Branch(branch) => {
-                let branch = Arc::make_mut(branch);
-                let rank = branch.rank(nibble(key, branch.index as usize));
-                &mut branch.slots[rank]
-            }
-            leaf => leaf,
-        }
-    }
-
     fn same(&self, other: &Self) -> bool {
         match (self, other) {
             (Slot::Leaf(a), Slot::Leaf(b)) => a.same(b),
-            (Slot::Branch(a), Slot::Branch(b)) => Arc::ptr_eq(a, b),
+            (Slot::Branch(a), Slot::Branch(b)) => a.same(b),
             _ => false,
         }
     }
@@ -386,7 +357,7 @@ impl<T: Leaf> Slot<T> {
         loop {
             match slot {
                 Slot::Leaf(leaf) => return leaf,
-                Slot::Branch(branch) => slot = &branch.slots[0],
+                Slot::Branch(branch) => slot = &branch.slots()[0],
             }
         }
     }
@@ -396,56 +367,11 @@ impl<T: Leaf> Slot<T> {
         loop {
             match slot {
                 Slot::Leaf(leaf) => return leaf,
-                Slot::Branch(branch) => slot = &branch.slots[branch.slots.len() - 1],
+                Slot::Branch(branch) => slot = &branch.slots()[branch.slots().len() - 1],
             }
         }
     }
 }
-
-impl<T: Leaf> Branch<T> {
-    /// How many slots come before that of a value.
-    fn rank(&self, value: u32) -> usize {
-        // There are at most 16 before the last.
-        let [low, high, ..] = (self.present & ((1 << value) - 1)).to_le_bytes();
-        usize::from(ONES[usize::from(low)] + ONES[usize::from(high)])
-    }
-
-    fn slot(&self, value: u32) -> Option<&Slot<T>> {
-        (self.present & 1 << value != 0).then(|| &self.slots[self.rank(value)])
-    }
-
-    fn child(&self, key: &[u8]) -> Option<&Slot<T>> {
-        self.slot(nibble(key, self.index as usize))
-    }
-
-    fn insert(&mut self, value: u32, slot: Slot<T>) {
-        let rank = self.rank(value);
-        let mut slots = std::mem::take(&mut self.slots).into_vec();
-        slots.insert(rank, slot);
-        self.slots = slots.into();
-        self.present |= 1 << value;
-    }
-
-    fn remove(&mut self, value: u32) {
-        let rank = self.rank(value);
-        let mut slots = std::mem::take(&mut self.slots).into_vec();
-        slots.remove(rank);
-        self.slots = slots.into();
-        self.present &= !(1 << value);
-    }
-}
-
-/// How many bits of an octet are set. To look it up takes half as many instructions as to count them on a processor of which no more is
-/// known than that it is an x86-64.
-const ONES: [u8; 256] = {
-    let mut ones = [0; 256];
-    let mut octet = 0;
-    while octet < 256 {
-        ones[octet] = (octet as u8).count_ones() as u8;
-        octet += 1;
-    }
-    ones
-};
 
 /// The half octet of a key at an index, plus one; 0 behind its end.
 fn nibble(key: &[u8], index: usize) -> u32 {
@@ -493,7 +419,7 @@ impl<'t, T> Iterator for Iter<'t, T> {
         loop {
             match self.stack.pop()? {
                 Slot::Leaf(leaf) => return Some(leaf),
-                Slot::Branch(branch) => self.stack.extend(branch.slots.iter().rev()),
+                Slot::Branch(branch) => self.stack.extend(branch.slots().iter().rev()),
             }
         }
     }

@@ -1,7 +1,5 @@
 //! Making a tree of leaves that come in canonical order: without looking anything up, and each branch only once.
 
-use std::sync::Arc;
-
 use super::{Branch, Leaf, Slot, Tree, differing_nibble, nibble};
 
 /// A tree in the making, of leaves in ascending order of their keys.
@@ -92,11 +90,11 @@ impl<T: Leaf> Ascending<T> {
     /// The branch, with the last slot that it gets.
     fn closed(&mut self, open: Open, slot: Slot<T>) -> Slot<T> {
         self.slots.push(slot);
-        Slot::Branch(Arc::new(Branch {
-            index: open.index,
-            present: open.present | 1 << nibble(&self.key, usize::from(open.index)),
-            slots: self.slots.drain(open.start..).collect(),
-        }))
+        Slot::Branch(Branch::new(
+            open.index,
+            open.present | 1 << nibble(&self.key, usize::from(open.index)),
+            self.slots.drain(open.start..),
+        ))
     }
 
     /// The tree.

@@ -52,7 +52,7 @@ impl<'t, T: Leaf> Iterator for Descent<'t, '_, T> {
                     }
                 }
                 Slot::Branch(branch) => {
-                    let value = nibble(self.sought.key(), branch.index as usize);
+                    let value = nibble(self.sought.key(), branch.index());
                     self.next = branch.slot(value);
                     if self.next.is_none() {
                         // Every leaf below shares the same, longest prefix with the key.

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -39,13 +40,14 @@ impl Touch for Arc<Item> {
 }
 
 /// The indexes of all branches and which values they have, from the top.
-fn form(tree: &Tree<Arc<Item>>) -> Vec<(u16, u32, usize)> {
+fn form(tree: &Tree<Arc<Item>>) -> Vec<(usize, Vec<u32>)> {
     let mut all = Vec::new();
     let mut stack: Vec<&Slot<Arc<Item>>> = tree.root.iter().collect();
     while let Some(slot) = stack.pop() {
         if let Slot::Branch(branch) = slot {
-            all.push((branch.index, branch.present, branch.slots.len()));
-            stack.extend(branch.slots.iter());
+            let values = (0..=16).filter(|&value| branch.slot(value).is_some());
+            all.push((branch.index(), values.collect()));
+            stack.extend(branch.slots());
         }
     }
     all
