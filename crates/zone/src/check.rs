@@ -4,12 +4,12 @@
 //! remark is a warning. The cost is that of one walk through the zone with a lookup for each target within it.
 //! What it deliberately does not do: ask another server, and check signatures.
 
-use domain::base::name::ToName;
+use std::fmt::Display;
 
 use crate::file::report::Report;
 use crate::finding::{Finding, Kind, Severity};
-use crate::version::{NameRef, owned};
-use crate::{Key, Name, Node, Rtype, SoaNumbers, Sought, Zone};
+use crate::version::{NameRef, is_at_or_below, owned};
+use crate::{Node, Rtype, SoaNumbers, Sought, Zone};
 
 /// Checks a zone. Of each kind only the first few findings are listed; a last one says how many more there are.
 pub fn check(zone: &Zone) -> Vec<Finding> {
@@ -20,6 +20,7 @@ pub fn check(zone: &Zone) -> Vec<Finding> {
         report,
         cut: None,
         dname: None,
+        sought: Sought::new(),
     };
     checker.apex();
     for node in zone.nodes() {
@@ -35,9 +36,11 @@ struct Checker<'z> {
     zone: &'z Zone,
     report: Report,
     /// The last zone cut that was met. In canonical order all that is below it follows at once.
-    cut: Option<&'z NameRef>,
+    cut: Option<&'z Node>,
     /// The last DNAME that was met.
-    dname: Option<&'z NameRef>,
+    dname: Option<&'z Node>,
+    /// The last target that was looked for.
+    sought: Sought,
 }
 
 /// What a name that a record points to has.
@@ -56,14 +59,25 @@ enum Target {
 
 /// # What is reported
 impl<'z> Checker<'z> {
-    fn error(&mut self, kind: Kind, owner: &NameRef, rtype: Rtype, message: impl Into<String>) {
-        self.report
-            .add(Finding::new(Severity::Error, kind, message).about(&owned(owner), rtype));
+    fn error(&mut self, kind: Kind, node: &Node, rtype: Rtype, message: impl Display) {
+        self.report(Severity::Error, kind, node, rtype, message);
     }
 
-    fn warn(&mut self, kind: Kind, owner: &NameRef, rtype: Rtype, message: impl Into<String>) {
-        self.report
-            .add(Finding::new(Severity::Warning, kind, message).about(&owned(owner), rtype));
+    fn warn(&mut self, kind: Kind, node: &Node, rtype: Rtype, message: impl Display) {
+        self.report(Severity::Warning, kind, node, rtype, message);
+    }
+
+    fn report(
+        &mut self,
+        severity: Severity,
+        kind: Kind,
+        node: &Node,
+        rtype: Rtype,
+        message: impl Display,
+    ) {
+        self.report.add_if_listed(severity, kind, || {
+            Finding::new(severity, kind, message.to_string()).about(&owned(node.owner()), rtype)
+        });
     }
 
     fn apex(&mut self) {
@@ -79,36 +93,39 @@ impl<'z> Checker<'z> {
             );
         }
         for message in soa_times(self.zone.numbers()) {
-            self.warn(Kind::SoaTimes, apex.for_slice(), Rtype::SOA, message);
+            self.report.add(
+                Finding::new(Severity::Warning, Kind::SoaTimes, message).about(apex, Rtype::SOA),
+            );
         }
     }
 
     fn node(&mut self, node: &'z Node) {
-        let owner = node.owner();
-        let is_apex = owner == self.zone.apex();
-        self.cut = self.cut.filter(|cut| owner.ends_with(cut));
-        self.dname = self.dname.filter(|dname| owner.ends_with(dname));
+        let owner = node.owner_octets();
+        let is_apex = owner.len() == self.zone.apex().len();
+        let is_below = |above: &&Node| is_at_or_below(owner, above.owner_octets());
+        self.cut = self.cut.filter(is_below);
+        self.dname = self.dname.filter(is_below);
         self.host_names(node);
         if let Some(cut) = self.cut {
-            self.below_cut(node, cut);
+            self.below_cut(node, cut.owner());
             return;
         }
         if let Some(dname) = self.dname {
-            self.below_dname(node, dname);
+            self.below_dname(node, dname.owner());
         }
         self.aliases(node, is_apex);
         self.wildcards(node);
         self.ds(node, is_apex);
-        let is_cut = !is_apex && node.rrset(Rtype::NS).is_some();
+        let is_cut = !is_apex && node.delegates();
         self.name_servers(node, is_cut);
         self.targets(node, Rtype::MX, 2);
         self.targets(node, Rtype::SRV, 6);
         if is_cut {
             self.at_cut(node);
-            self.cut = Some(owner);
+            self.cut = Some(node);
         }
-        if node.rrset(Rtype::DNAME).is_some() {
-            self.dname = Some(owner);
+        if node.redirects() {
+            self.dname = Some(node);
         }
     }
 }
@@ -117,34 +134,36 @@ impl<'z> Checker<'z> {
 impl<'z> Checker<'z> {
     /// RFC 1034 §3.6.2, RFC 2181 §10.1, RFC 6672 §2.3 and §2.4.
     fn aliases(&mut self, node: &Node, is_apex: bool) {
-        let owner = node.owner();
+        if !node.is_alias() && !node.redirects() {
+            return;
+        }
         for (rtype, kind) in [(Rtype::CNAME, Kind::Cname), (Rtype::DNAME, Kind::Dname)] {
             if let Some(set) = node.rrset(rtype)
-                && set.iter().nth(1).is_some()
+                && set.len() > 1
             {
-                let message = format!(
+                let message = format_args!(
                     "{} {rtype} records at one name; expected one, remove the others",
                     set.len()
                 );
-                self.error(kind, owner, rtype, message);
+                self.error(kind, node, rtype, message);
             }
         }
-        if node.rrset(Rtype::CNAME).is_some() {
+        if node.is_alias() {
             let other = node
                 .rrsets()
                 .map(|set| set.rtype())
                 .find(|rtype| !may_stand_with_cname(*rtype));
             if let Some(other) = other {
-                let message = format!(
+                let message = format_args!(
                     "CNAME and other data ({other}); a name with a CNAME record has nothing else (RFC 2181 §10.1), remove one of them"
                 );
-                self.error(Kind::Cname, owner, Rtype::CNAME, message);
+                self.error(Kind::Cname, node, Rtype::CNAME, message);
             }
         }
-        if !is_apex && node.rrset(Rtype::DNAME).is_some() && node.rrset(Rtype::NS).is_some() {
+        if !is_apex && node.redirects() && node.delegates() {
             self.error(
                 Kind::Dname,
-                owner,
+                node,
                 Rtype::DNAME,
                 "DNAME and NS at a name that is not the apex (RFC 6672 §2.3); remove one of them",
             );
@@ -158,10 +177,10 @@ impl<'z> Checker<'z> {
             .map(|set| set.rtype())
             .find(|rtype| !matches!(*rtype, Rtype::NSEC3 | Rtype::RRSIG));
         if let Some(rtype) = first {
-            let message = format!(
+            let message = format_args!(
                 "data below the DNAME at {dname}, which covers it (RFC 6672 §2.4); remove it, or the DNAME"
             );
-            self.error(Kind::Dname, node.owner(), rtype, message);
+            self.error(Kind::Dname, node, rtype, message);
         }
     }
 
@@ -172,10 +191,10 @@ impl<'z> Checker<'z> {
                 rtype,
                 Rtype::A | Rtype::AAAA | Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3
             ) {
-                let message = format!(
+                let message = format_args!(
                     "below the delegation of {cut}, so nobody gets to see it; move it to the zone {cut}"
                 );
-                self.warn(Kind::Occluded, node.owner(), rtype, message);
+                self.warn(Kind::Occluded, node, rtype, message);
             }
         }
     }
@@ -194,28 +213,24 @@ impl<'z> Checker<'z> {
                     | Rtype::CNAME
             ) {
                 let owner = node.owner();
-                let message = format!(
+                let message = format_args!(
                     "at the delegation of {owner}, so nobody gets to see it; move it to the zone {owner}"
                 );
-                self.warn(Kind::Occluded, owner, rtype, message);
+                self.warn(Kind::Occluded, node, rtype, message);
             }
         }
     }
 
     fn wildcards(&mut self, node: &Node) {
-        let owner = node.owner();
-        if owner.as_slice().starts_with(b"\x01*") {
-            for rtype in [Rtype::NS, Rtype::DNAME] {
-                if node.rrset(rtype).is_some() {
-                    self.warn(
-                        Kind::Wildcard,
-                        owner,
-                        rtype,
-                        format!(
-                            "{rtype} at a wildcard has no defined meaning (RFC 4592 §4); write out the names"
-                        ),
-                    );
-                }
+        if !node.owner_octets().starts_with(b"\x01*") {
+            return;
+        }
+        for rtype in [Rtype::NS, Rtype::DNAME] {
+            if node.rrset(rtype).is_some() {
+                let message = format_args!(
+                    "{rtype} at a wildcard has no defined meaning (RFC 4592 §4); write out the names"
+                );
+                self.warn(Kind::Wildcard, node, rtype, message);
             }
         }
     }
@@ -224,18 +239,17 @@ impl<'z> Checker<'z> {
         if node.rrset(Rtype::DS).is_none() {
             return;
         }
-        let owner = node.owner();
         if is_apex {
             self.error(
                 Kind::Ds,
-                owner,
+                node,
                 Rtype::DS,
                 "DS at the zone's own apex (RFC 4035 §2.4); it belongs into the parent zone",
             );
-        } else if node.rrset(Rtype::NS).is_none() {
+        } else if !node.delegates() {
             self.warn(
                 Kind::Ds,
-                owner,
+                node,
                 Rtype::DS,
                 "DS at a name that is not delegated (RFC 4035 §2.4); add the NS records, or remove it",
             );
@@ -243,52 +257,38 @@ impl<'z> Checker<'z> {
     }
 
     fn name_servers(&mut self, node: &Node, is_cut: bool) {
-        let owner = node.owner();
         for rdata in node.rrset(Rtype::NS).into_iter().flat_map(|set| set.iter()) {
             let Some(target) = name_at(rdata, 0) else {
                 continue;
             };
-            let found = self.target(&target);
-            let (severity, kind, message) = match (found, is_cut) {
+            let is_within = is_at_or_below(target.as_slice(), node.owner_octets());
+            let (severity, kind) = match (self.target(target), is_cut) {
                 (Target::Outside | Target::Addresses, _) => continue,
-                (Target::Alias, false) => (
-                    Severity::Error,
-                    Kind::Ns,
-                    format!(
+                (Target::Alias, _) => {
+                    let (severity, kind) = match is_cut {
+                        false => (Severity::Error, Kind::Ns),
+                        true => (Severity::Warning, Kind::Target),
+                    };
+                    let message = format_args!(
                         "name server {target} is an alias (RFC 2181 §10.3); name the host that it stands for"
-                    ),
-                ),
-                (Target::Alias, true) => (
-                    Severity::Warning,
-                    Kind::Target,
-                    format!(
-                        "name server {target} is an alias (RFC 2181 §10.3); name the host that it stands for"
-                    ),
-                ),
-                (Target::Nothing | Target::Delegated, true) if target.ends_with(owner) => (
-                    Severity::Error,
-                    Kind::Glue,
-                    format!(
+                    );
+                    self.report(severity, kind, node, Rtype::NS, message);
+                    continue;
+                }
+                (Target::Nothing | Target::Delegated, true) if is_within => {
+                    let message = format_args!(
                         "name server {target} is within what is delegated and has no address here; add an A or AAAA record as glue"
-                    ),
-                ),
-                (Target::Nothing | Target::Delegated, true) => (
-                    Severity::Warning,
-                    Kind::Glue,
-                    format!(
-                        "name server {target} is in this zone and has no address; add an A or AAAA record"
-                    ),
-                ),
-                (Target::Nothing | Target::Delegated, false) => (
-                    Severity::Error,
-                    Kind::Ns,
-                    format!(
-                        "name server {target} is in this zone and has no address; add an A or AAAA record"
-                    ),
-                ),
+                    );
+                    self.error(Kind::Glue, node, Rtype::NS, message);
+                    continue;
+                }
+                (Target::Nothing | Target::Delegated, true) => (Severity::Warning, Kind::Glue),
+                (Target::Nothing | Target::Delegated, false) => (Severity::Error, Kind::Ns),
             };
-            self.report
-                .add(Finding::new(severity, kind, message).about(&owned(owner), Rtype::NS));
+            let message = format_args!(
+                "name server {target} is in this zone and has no address; add an A or AAAA record"
+            );
+            self.report(severity, kind, node, Rtype::NS, message);
         }
     }
 
@@ -298,18 +298,21 @@ impl<'z> Checker<'z> {
             let Some(target) = name_at(rdata, offset).filter(|target| !target.is_root()) else {
                 continue;
             };
-            let message = match self.target(&target) {
+            match self.target(target) {
                 Target::Alias => {
-                    format!(
+                    let message = format_args!(
                         "{target} is an alias; name the host that it stands for (RFC 2181 §10.3, RFC 2782)"
-                    )
+                    );
+                    self.warn(Kind::Target, node, rtype, message);
                 }
                 Target::Nothing => {
-                    format!("{target} is in this zone and has no address; add an A or AAAA record")
+                    let message = format_args!(
+                        "{target} is in this zone and has no address; add an A or AAAA record"
+                    );
+                    self.warn(Kind::Target, node, rtype, message);
                 }
-                Target::Outside | Target::Addresses | Target::Delegated => continue,
-            };
-            self.warn(Kind::Target, node.owner(), rtype, message);
+                Target::Outside | Target::Addresses | Target::Delegated => {}
+            }
         }
     }
 
@@ -324,54 +327,45 @@ impl<'z> Checker<'z> {
         if !is_host_name(node.owner()) {
             self.warn(
                 Kind::HostName,
-                node.owner(),
+                node,
                 rtype,
                 "an address at a name that is not a host name; expected letters, digits and hyphens, with no hyphen at either end of a label",
             );
         }
     }
 
-    fn target(&self, target: &Name) -> Target {
+    fn target(&mut self, target: &NameRef) -> Target {
         let zone = self.zone;
-        if !target.ends_with(zone.apex()) {
+        if !is_at_or_below(target.as_slice(), zone.apex().as_slice()) {
             return Target::Outside;
         }
-        let sought = Sought::from_wire(target.as_slice());
+        let sought = self.sought.set(target.as_slice());
         let mut exact = None;
         let mut delegated = false;
-        for node in zone.descend(&sought) {
-            delegated |= node.rrset(Rtype::NS).is_some() && node.owner() != zone.apex();
-            if node.owner() == target {
+        for node in zone.descend(sought) {
+            let len = node.owner_octets().len();
+            delegated |= node.delegates() && len > zone.apex().len();
+            if len == target.len() {
                 exact = Some(node);
-            } else if !delegated && node.rrset(Rtype::DNAME).is_some() {
+            } else if !delegated && node.redirects() {
                 return Target::Alias;
             }
         }
         let node = match exact {
             Some(node) => Some(node),
             None if delegated || zone.tree().has_at_or_below(sought.key()) => None,
-            None => self.wildcard_for(target),
+            // The wildcard that answers for a name that does not exist (RFC 4592 §3.3.1).
+            None => {
+                let wildcard = sought.wildcard_key(zone.descend(sought).encloser());
+                zone.tree().get(wildcard.as_slice())
+            }
         };
         match node {
             Some(node) if has_address(node) => Target::Addresses,
             _ if delegated => Target::Delegated,
-            Some(node) if node.rrset(Rtype::CNAME).is_some() => Target::Alias,
+            Some(node) if node.is_alias() => Target::Alias,
             _ => Target::Nothing,
         }
-    }
-
-    /// The wildcard that answers for a name that does not exist (RFC 4592 §3.3.1).
-    fn wildcard_for(&self, name: &Name) -> Option<&'z Node> {
-        let encloser = name
-            .iter_suffixes()
-            .skip(1)
-            .map(|suffix| suffix.to_name::<bytes::Bytes>())
-            .find(|suffix| self.zone.tree().has_at_or_below(Key::of(suffix).as_slice()))?;
-        let mut wire = Vec::with_capacity(encloser.len() + 2);
-        wire.extend_from_slice(b"\x01*");
-        wire.extend_from_slice(encloser.as_slice());
-        let wildcard = Name::from_octets(wire.into()).ok()?;
-        self.zone.node(&wildcard)
     }
 }
 
@@ -387,9 +381,8 @@ fn may_stand_with_cname(rtype: Rtype) -> bool {
     )
 }
 
-fn name_at(rdata: &[u8], offset: usize) -> Option<Name> {
-    let wire = rdata.get(offset..)?;
-    Name::from_octets(bytes::Bytes::copy_from_slice(wire)).ok()
+fn name_at(rdata: &[u8], offset: usize) -> Option<&NameRef> {
+    NameRef::from_slice(rdata.get(offset..)?).ok()
 }
 
 fn is_host_name(name: &NameRef) -> bool {

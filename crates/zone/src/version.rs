@@ -584,7 +584,7 @@ pub fn owned(name: &NameRef) -> Name {
 }
 
 /// Whether a name is another one or below it, both in wire format.
-fn is_at_or_below(name: &[u8], apex: &[u8]) -> bool {
+pub(crate) fn is_at_or_below(name: &[u8], apex: &[u8]) -> bool {
     let mut rest = name;
     while rest.len() > apex.len() {
         let label = rest.first().map_or(0, |len| usize::from(*len));

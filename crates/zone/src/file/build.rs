@@ -6,10 +6,10 @@ use super::gather::{Entry, Gathered};
 use super::parse::Sink;
 use super::report::{Place, Report};
 use crate::finding::{Finding, Kind, Severity};
-use crate::version::{NameRef, owned};
+use crate::version::{NameRef, is_at_or_below, owned};
 use crate::{Editor, Name, Rtype, Ttl, Zone};
 
-/// Collects records, and makes the zone when all are there.
+/// Collects records, makes the zone when all are there, and knows where they stood.
 pub(super) struct Builder {
     zone: Option<(Name, Gathered)>,
     /// Records that came before the SOA, when only that tells which zone it is.
@@ -34,8 +34,8 @@ impl Builder {
     }
 
     /// Makes the zone.
-    pub(super) fn finish(self, path: &str, report: &mut Report) -> Option<Zone> {
-        let Some((apex, gathered)) = self.zone.filter(|_| self.soa.is_some()) else {
+    pub(super) fn finish(&mut self, path: &str, report: &mut Report) -> Option<Zone> {
+        let Some((apex, gathered)) = self.zone.as_mut().filter(|_| self.soa.is_some()) else {
             let mut finding = Finding::new(
                 Severity::Error,
                 Kind::Soa,
@@ -45,10 +45,10 @@ impl Builder {
             report.add(finding);
             return None;
         };
-        let mut editor = Editor::new(apex);
+        let mut editor = Editor::new(apex.clone());
         let mut found = Vec::new();
         let mut joined = Vec::new();
-        gathered.drain(|owner, entries| {
+        gathered.in_order(|owner, entries| {
             put(&mut editor, owner, entries, &mut joined, &mut found);
         });
         found.sort_by_key(|(place, _)| (place.file, place.line, place.column));
@@ -61,6 +61,21 @@ impl Builder {
                 report.add(Finding::new(Severity::Error, Kind::Soa, error.to_string()));
                 None
             }
+        }
+    }
+
+    /// Adds what the checks have found in the zone, with where the records stood that it is about.
+    pub(super) fn add_with_places(&self, findings: Vec<Finding>, report: &mut Report) {
+        for mut finding in findings {
+            let record = finding.owner.as_ref().zip(finding.rtype);
+            let place = record.zip(self.zone.as_ref());
+            let place =
+                place.and_then(|((owner, rtype), (_, gathered))| gathered.place_of(owner, rtype));
+            if let Some(place) = place {
+                let file = report.file_name(place.file);
+                finding = finding.at(file, place.line, place.column);
+            }
+            report.adopt(finding);
         }
     }
 
@@ -94,7 +109,7 @@ impl Builder {
             );
             return false;
         }
-        if !owner.ends_with(apex) {
+        if !is_at_or_below(owner.as_slice(), apex.as_slice()) {
             let message = format!(
                 "outside of the zone {apex}, so it was left out; end relative names without a dot, or check $ORIGIN"
             );
@@ -146,7 +161,7 @@ impl Sink for Builder {
 }
 
 fn begin(apex: &Name) -> (Name, Gathered) {
-    (apex.clone(), Gathered::new(apex.for_slice()))
+    (apex.clone(), Gathered::new(apex))
 }
 
 /// Puts all records of a name and type into the zone; `joined` is room for their data.

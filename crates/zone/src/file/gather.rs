@@ -2,17 +2,20 @@
 //!
 //! A file has its names in any order, and a zone that is made of names in any order is looked up for each of them: in a large one every
 //! look-up waits for memory several times. So all records are written one behind the other into one piece of memory, what is sorted
-//! are the first octets of their keys and where they stand, and the zone is made without a look-up.
+//! are the first octets of their keys and where they stand, and the zone is made without a look-up. A zone does not remember where its
+//! records stood; until the checks have seen it, that is looked up here.
 
 use std::hint::black_box;
 use std::ops::Range;
 
 use super::report::Place;
+use crate::key::push_label;
 use crate::version::NameRef;
-use crate::{Key, Rtype, Ttl};
+use crate::{Key, Name, Rtype, Ttl};
 
 /// Records in the order in which they came.
 pub(super) struct Gathered {
+    apex: Name,
     /// Octets of the key of the zone's apex, with which all keys begin.
     skip: usize,
     /// Records of one name and type that came one after the other are one entry: a [`Head`], the key without that of the apex, the owner
@@ -57,9 +60,10 @@ pub(super) struct Entry<'g> {
 /// # Gathering
 impl Gathered {
     /// Nothing yet of a zone.
-    pub(super) fn new(apex: &NameRef) -> Self {
+    pub(super) fn new(apex: &Name) -> Self {
         Self {
-            skip: Key::from_wire(apex.as_slice()).as_slice().len(),
+            apex: apex.clone(),
+            skip: Key::of(apex).as_slice().len(),
             octets: Vec::new(),
             starts: Vec::new(),
         }
@@ -103,8 +107,10 @@ impl Gathered {
     /// Begins an entry, whose head is still to be written.
     fn start(&mut self, place: Place, owner: &NameRef, rtype: Rtype, ttl: Ttl) -> (usize, Head) {
         let at = self.octets.len();
-        let key = Key::from_wire(owner.as_slice());
-        let key = key.as_slice().get(self.skip..).unwrap_or_default();
+        self.octets.extend_from_slice(&[0; HEAD]);
+        self.push_key(owner.as_slice());
+        let key = &self.octets[at + HEAD..];
+        let next = octets_at(key, 0);
         let head = Head {
             key: key.len() as u16,
             // A name has at most 255 octets (RFC 1035 §2.3.4).
@@ -115,12 +121,25 @@ impl Gathered {
             place,
             data: 0,
         };
-        self.octets.extend_from_slice(&[0; HEAD]);
-        self.octets.extend_from_slice(key);
         self.octets.extend_from_slice(owner.as_slice());
-        let next = octets_at(key, 0);
         self.starts.push(Start { next, at });
         (at, head)
+    }
+
+    /// Writes the key of a name without that of the apex.
+    fn push_key(&mut self, owner: &[u8]) {
+        // Most names are right below the apex.
+        if let Some((label, parent)) = owner
+            .split_first()
+            .and_then(|(len, rest)| rest.split_at_checked(usize::from(*len)))
+            && !label.is_empty()
+            && parent == self.apex.as_slice()
+        {
+            return push_label(&mut self.octets, label);
+        }
+        let key = Key::from_wire(owner);
+        let key = key.as_slice().get(self.skip..).unwrap_or_default();
+        self.octets.extend_from_slice(key);
     }
 }
 
@@ -128,7 +147,7 @@ impl Gathered {
 impl Gathered {
     /// Calls `each` with all entries of a name and type, those that came first first, in canonical order of the names; within a name
     /// in ascending order of types. The owner name given is in the case in which the name came first.
-    pub(super) fn drain(mut self, mut each: impl FnMut(&NameRef, &[Entry<'_>])) {
+    pub(super) fn in_order(&mut self, mut each: impl FnMut(&NameRef, &[Entry<'_>])) {
         let mut starts = std::mem::take(&mut self.starts);
         if !starts.is_sorted_by(|one, next| self.key(one.at) <= self.key(next.at)) {
             self.sort(&mut starts, 0);
@@ -165,6 +184,21 @@ impl Gathered {
             entries.extend(name.iter().map(|start| self.entry(start.at)));
             entries.chunk_by(same).for_each(|set| each(owner, set));
         }
+        self.starts = starts;
+    }
+
+    /// Where the first record of a name and type stood, once all were handed out.
+    pub(super) fn place_of(&self, owner: &Name, rtype: Rtype) -> Option<Place> {
+        let key = Key::of(owner);
+        let key = key.as_slice().get(self.skip..)?;
+        let first = self
+            .starts
+            .partition_point(|start| self.key(start.at) < key);
+        let mut of_name = self.starts[first..]
+            .iter()
+            .take_while(|start| self.key(start.at) == key)
+            .map(|start| Head::read(&self.octets[start.at..]));
+        Some(of_name.find(|head| head.rtype == rtype.to_int())?.place)
     }
 
     /// Sorts entries whose keys are alike up to a depth.
@@ -311,7 +345,7 @@ mod tests {
             records in prop::collection::vec((name(), 1u16..4, 0u32..2, any::<[u8; 2]>()), 0..60)
         ) {
             let apex = parse_name("EXAMPLE").unwrap();
-            let mut gathered = Gathered::new(apex.for_slice());
+            let mut gathered = Gathered::new(&apex);
             for (line, (owner, rtype, ttl, rdata)) in records.iter().enumerate() {
                 let (rtype, ttl) = (Rtype::from_int(*rtype), Ttl::from_secs(*ttl));
                 gathered.push(place(line), owner.for_slice(), rtype, ttl, rdata);
@@ -324,7 +358,7 @@ mod tests {
             });
             let mut expected = expected.into_iter().peekable();
             let mut sets = Vec::new();
-            gathered.drain(|owner, entries| {
+            gathered.in_order(|owner, entries| {
                 let rtype = entries[0].rtype;
                 assert!(sets.last() != Some(&(owned(owner), rtype)), "a set came in two");
                 sets.push((owned(owner), rtype));
@@ -349,13 +383,19 @@ mod tests {
                 }
             });
             prop_assert_eq!(expected.next(), None);
+            for (owner, rtype, ..) in &records {
+                let first = records.iter().position(|record| (&record.0, record.1) == (owner, *rtype)).unwrap();
+                let found = gathered.place_of(owner, Rtype::from_int(*rtype));
+                prop_assert_eq!(found.unwrap().line as usize, first);
+                prop_assert!(gathered.place_of(owner, Rtype::from_int(9)).is_none());
+            }
         }
     }
 
     #[test]
     fn another_ttl_in_a_row_is_told_of_once() {
         let apex = parse_name("example").unwrap();
-        let mut gathered = Gathered::new(apex.for_slice());
+        let mut gathered = Gathered::new(&apex);
         let told: Vec<Option<u32>> = [60, 60, 70, 80, 60]
             .into_iter()
             .map(|ttl| {

@@ -14,7 +14,6 @@
 mod build;
 mod gather;
 mod generate;
-mod locate;
 mod name;
 mod parse;
 mod rdata;
@@ -67,15 +66,14 @@ fn read_within(
     apex: Option<&Name>,
     limits: Limits,
 ) -> Loaded {
-    let (zone, mut report, records) = read_unchecked(&mut *opener, path, apex, limits);
+    let (zone, builder, mut report) = read_unchecked(opener, path, apex, limits);
     if let Some(zone) = &zone {
-        let findings = check(zone);
-        locate::add(&mut report, findings, opener, path, apex, limits);
+        builder.add_with_places(check(zone), &mut report);
     }
     Loaded {
         zone: zone.filter(|_| !report.has_errors()),
         findings: report.finish(),
-        records,
+        records: builder.records(),
     }
 }
 
@@ -85,7 +83,7 @@ fn read_unchecked(
     path: &str,
     apex: Option<&Name>,
     limits: Limits,
-) -> (Option<Zone>, Report, usize) {
+) -> (Option<Zone>, Builder, Report) {
     let mut parser = Parser::new(opener, apex, Builder::new(apex), limits);
     if let Err(message) = parser.file(path) {
         parser
@@ -93,15 +91,16 @@ fn read_unchecked(
             .add(Finding::new(Severity::Error, Kind::File, message));
     }
     let Parser {
-        sink, mut report, ..
+        sink: mut builder,
+        mut report,
+        ..
     } = parser;
-    let records = sink.records();
     // When a record could not be read, it would be guesswork to say what is missing.
     let zone = match report.has_errors() {
         true => None,
-        false => sink.finish(path, &mut report),
+        false => builder.finish(path, &mut report),
     };
-    (zone.filter(|_| !report.has_errors()), report, records)
+    (zone.filter(|_| !report.has_errors()), builder, report)
 }
 
 /// Reads one record, such as `www 3600 IN A 192.0.2.1`; without a TTL it gets the default.

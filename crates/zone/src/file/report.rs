@@ -33,22 +33,33 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn add(&mut self, mut finding: Finding) {
+    pub(crate) fn add(&mut self, finding: Finding) {
+        self.add_if_listed(finding.severity, finding.kind, || finding);
+    }
+
+    /// Adds a finding, which is made only if it is to be listed: there may be one for each record of a large zone.
+    pub(crate) fn add_if_listed(
+        &mut self,
+        severity: Severity,
+        kind: Kind,
+        make: impl FnOnce() -> Finding,
+    ) {
         if self.is_full() {
             return;
         }
-        if finding.zone.is_none() {
-            finding.zone = self.zone.clone();
-        }
-        match finding.severity {
+        match severity {
             Severity::Error => self.errors += 1,
             Severity::Warning => {
-                let count = self.warnings.entry(finding.kind).or_default();
+                let count = self.warnings.entry(kind).or_default();
                 *count += 1;
                 if *count > MOST_WARNINGS {
                     return;
                 }
             }
+        }
+        let mut finding = make();
+        if finding.zone.is_none() {
+            finding.zone = self.zone.clone();
         }
         self.findings.push(finding);
     }

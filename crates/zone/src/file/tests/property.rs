@@ -253,7 +253,7 @@ proptest! {
         let mut text = Vec::new();
         write(&zone, &mut text).unwrap();
         let limits = Limits::default();
-        let (again, report, _) =
+        let (again, _, report) =
             read_unchecked(&mut |_| Ok(text.clone()), "x", Some(zone.apex()), limits);
         let findings = report.finish();
         let again = again.unwrap_or_else(|| panic!("{findings:?}\n{}", text.escape_ascii()));
