@@ -7,7 +7,9 @@ use zonemesh_zone::inventory::{Asked, Inventory};
 use crate::clock::Moment;
 use crate::edns::{self, Edns, extended};
 use crate::handler::{Client, Transport};
-use crate::message::{HEADER, Parsed, Query, Question, classes, first_opt, parse, rcodes, types};
+use crate::message::{
+    HEADER, Parsed, Query, Question, classes, first_opt, parse, question, rcodes, records, types,
+};
 use crate::reply::{Done, Reply, Resolved};
 use crate::writer::{Names, Writer};
 use crate::zoneset::{Members, Settings, ZoneSet};
@@ -113,6 +115,40 @@ impl<'v> About<'v> {
         }
     }
 
+    /// What an answer of the handler is about, as it can be seen in the message: by its response code, and the name of its question, which is
+    /// that of a zone of ours where there is no error. `name` is where that name is put, in small letters.
+    #[cold]
+    pub(crate) fn read(message: &[u8], proven: bool, name: &'v mut [u8; 255]) -> Self {
+        let question = question(message);
+        let opt = records(message).find(|record| record.is_opt);
+        let low = message.get(3).map_or(0, |octet| u16::from(octet & 15));
+        let high = opt.as_ref().map_or(0, |opt| u16::from(opt.fixed[4]));
+        let kind = match high << 4 | low {
+            rcodes::NOERROR | rcodes::NXDOMAIN | rcodes::YXDOMAIN => match message.get(6..8) {
+                None | Some([0, 0]) => Kind::Negative,
+                Some(_) => Kind::Positive,
+            },
+            _ => Kind::Error,
+        };
+        let source = match (&question, kind) {
+            (None, _) | (_, Kind::Error) => &[],
+            (Some(question), _) => {
+                let name = &mut name[..question.name.len()];
+                name.copy_from_slice(question.name);
+                name.make_ascii_lowercase();
+                &*name
+            }
+        };
+        Self {
+            kind,
+            source,
+            qtype: question.map_or(0, |question| question.qtype),
+            proven,
+            question_end: HEADER + question.map_or(0, |question| question.wire.len()),
+            opt_at: opt.map_or(message.len(), |opt| opt.at),
+        }
+    }
+
     /// Takes all records but OPT out of an answer and says that it was truncated, so that its client asks over a stream. An
     /// error is left as it is: it has no records.
     pub(crate) fn truncate(&self, out: &mut Vec<u8>) {
@@ -128,6 +164,14 @@ impl<'v> About<'v> {
         out[3] = rcodes::NOERROR as u8;
         out[6..12].copy_from_slice(&[0, 0, 0, 0, 0, additional]);
     }
+}
+
+/// Whether who sent a message has proved its address with a good server cookie.
+pub(crate) fn is_proven(message: &[u8], client: &Client, view: &View<'_>) -> bool {
+    first_opt(message).is_some_and(|(fixed, rdata)| {
+        let edns = edns::parse_what_can_be(fixed, rdata);
+        opt(&edns, client, false, view).proven
+    })
 }
 
 /// What is worked with while a message is answered; used again for the next one, for it is too large to be made each time.

@@ -115,7 +115,8 @@ impl Responder {
     }
 
     /// Sends a whole DNS message. On a stream it waits while the client reads slower than we write; over UDP each
-    /// message is one datagram, and it is lost like any other when the socket has no room.
+    /// message is one datagram, and it is lost like any other when the socket has no room, or when it is one too many for the client's
+    /// network ([`crate::rate`]).
     ///
     /// # Errors
     ///
@@ -123,7 +124,7 @@ impl Responder {
     pub async fn send(&self, message: Vec<u8>) -> Result<(), Closed> {
         match &self.0 {
             Inner::Stream { messages, .. } => messages.send(message).await.map_err(|_| Closed),
-            Inner::Datagram(path) => path.send(&message),
+            Inner::Datagram(path) => path.send(message),
         }
     }
 
@@ -135,7 +136,7 @@ impl Responder {
     pub fn blocking_send(&self, message: Vec<u8>) -> Result<(), Closed> {
         match &self.0 {
             Inner::Stream { messages, .. } => messages.blocking_send(message).map_err(|_| Closed),
-            Inner::Datagram(path) => path.send(&message),
+            Inner::Datagram(path) => path.send(message),
         }
     }
 }

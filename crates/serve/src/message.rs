@@ -240,29 +240,55 @@ fn options(message: &[u8]) -> Option<impl Iterator<Item = u16>> {
 /// The first OPT record among the additional ones of a message of any kind, however malformed what comes after it is: its ten octets
 /// between owner and data, and the data if all of it is there.
 pub(crate) fn first_opt(message: &[u8]) -> Option<(&[u8; 10], Option<&[u8]>)> {
-    let count = |at: usize| {
-        Some(u16::from_be_bytes([
-            *message.get(at)?,
-            *message.get(at + 1)?,
-        ]))
-    };
-    let mut at = HEADER;
-    for _ in 0..count(4)? {
-        at = skip_name(message, at)? + 4;
+    let opt = records(message).find(|record| record.is_opt)?;
+    Some((opt.fixed, opt.rdata))
+}
+
+/// A record in a message.
+pub(crate) struct Placed<'m> {
+    /// Where its owner begins.
+    pub at: usize,
+    /// The ten octets between owner and data.
+    pub fixed: &'m [u8; 10],
+    /// The data, if all of it is there.
+    pub rdata: Option<&'m [u8]>,
+    /// Whether it is an OPT record where one belongs.
+    pub is_opt: bool,
+}
+
+impl Placed<'_> {
+    /// Its type.
+    pub(crate) fn rtype(&self) -> u16 {
+        u16::from_be_bytes([self.fixed[0], self.fixed[1]])
     }
-    let others = u32::from(count(6)?) + u32::from(count(8)?);
-    for number in 0..others + u32::from(count(10)?) {
-        let is_root = message.get(at) == Some(&0);
-        at = skip_name(message, at)?;
-        let fixed = message.get(at..)?.first_chunk::<10>()?;
+}
+
+/// The records of a message of any kind, as far as they can be read.
+pub(crate) fn records(message: &[u8]) -> impl Iterator<Item = Placed<'_>> {
+    let counts = [4, 6, 8, 10].map(|at| match message.get(at..at + 2) {
+        Some(count) => u32::from(count[0]) << 8 | u32::from(count[1]),
+        None => 0,
+    });
+    let [questions, answers, authority, additional] = counts;
+    let mut next = Some(HEADER);
+    for _ in 0..questions {
+        next = next.and_then(|at| Some(skip_name(message, at)? + 4));
+    }
+    let others = answers + authority;
+    (0..others + additional).map_while(move |number| {
+        let at = next?;
+        let end = skip_name(message, at)?;
+        let fixed = message.get(end..)?.first_chunk::<10>()?;
         let len = u16::from_be_bytes([fixed[8], fixed[9]]) as usize;
-        let rdata = message.get(at + 10..at + 10 + len);
-        if number >= others && is_root && fixed[..2] == types::OPT.to_be_bytes() {
-            return Some((fixed, rdata));
-        }
-        at += 10 + rdata?.len();
-    }
-    None
+        let rdata = message.get(end + 10..end + 10 + len);
+        next = rdata.map(|rdata| end + 10 + rdata.len());
+        Some(Placed {
+            at,
+            fixed,
+            rdata,
+            is_opt: number >= others && message[at] == 0 && fixed[..2] == types::OPT.to_be_bytes(),
+        })
+    })
 }
 
 /// The length of an uncompressed name at the start of octets, its root label included; none if there is no good one.

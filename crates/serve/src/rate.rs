@@ -23,6 +23,8 @@ use crate::answer::Kind;
 pub struct RateLimits {
     /// Answers a second, of one kind and about one name, to one network; by [`Kind`], 1 to [`MAX_RATE`] or 0 for no limit.
     pub per_second: [u32; 4],
+    /// Answers a second of all kinds and about all names, to one network; 1 to [`MAX_RATE`] or 0 for no limit.
+    pub all_per_second: u32,
     /// One in so many of the answers that are too many is sent truncated; 0 for none, 1 for all.
     pub slip: u32,
     /// How many bits of an IPv4 address make a network, 1 to 32.
@@ -43,6 +45,8 @@ impl Default for RateLimits {
         Self {
             // What NSD has. A cache asks for one name again when its TTL is over; so many caches in one network are rare.
             per_second: [200; 4],
+            // A resolver for many clients asks for many names at a time; how many, nobody else can know.
+            all_per_second: 0,
             slip: 2,
             // What a forged address is within is no smaller, for routes and filters have this size.
             ipv4_prefix: 24,
@@ -60,7 +64,7 @@ impl Default for RateLimits {
 impl RateLimits {
     /// Whether anything is limited.
     pub fn any(&self) -> bool {
-        self.per_second.iter().any(|&rate| rate > 0)
+        self.all_per_second > 0 || self.per_second.iter().any(|&rate| rate > 0)
     }
 }
 
@@ -82,6 +86,8 @@ pub struct RateLimiter {
     limits: RateLimits,
     /// What an answer of each kind costs, in microseconds; 0 where there is no limit.
     cost: [u64; 4],
+    /// What any answer costs of the account of its network alone.
+    cost_of_all: u64,
     /// Masks for the addresses.
     ipv4: u32,
     ipv6: u128,
@@ -117,11 +123,10 @@ impl RateLimiter {
     /// With all accounts full.
     pub fn new(limits: RateLimits) -> Self {
         let random = RandomState::new();
+        let cost = |rate: u32| HOLDS.checked_div(rate.min(MAX_RATE).into()).unwrap_or(0);
         Self {
-            cost: limits.per_second.map(|rate| match rate {
-                0 => 0,
-                rate => HOLDS / u64::from(rate.min(MAX_RATE)),
-            }),
+            cost: limits.per_second.map(cost),
+            cost_of_all: cost(limits.all_per_second),
             ipv4: u32::MAX
                 .checked_shl(32 - u32::from(limits.ipv4_prefix.min(32)))
                 .unwrap_or(0),
@@ -153,10 +158,15 @@ impl RateLimiter {
         draw: impl FnOnce() -> u64,
     ) -> Verdict {
         let cost = self.cost[about.kind as usize];
-        if cost == 0 || about.proven {
+        if cost | self.cost_of_all == 0 || about.proven {
             return Verdict::Send;
         }
-        if self.take(self.account(client, about), now, cost) || self.is_exempt(client) {
+        let network = self.hash(client);
+        let of_name = || cost == 0 || self.take(self.account(network, about), now, cost);
+        let of_all = || {
+            self.cost_of_all == 0 || self.take(self.account_of_all(network), now, self.cost_of_all)
+        };
+        if of_name() && of_all() || self.is_exempt(client) {
             return Verdict::Send;
         }
         match u64::from(self.limits.slip) {
@@ -167,16 +177,28 @@ impl RateLimiter {
         }
     }
 
-    /// Which account an answer is taken from.
-    fn account(&self, client: IpAddr, about: &About<'_>) -> u64 {
-        let [first, second, third] = self.seeds;
+    /// A number for the network of a client.
+    fn hash(&self, client: IpAddr) -> u64 {
+        let [first, second, _] = self.seeds;
         let (high, low) = match self.network(client).0 {
             // No network of IPv6 begins with the octets of an IPv4 address here.
             IpAddr::V4(ip) => (1, u64::from(u32::from(ip))),
             IpAddr::V6(ip) => ((u128::from(ip) >> 64) as u64, u128::from(ip) as u64),
         };
+        mix(high ^ first, low ^ second)
+    }
+
+    /// Which account of a network all its answers are taken from.
+    fn account_of_all(&self, network: u64) -> u64 {
+        // No kind has this number.
+        mix(network, self.seeds[2] ^ 0xFF)
+    }
+
+    /// Which account of a network an answer is taken from.
+    fn account(&self, network: u64, about: &About<'_>) -> u64 {
+        let third = self.seeds[2];
         let source = about.source;
-        let mut hash = mix(high ^ first, low ^ second);
+        let mut hash = network;
         // Eight octets at a time; the last eight may be seen twice, where their number does not go into eight.
         let mut rest = source;
         while let Some((word, after)) = rest.split_first_chunk::<8>()

@@ -12,11 +12,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use zonemesh_zone::Name;
 
-use crate::answer::{About, Outcome, View, Workspace, answer_read};
+use crate::answer::{About, Kind, Outcome, View, Workspace, answer_read, is_proven};
 use crate::batch::{self, BATCH, Batch, Local};
 use crate::bind::{self, BindError};
 use crate::clock::{Moment, since_boot};
 use crate::handler::{Client, Closed, Handler, Request, Responder, Transport};
+use crate::message::{records, types};
 use crate::metrics::Counters;
 use crate::rate::{Draws, RateLimiter, Verdict};
 use crate::together::look_ahead;
@@ -222,7 +223,8 @@ impl Worker {
                 counters.received(Transport::Udp, datagram.message, about.qtype, outcome);
                 match outcome {
                     Outcome::Reply => {
-                        let send = may_send(view, &client, &about, now, counters, draws, reply);
+                        let send =
+                            may_send(view, &client, &about, now, counters, draws, reply, false);
                         if send {
                             counters.reply(Transport::Udp, reply);
                             answers += 1;
@@ -230,9 +232,12 @@ impl Worker {
                         send
                     }
                     Outcome::Control => {
+                        let is_limited = view.settings.rate.is_some();
                         let path = ReplyPath {
                             socket: Arc::clone(&self.socket),
-                            peer: datagram.peer,
+                            shared: Arc::clone(&self.shared),
+                            proven: is_limited && is_proven(datagram.message, &client, view),
+                            client: client.clone(),
                             local: datagram.local,
                         };
                         let request = Request {
@@ -251,6 +256,11 @@ impl Worker {
 }
 
 /// Whether an answer is sent, which may be truncated here: there may be too many for the client's network.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what a datagram is looked at with"
+)]
+#[inline]
 fn may_send(
     view: &View<'_>,
     client: &Client,
@@ -259,13 +269,18 @@ fn may_send(
     counters: &Counters,
     draws: &mut Draws,
     reply: &mut Vec<u8>,
+    is_signed: bool,
 ) -> bool {
     let Some(limiter) = &view.settings.rate else {
         return true;
     };
-    let verdict = limiter.verdict(client.ip(), about, now, || draws.next());
+    let mut verdict = limiter.verdict(client.ip(), about, now, || draws.next());
     if verdict == Verdict::Send {
         return true;
+    }
+    // What is signed cannot be changed any more.
+    if verdict == Verdict::Truncate && is_signed && about.kind != Kind::Error {
+        verdict = Verdict::Drop;
     }
     counters.limited(about.kind, verdict);
     if limiter.is_to_be_told(now) {
@@ -287,6 +302,7 @@ fn tell(limiter: &RateLimiter, client: &Client, about: &About<'_>) {
         kind = about.kind.name(),
         name = %Source(about.source),
         per_second = limits.per_second[about.kind as usize],
+        all_per_second = limits.all_per_second,
         dry_run = limits.dry_run,
         "a network asks for more than [rate-limit] allows; its address may be forged. This is told once in ten seconds, \
          whatever comes: the metric zonemesh_serve_rate_limited has all"
@@ -309,15 +325,41 @@ impl fmt::Display for Source<'_> {
 /// Where an answer that comes later goes.
 pub(crate) struct ReplyPath {
     socket: Arc<UdpSocket>,
-    peer: SocketAddr,
+    shared: Arc<Shared>,
+    client: Client,
+    /// Whether the client has proved its address with a good server cookie.
+    proven: bool,
     local: Option<Local>,
 }
 
 impl ReplyPath {
-    pub(crate) fn send(&self, message: &[u8]) -> Result<(), Closed> {
-        batch::send_from(&self.socket, message, self.peer, self.local).map_err(|error| {
-            tracing::debug!(peer = %self.peer, %error, "an answer could not be sent");
+    /// Sends an answer, unless it is one too many for the client's network: then it is lost, as others are on their way.
+    pub(crate) fn send(&self, mut message: Vec<u8>) -> Result<(), Closed> {
+        let peer = self.client.addr;
+        if !self.may_send(&mut message) {
+            return Ok(());
+        }
+        batch::send_from(&self.socket, &message, peer, self.local).map_err(|error| {
+            tracing::debug!(%peer, %error, "an answer could not be sent");
             Closed
         })
+    }
+
+    fn may_send(&self, message: &mut Vec<u8>) -> bool {
+        let now = since_boot().as_micros() as u64;
+        let mut name = [0; 255];
+        let about = About::read(message, self.proven, &mut name);
+        let is_signed = records(message).any(|record| record.rtype() == types::TSIG);
+        let draws = &mut Draws::new();
+        let mut send = false;
+        self.shared.view(Moment::now(), |view| {
+            self.shared.metrics.local(|counters| {
+                let client = &self.client;
+                send = may_send(
+                    view, client, &about, now, counters, draws, message, is_signed,
+                );
+            });
+        });
+        send
     }
 }

@@ -319,6 +319,105 @@ fn nobody_is_limited_on_loopback_unless_told_so_nor_in_a_dry_run() {
     }
 }
 
+/// A record for the name of the question, and a signature if that is wanted.
+fn with_record(question: &[u8], is_signed: bool) -> Vec<u8> {
+    let mut answer = question.to_vec();
+    answer[2] |= 0x84;
+    answer[7] = 1;
+    // Without the OPT record of the question.
+    answer[11] = u8::from(is_signed);
+    answer.truncate(12 + 13 + 4);
+    answer.extend_from_slice(&[0xC0, 12, 0, 16, 0, 1, 0, 0, 0, 9, 0, 2, 1, 7]);
+    if is_signed {
+        answer.extend_from_slice(&[0, 0, 250, 0, 255, 0, 0, 0, 0, 0, 0]);
+    }
+    answer
+}
+
+/// A server whose handler answers NOTIFYs with REFUSED, UPDATEs with a record, and IXFR with a record and a signature.
+fn start_with_handler(shared: &Arc<Shared>) -> UdpServer {
+    let handler: Handler = Arc::new(|request, responder| {
+        let message = &request.message;
+        let answer = match message[2] >> 3 {
+            4 => {
+                let mut refused = message[..12 + 13 + 4].to_vec();
+                (refused[2], refused[3], refused[11]) = (0xA0, 5, 0);
+                refused
+            }
+            5 => with_record(message, false),
+            _ => with_record(message, true),
+        };
+        responder.blocking_send(answer).unwrap();
+    });
+    udp::listen("127.0.0.1:0".parse().unwrap(), 1, shared, &handler).unwrap()
+}
+
+#[test]
+fn what_the_handler_answers_is_limited_as_everything_else() {
+    for slip in [0, 1] {
+        let shared = limited(RateLimits {
+            slip,
+            ..one_a_second()
+        });
+        let server = start_with_handler(&shared);
+        let started = Instant::now();
+        for (at, qtype, opcode) in [(1, "SOA", 4), (2, "SOA", 5), (3, "IXFR", 0)] {
+            let socket = client(&format!("127.1.{at}.1"), server.local_addr());
+            for number in 0..100 {
+                // Upper or lower case, and whatever name in errors, is the same.
+                let name = match (opcode, number % 2) {
+                    (4, _) => format!("n{number:03}.exampl."),
+                    (_, 0) => "www.example.".to_owned(),
+                    (_, _) => "wWw.EXAMPLE.".to_owned(),
+                };
+                let asked = ask(&name, qtype).header(2, opcode << 3);
+                socket.send(&asked.message).unwrap();
+            }
+            // Answered by the same thread, after all others.
+            let last = client(&format!("127.2.{at}.1"), server.local_addr());
+            exchange(&last, &ask("no.example.", "A"));
+        }
+        server.stop();
+        let most = most(started) as u64;
+        let totals = shared.metrics.totals();
+        assert_eq!(totals.control, 300);
+        let [positive, _, _, error] = totals.limited;
+        let [slipped, _, _, as_they_are] = totals.slipped;
+        let least = 100 - most;
+        match slip {
+            0 => assert!(positive >= 2 * least && error >= least, "{totals:?}"),
+            // What is signed is dropped and not truncated.
+            _ => {
+                assert!(positive >= least && slipped >= least, "{totals:?}");
+                assert!(positive <= 100 && slipped <= 100, "{totals:?}");
+                assert!(as_they_are >= least && error == 0, "{totals:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_truncated_answer_of_the_handler_has_no_records_and_a_cookie_frees_its_client() {
+    let shared = limited(RateLimits {
+        slip: 1,
+        ..one_a_second()
+    });
+    let server = start_with_handler(&shared);
+    let socket = client("127.1.2.3", server.local_addr());
+    let update = ask("www.example.", "SOA").header(2, 5 << 3);
+    let truncated = (0..100)
+        .map(|_| exchange(&socket, &update))
+        .find(|answer| answer.truncated)
+        .unwrap();
+    assert_eq!(truncated.question.as_deref(), Some("www.example. SOA"));
+    assert!(truncated.answer.is_empty());
+    let learning = ask("no.example.", "A").opt(1232, 0, false, &cookie_option(&[9; 8]));
+    let learned = exchange(&socket, &learning);
+    let cookie = cookie_option(learned.option(10).unwrap());
+    let update = update.opt(1232, 0, false, &cookie);
+    assert_eq!(whole(&socket, &update, 100), 100);
+}
+
 #[tokio::test]
 async fn streams_have_no_limit() {
     let shared = limited(one_a_second());

@@ -54,6 +54,37 @@ fn a_network_has_the_answers_of_one_second_at_once_and_then_as_many_each_second(
 }
 
 #[test]
+fn all_answers_to_a_network_can_have_a_limit_besides() {
+    let one_name = |number: u8| [&[1, number][..], b"\x07example\0"].concat();
+    for per_second in [10, 0] {
+        let limiter = limiter(RateLimits {
+            per_second: [per_second; 4],
+            all_per_second: 25,
+            ..ten()
+        });
+        assert!(limiter.limits().any());
+        let now = ms(1_000_000);
+        let names: Vec<_> = (0..100).map(one_name).collect();
+        let all = |client: &str, now| -> u32 {
+            let kinds = Kind::ALL.iter().cycle();
+            let each = names.iter().zip(kinds);
+            each.map(|(name, kind)| sent(&limiter, client, &about(*kind, name), now, 1))
+                .sum()
+        };
+        assert_eq!(all("192.0.2.1", now), 25);
+        assert_eq!(all("192.0.2.77", now), 0, "of the same network");
+        assert_eq!(all("198.51.100.1", now), 25);
+        assert_eq!(all("192.0.2.1", now + ms(400)), 10);
+        // One name has no more than before.
+        let one = sent(&limiter, "2001:db8::1", &ABOUT, now, 1000);
+        assert_eq!(one, if per_second == 10 { 10 } else { 25 });
+        let mut proven = ABOUT;
+        proven.proven = true;
+        assert_eq!(sent(&limiter, "192.0.2.1", &proven, now, 1000), 1000);
+    }
+}
+
+#[test]
 fn networks_kinds_and_names_have_accounts_of_their_own() {
     let limiter = limiter(ten());
     let now = ms(5);

@@ -181,6 +181,7 @@ impl Writer {
         for (key, limit) in build::BY_KIND.iter().zip(rate.per_second) {
             self.raw(key, limit);
         }
+        self.raw("all-per-second", rate.all_per_second);
         self.raw("slip", rate.slip);
         self.raw("ipv4-prefix", rate.ipv4_prefix);
         self.raw("ipv6-prefix", rate.ipv6_prefix);

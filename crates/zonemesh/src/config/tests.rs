@@ -479,6 +479,7 @@ fn rate_limits_are_for_all_kinds_of_answers_unless_one_has_its_own() {
         errors-per-second = 5
         per-second = 50
         negatives-per-second = 0
+        all-per-second = 1000
         slip = 3
         ipv4-prefix = 32
         ipv6-prefix = 64
@@ -487,6 +488,7 @@ fn rate_limits_are_for_all_kinds_of_answers_unless_one_has_its_own() {
     let config = good(text);
     let expected = RateLimits {
         per_second: [50, 0, 50, 5],
+        all_per_second: 1000,
         slip: 3,
         ipv4_prefix: 32,
         ipv6_prefix: 64,

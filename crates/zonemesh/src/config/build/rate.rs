@@ -27,6 +27,9 @@ impl<'c, 'a> Builder<'c, 'a> {
         for (limit, key) in rate.per_second.iter_mut().zip(BY_KIND) {
             *limit = per_second(key).unwrap_or(*limit);
         }
+        if let Some(all) = per_second("all-per-second") {
+            rate.all_per_second = all;
+        }
         if let Some(slip) = table.integer("slip", 0..=100) {
             rate.slip = u32::try_from(slip).unwrap_or(rate.slip);
         }
