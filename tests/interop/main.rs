@@ -5,6 +5,7 @@ mod catalogs;
 mod chains;
 mod common;
 mod consumers;
+mod cookies;
 mod mesh_catalog;
 mod others;
 mod primary;
