@@ -62,6 +62,7 @@ impl Site {
         command
             .args(["up", "--config", &config, "--data-dir"])
             .arg(place.path(DATA))
+            .envs(of_the_service())
             .current_dir(place.dir());
         let log = PathBuf::from(place.path("site.log"));
         let daemon = Daemon::start("site", command, log)?;
@@ -254,4 +255,11 @@ fn find_binary() -> Result<PathBuf> {
         );
     }
     Ok(binary)
+}
+
+/// The environment that the unit file of the service sets, so that what is tested and measured is what runs.
+fn of_the_service() -> impl Iterator<Item = (&'static str, &'static str)> {
+    include_str!("../../../deploy/zonemesh.service")
+        .lines()
+        .filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
 }
