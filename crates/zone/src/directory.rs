@@ -1,7 +1,7 @@
 //! The directory: the zone that lists the sites, their addresses and keys, and which site is primary for which zone.
 //!
 //! ```text
-//! _schema                      TXT  "zonemesh=1" ["epoch=2" "writer=site-b" "since=45"]
+//! _schema                      TXT  "zonemesh=1" ["epoch=2" "writer=site-b" "since=45" "by=site-a"]
 //! site-a                       A/AAAA
 //! _dns.site-a                  SVCB 1 site-a alpn=dot port=853        RFC 9461; another one for doq
 //! _853._tcp.site-a             TLSA 3 1 1 <SHA-256 of the public key> RFC 7671; _udp for doq

@@ -1,12 +1,15 @@
 //! Which writer a version of the directory or the catalog comes from.
 //!
 //! ```text
-//! _schema.<directory>          TXT  "zonemesh=1" "epoch=3" "writer=site-c" "since=99" "past=2:site-b:45"
-//! zonemesh.ext.<catalog>       TXT  "epoch=3" "writer=site-c" "since=31" "past=2:site-b:12"     RFC 9432 §4.4
+//! _schema.<directory>          TXT  "zonemesh=1" "epoch=3" "writer=site-c" "since=99" "by=site-b" "past=2:site-b:45"
+//! zonemesh.ext.<catalog>       TXT  "epoch=3" "writer=site-c" "since=31" "by=site-b" "past=2:site-b:12"     RFC 9432 §4.4
 //! ```
 //!
 //! The first epoch, that of the site that founded the mesh, is not written. A serial alone cannot tell apart what two
 //! writers have published who did not see each other; the epoch goes before it.
+//!
+//! One epoch of one site may be begun twice: by its own promotion, and by the writer that has not heard of that and hands over
+//! to it. From which version on, and by whom, tells the two apart (decision 0039).
 //!
 //! What this does not do: decide who may begin an epoch. That is an operator's command.
 
@@ -23,8 +26,11 @@ pub struct Epoch {
     pub number: u32,
     /// The site that was made the writer; none in the first epoch.
     pub writer: Option<SiteName>,
-    /// The serial of the last version of the epoch before that the writer had: where the histories part.
+    /// The serial of the last version of the epoch before that the writer had: where the histories part. Of a hand-over the serial
+    /// after that, which no promotion has.
     pub since: Option<Serial>,
+    /// The site that handed over; none where the writer was promoted at itself.
+    pub by: Option<SiteName>,
     /// The epochs before, without the first, oldest first; no more than the last [`PAST`].
     pub past: Vec<Turn>,
 }
@@ -52,13 +58,14 @@ impl Default for Epoch {
             number: 1,
             writer: None,
             since: None,
+            by: None,
             past: Vec::new(),
         }
     }
 }
 
 impl Epoch {
-    /// The epoch that begins when a site becomes the writer.
+    /// The epoch that begins when a site is promoted that holds a version of this one.
     pub fn next(&self, writer: &SiteName, since: Serial) -> Self {
         let mut past = self.turns();
         past.drain(..past.len().saturating_sub(PAST));
@@ -66,7 +73,16 @@ impl Epoch {
             number: self.number.saturating_add(1),
             writer: Some(writer.clone()),
             since: Some(since),
+            by: None,
             past,
+        }
+    }
+
+    /// The epoch that begins when its writer hands over, whose last version has this serial.
+    pub fn handed_over(&self, to: &SiteName, by: &SiteName, last: Serial) -> Self {
+        Self {
+            by: Some(by.clone()),
+            ..self.next(to, last.next())
         }
     }
 
@@ -101,17 +117,54 @@ impl Epoch {
         })
     }
 
-    /// Which of two writers goes before: that of the later epoch. Two who were promoted apart from each other, each by an
-    /// operator, have the same number; then the site whose name comes first does, because a name is all that no side can
-    /// change while they do not see each other.
+    /// Which of two versions of one zone goes before by its writer: that of the later epoch. Two who were promoted apart from each
+    /// other, each by an operator, have the same number; then the site whose name comes first does, because a name is all that
+    /// no side can change while they do not see each other. Where one epoch of one site was begun twice, its own promotion goes
+    /// before a hand-over by who had not heard of that, or else what was begun from the later version: who begins once more from an
+    /// older one has forgotten the other.
     pub fn rank(&self, other: &Self) -> Ordering {
+        let begun = |epoch: &Self| {
+            // Serials as numbers, so that the order is one whatever they are.
+            let since = epoch.since.map(Serial::into_int);
+            let past = epoch.past.iter().rev();
+            let past = past.map(|turn| {
+                (
+                    turn.number,
+                    Reverse(turn.writer.clone()),
+                    turn.since.into_int(),
+                )
+            });
+            (
+                epoch.by.is_none(),
+                since,
+                epoch.by.clone(),
+                past.collect::<Vec<_>>(),
+            )
+        };
+        let writers = self.rank_of_writer(other);
+        writers.then_with(|| begun(self).cmp(&begun(other)))
+    }
+
+    /// The same by the writer alone, as the directory and the catalog are compared with each other: their serials are their own.
+    fn rank_of_writer(&self, other: &Self) -> Ordering {
         let key = |epoch: &Self| (epoch.number, epoch.writer.clone().map(Reverse));
         key(self).cmp(&key(other))
     }
 
-    /// Whether a version of this epoch is never replaced by one of the other, whatever its serial.
+    /// Whether a version of this epoch is never replaced by one of the other of the same zone, whatever its serial.
     pub fn outranks(&self, other: &Self) -> bool {
         self.rank(other) == Ordering::Greater
+    }
+
+    /// Whether this is a later writer than that of a version of the other zone: of the directory than of the catalog, or of the
+    /// catalog than of the directory.
+    pub fn outranks_beside(&self, other: &Self) -> bool {
+        self.rank_of_writer(other) == Ordering::Greater
+    }
+
+    /// Whether the two have the same number and writer, and were yet begun by two commands.
+    pub fn was_begun_twice(&self, other: &Self) -> bool {
+        self.rank_of_writer(other) == Ordering::Equal && self.rank(other) != Ordering::Equal
     }
 
     /// The epoch of a version of the directory.
@@ -225,7 +278,7 @@ impl Epoch {
                     epoch.past.push(turn(value).ok_or_else(bad)?);
                     continue;
                 }
-                Some((key @ ("epoch" | "writer" | "since"), value)) => (key, value),
+                Some((key @ ("epoch" | "writer" | "since" | "by"), value)) => (key, value),
                 _ => continue,
             };
             if seen.contains(&key) {
@@ -235,6 +288,7 @@ impl Epoch {
             match key {
                 "epoch" => epoch.number = number(value).filter(|n| *n > 0).ok_or_else(bad)?,
                 "writer" => epoch.writer = Some(SiteName::new(value).map_err(|_| bad())?),
+                "by" => epoch.by = Some(SiteName::new(value).map_err(|_| bad())?),
                 _ => epoch.since = Some(Serial(number(value).ok_or_else(bad)?)),
             }
         }
@@ -244,10 +298,11 @@ impl Epoch {
             .past
             .windows(2)
             .all(|turns| turns[0].number < turns[1].number);
+        let bare = epoch.since.is_none() && epoch.by.is_none() && epoch.past.is_empty();
         match (epoch.number, &epoch.writer) {
             (1, Some(_)) => Err("a writer without an epoch".into()),
             (2.., None) => Err("an epoch without a writer".into()),
-            (1, None) if epoch.since.is_none() && epoch.past.is_empty() => Ok(epoch),
+            (1, None) if bare => Ok(epoch),
             (number, Some(_)) if rising && before < number && epoch.past.len() <= PAST => Ok(epoch),
             _ => Err("a past that does not lead to it".into()),
         }
@@ -260,6 +315,7 @@ impl Epoch {
         };
         let mut strings = vec![format!("epoch={}", self.number), format!("writer={writer}")];
         strings.extend(self.since.map(|since| format!("since={since}")));
+        strings.extend(self.by.iter().map(|by| format!("by={by}")));
         let past = self.past.iter();
         strings.extend(past.map(
             |Turn {

@@ -311,13 +311,14 @@ fn the_epoch_is_read_and_one_that_cannot_be_makes_the_schema_unknown() {
     let read = |text: &str| Directory::read(&zone(&format!("_schema 60 IN TXT {text}")));
     assert_eq!(read("\"zonemesh=1\"").epoch, Epoch::default());
     let directory = read(
-        "\"zonemesh=1\" \"epoch=3\" \"writer=site-b\" \"since=45\" \"past=2:site-c:7\" \"new=1\"",
+        "\"zonemesh=1\" \"epoch=3\" \"writer=site-b\" \"since=45\" \"by=site-c\" \"past=2:site-c:7\" \"new=1\"",
     );
     assert_eq!(directory.schema, Schema::V1);
     let epoch = Epoch {
         number: 3,
         writer: Some(site_name("site-b")),
         since: Some(Serial(45)),
+        by: Some(site_name("site-c")),
         past: vec![Turn {
             number: 2,
             writer: site_name("site-c"),
@@ -336,6 +337,8 @@ fn the_epoch_is_read_and_one_that_cannot_be_makes_the_schema_unknown() {
         "\"zonemesh=1\" \"epoch=3\" \"writer=site-b\" \"since=x\"",
         "\"zonemesh=1\" \"epoch=3\" \"writer=site-b\" \"past=3:site-c:7\"",
         "\"zonemesh=1\" \"epoch=3\" \"writer=site-b\" \"past=2:site-c\"",
+        "\"zonemesh=1\" \"epoch=3\" \"writer=site-b\" \"by=a.b\"",
+        "\"zonemesh=1\" \"by=site-c\"",
         "\"zonemesh=1\" \"past=2:site-c:7\"",
     ] {
         let directory = read(bad);
@@ -404,7 +407,44 @@ fn the_later_epoch_goes_before_and_of_two_alike_the_first_name() {
             .next(&site_name("site-z"), Serial(1))
             .outranks(&by("site-b", 1))
     );
-    assert!(!by("site-b", 1).outranks(&by("site-b", 2)));
+    // By two zones that go together it is the writer alone that is later or not.
+    assert!(by("site-b", 1).outranks_beside(&by("site-c", 9)));
+    assert!(!by("site-b", 9).outranks_beside(&by("site-b", 1)));
+}
+
+#[test]
+fn of_one_epoch_that_was_begun_twice_the_promotion_goes_before_a_hand_over_and_then_the_later_start()
+ {
+    let first = Epoch::default();
+    let b = site_name("site-b");
+    let handed = |last| first.handed_over(&b, &site_name("site-a"), Serial(last));
+    let promoted = |since| first.next(&b, Serial(since));
+    assert!(promoted(20).outranks(&handed(25)));
+    assert!(promoted(25).outranks(&handed(20)));
+    assert!(promoted(20).outranks(&handed(20)));
+    // A site whose disk was lost begins once more from what an old peer has.
+    assert!(promoted(45).outranks(&promoted(30)));
+    assert!(handed(45).outranks(&handed(30)));
+    for (one, other) in [
+        (promoted(20), handed(20)),
+        (promoted(30), promoted(20)),
+        (handed(30), handed(20)),
+    ] {
+        assert!(one.was_begun_twice(&other));
+        assert!(!other.outranks(&one) && !one.outranks_beside(&other));
+    }
+    assert!(!handed(20).was_begun_twice(&handed(20)));
+    assert!(!promoted(20).was_begun_twice(&first));
+    // What each has of its own is after the last version that both have: not what either goes on with.
+    let parting = |one: Epoch, other: Epoch| one.parting(Serial(900), &other, Serial(1000));
+    for (last, common) in [(20, 20), (25, 20), (15, 16)] {
+        assert_eq!(parting(promoted(20), handed(last)), Some(Serial(common)));
+        assert_eq!(parting(handed(last), promoted(20)), Some(Serial(common)));
+    }
+    // Also when others have taken over from there.
+    let later = handed(20).next(&site_name("site-c"), Serial(1000));
+    let parting = later.parting(Serial(2000), &promoted(20), Serial(900));
+    assert_eq!(parting, Some(Serial(20)));
 }
 
 #[test]
@@ -648,10 +688,28 @@ fn zone_text(zone: &Zone) -> String {
     zone.records().map(|record| format!("{record}\n")).collect()
 }
 
+fn any_turn() -> impl Strategy<Value = (String, u32, bool)> {
+    ("[a-z0-9]{1,63}", any::<u32>(), any::<bool>())
+}
+
+fn begins(epoch: Epoch, (label, last, handed): &(String, u32, bool)) -> Epoch {
+    let (writer, last) = (site_name(label), Serial(*last));
+    match handed {
+        true => epoch.handed_over(&writer, &site_name("site-a"), last),
+        false => epoch.next(&writer, last),
+    }
+}
+
 prop_compose! {
-    fn any_epoch()(turns in proptest::collection::vec(("[a-z0-9]{1,63}", any::<u32>()), 1..30)) -> Epoch {
-        let next = |epoch: Epoch, (label, since): &(String, u32)| epoch.next(&site_name(label), Serial(*since));
-        turns.iter().fold(Epoch::default(), next)
+    /// Up to three hand-overs between two sites, so that some are alike.
+    fn near_epoch()(turns in proptest::collection::vec(("[bc]", 0u32..3, any::<bool>()), 0..4)) -> Epoch {
+        turns.iter().fold(Epoch::default(), begins)
+    }
+}
+
+prop_compose! {
+    fn any_epoch()(turns in proptest::collection::vec(any_turn(), 1..30)) -> Epoch {
+        turns.iter().fold(Epoch::default(), begins)
     }
 }
 
@@ -700,10 +758,15 @@ proptest! {
     }
 
     #[test]
-    fn of_two_epochs_exactly_one_goes_before_unless_they_are_of_the_same_writer(a in any_epoch(), b in any_epoch()) {
-        let same = (a.number, &a.writer) == (b.number, &b.writer);
-        prop_assert_eq!(a.outranks(&b) || b.outranks(&a), !same);
+    fn of_two_epochs_exactly_one_goes_before_unless_they_were_begun_at_once(
+        a in near_epoch(), b in near_epoch(), c in near_epoch(),
+    ) {
+        prop_assert_eq!(a.outranks(&b) || b.outranks(&a), a != b);
         prop_assert!(!(a.outranks(&b) && b.outranks(&a)));
+        prop_assert!(!(a.outranks(&b) && b.outranks(&c)) || a.outranks(&c));
+        let same = (a.number, &a.writer) == (b.number, &b.writer);
+        prop_assert_eq!(a.outranks_beside(&b) || b.outranks_beside(&a), !same);
+        prop_assert_eq!(a.was_begun_twice(&b), same && a != b);
     }
 
     #[test]

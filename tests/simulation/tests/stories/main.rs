@@ -28,6 +28,7 @@ mod single;
 mod storms;
 mod tied;
 mod trouble;
+mod twice;
 mod unplanned;
 mod waiting;
 mod watch;

@@ -204,7 +204,7 @@ impl Core {
         mesh.keeps_epoch(before, &edited)
             .map_err(|why| (Rcode::REFUSED, why))?;
         if let (Some(Ok(epoch)), Some(Ok(old))) = (self.epoch_of(before), self.epoch_of(catalog))
-            && epoch.outranks(&old)
+            && epoch.outranks_beside(&old)
         {
             return Err(fail(format!(
                 "this site became the catalog primary with {epoch}, but the catalog that is held here is of {old}; it is about to come, or \

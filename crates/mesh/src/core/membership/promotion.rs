@@ -63,7 +63,7 @@ impl Core {
             from: from.clone(),
             epoch: both.max(mesh.highest_epoch).saturating_add(1),
             planned: writes && to != me,
-            done: writes && to == me && mesh.outranked.is_none() && !own.outranks(&catalog),
+            done: writes && to == me && mesh.outranked.is_none() && !own.outranks_beside(&catalog),
             objections: Vec::new(),
         };
         if promotion.done {
@@ -201,15 +201,21 @@ impl Core {
             let (Some(entry), Some(head)) = (entry, head) else {
                 return Err(format!("{apex} is not held yet"));
             };
+            let (mine, last) = (self.head_epoch(apex)?, head.serial());
+            // That site may have been promoted meanwhile: what hands over to it must not have a serial of what it publishes.
+            let (begun, step) = match promotion.planned {
+                true => (mine.handed_over(to, &mesh.settings.me.name, last), 2 * STEP),
+                false => (mine.next(to, last), STEP),
+            };
             let epoch = Epoch {
                 number: match planted(Bug::EpochNotRaised) {
                     true => promotion.epoch - 1,
                     false => promotion.epoch,
                 },
-                ..self.head_epoch(apex)?.next(to, head.serial())
+                ..begun
             };
             let floor = entry.floor().unwrap_or(head.serial());
-            let serial = floor.add(STEP + offset(to));
+            let serial = floor.add(step + offset(to));
             let mut editor = head.edit();
             if *apex == mesh.settings.directory {
                 let read = Directory::read(head);

@@ -99,9 +99,14 @@ impl Core {
             return Standing::Later { mine, theirs };
         }
         if mine.outranks(&theirs) && !planted(Bug::EarlierEpochTaken) {
-            return Standing::Earlier(format!(
-                "it comes from {theirs}, and {mine} is held here: that site is the writer no longer"
-            ));
+            return Standing::Earlier(match mine.was_begun_twice(&theirs) {
+                true => format!(
+                    "it comes from {theirs}, which was begun twice, and what is held here goes before it"
+                ),
+                false => format!(
+                    "it comes from {theirs}, and {mine} is held here: that site is the writer no longer"
+                ),
+            });
         }
         Standing::Alike
     }
@@ -171,7 +176,10 @@ impl Core {
                 if base == Some(mine) {
                     return self.commit(vec![version], Vec::new(), None);
                 }
-                let why = format!("{theirs} came after {epoch}");
+                let why = match epoch.was_begun_twice(theirs) {
+                    true => format!("{theirs} was begun twice, and this is what goes on"),
+                    false => format!("{theirs} came after {epoch}"),
+                };
                 (why, base)
             }
             _ if entry.written && version.diffs.is_empty() && entry.spec.mesh => {
@@ -524,7 +532,7 @@ impl Core {
         let me = &mesh.settings.me.name;
         // Who was handed over to has the directory that says so before the catalog that comes with it.
         let follows = epoch(&mesh.settings.directory)
-            .is_some_and(|read| read.writer.as_ref() == Some(me) && read.outranks(&held));
+            .is_some_and(|read| read.writer.as_ref() == Some(me) && read.outranks_beside(&held));
         !follows && held.writer.is_some_and(|writer| writer != *me)
     }
 
