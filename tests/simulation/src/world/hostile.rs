@@ -248,6 +248,11 @@ impl Lie {
         };
         let whole = |zone: Zone| self.whole(request, zone);
         let after = |more: u32| self.serial(base.wrapping_add(more));
+        // Who holds nothing takes any serial.
+        let before = |less: u32| match have {
+            Some(_) => base.wrapping_sub(less),
+            None => self.serial(base.wrapping_sub(less)),
+        };
         let steps = |zone: Zone, diffs: Vec<Diff>| {
             let response = Response::with_content(request, zone, Content::Ixfr(diffs));
             let messages: Vec<Vec<u8>> = response.with_expire(self.expire).messages().collect();
@@ -279,8 +284,8 @@ impl Lie {
                 messages
             }
             // An older version, another of the same serial, one far ahead, one as far ahead as can be.
-            3 => whole(forged(base.wrapping_sub(1 + draws.below(1000) as u32), 1)),
-            4 => whole(forged(base, 2)),
+            3 => whole(forged(before(1 + draws.below(1000) as u32), 1)),
+            4 => whole(forged(before(0), 2)),
             5 => whole(forged(after(1000), 3)),
             // Its own zone it could take there for good.
             6 if !self.own => whole(forged(base.wrapping_add(0x7FFF_FFFF), 3)),

@@ -300,3 +300,31 @@ fn a_serial_that_nobody_has_published_is_no_receipt_whoever_shows_it() {
     });
     waited_for(&mut world);
 }
+
+#[test]
+fn what_is_forged_of_a_zone_that_nobody_holds_yet_has_no_serial_of_the_true_one() {
+    // Lest two versions of one serial are served that no site could tell apart.
+    let mut forged = 0;
+    for seed in 0..24 {
+        let mut world = four(350 + seed);
+        world.lies_apart = true;
+        world.make_hostile("site-b");
+        world
+            .add_zone("site-b", zone("new.example", 7, &[]))
+            .unwrap();
+        for _ in 0..100 {
+            world.run_millis(100);
+            let true_one = world.zone("site-b", "new.example").unwrap();
+            for host in ["site-a", "site-c", "site-d"] {
+                let Some(taken) = world.zone(host, "new.example") else {
+                    continue;
+                };
+                let same = taken.same_contents(true_one);
+                forged += u32::from(!same);
+                let alike = taken.serial() == true_one.serial();
+                assert!(same || !alike, "{host} of seed {seed}");
+            }
+        }
+    }
+    assert!(forged > 0, "something forged is taken");
+}
