@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use zonemesh_mesh::core::{Core, PeerId};
+use zonemesh_mesh::core::{Core, Happening, PeerId};
 use zonemesh_zone::{Name, Zone};
 
 use super::{Finding, Rule};
@@ -18,6 +18,7 @@ pub(super) struct Owed {
     transfers: usize,
     told: usize,
     answered: usize,
+    happened: usize,
     /// When a secondary asked for a zone last, or had a reason not to.
     asked: BTreeMap<Name, Duration>,
     /// What became of the NOTIFYs of each zone to each peer.
@@ -44,9 +45,11 @@ struct Last {
 /// Looks whether a site does in time what it owes.
 pub(super) fn look(name: &str, host: &Host, world: &World, owed: &mut Owed) -> Result<(), Finding> {
     let last = (owed.transfers, owed.told, owed.answered);
+    let news = owed.happened;
     owed.transfers = host.transfers.len();
     owed.told = host.told.len();
     owed.answered = host.answered.len();
+    owed.happened = host.happened.len();
     let busy = world.hangs(name) || host.disk_hangs() || world.is_hostile(name);
     let Some(core) = host
         .core
@@ -76,6 +79,12 @@ pub(super) fn look(name: &str, host: &Host, world: &World, owed: &mut Owed) -> R
     }
     for (at, zone, peer) in told {
         owed.of(zone, peer).told = Some(*at);
+    }
+    for (_, what) in &host.happened[news.min(host.happened.len())..] {
+        if let Happening::ZoneRemoved(gone) = what {
+            // It may be there again by now, with nothing owed of it.
+            owed.last.retain(|(zone, _), _| zone != gone);
+        }
     }
     // Who is not asked and not told, because it does not answer: probes find out when it is back.
     let lost = core.peers().filter(|(_, lost)| lost.is_some());
@@ -137,14 +146,8 @@ fn repeated(
     let mut late = None;
     // How often it was told in vain before it hung or was broken into is not known here, and the pauses double.
     let wait = GREATEST.mul_f64(JITTER) + SLACK;
-    for ((zone, peer), last) in &mut owed.last {
-        let is_late = |since: &mut Duration| now.saturating_sub(*since) > wait;
-        let Some(since) = last.silent.take_if(is_late) else {
-            continue;
-        };
-        if last.told.is_some_and(|told| told >= since) {
-            continue;
-        }
+    let silent = owed.last.iter_mut();
+    for ((zone, peer), last) in silent.filter(|(_, last)| last.silent.is_some()) {
         let serves = host
             .served
             .get(zone)
@@ -154,7 +157,19 @@ fn repeated(
             let mut all = spec.notify.iter().chain(spec.sources.iter());
             all.any(|one| one == peer)
         });
-        if serves && told && !lost.contains(&peer) {
+        if !serves || !told {
+            // Nothing is owed to it any longer, also when it is to be told of the zone later on: of what is there then.
+            last.silent = None;
+            continue;
+        }
+        let is_late = |since: &mut Duration| now.saturating_sub(*since) > wait;
+        let Some(since) = last.silent.take_if(is_late) else {
+            continue;
+        };
+        if last.told.is_some_and(|told| told >= since) {
+            continue;
+        }
+        if !lost.contains(&peer) {
             late = Some(format!(
                 "{name} has not told {peer} again of {zone}, which did not answer at {:.3}",
                 since.as_secs_f64()
