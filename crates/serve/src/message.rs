@@ -35,7 +35,7 @@ pub(crate) mod classes {
     pub(crate) const CHAOS: u16 = 3;
 }
 
-/// Response codes that are used here (RFC 1035 §4.1.1, RFC 6672, RFC 6891).
+/// Response codes that are used here (RFC 1035 §4.1.1, RFC 2136 §2.2, RFC 6672, RFC 6891).
 pub(crate) mod rcodes {
     pub(crate) const NOERROR: u16 = 0;
     pub(crate) const FORMERR: u16 = 1;
@@ -44,6 +44,7 @@ pub(crate) mod rcodes {
     pub(crate) const NOTIMP: u16 = 4;
     pub(crate) const REFUSED: u16 = 5;
     pub(crate) const YXDOMAIN: u16 = 6;
+    pub(crate) const NOTAUTH: u16 = 9;
     pub(crate) const BADVERS: u16 = 16;
 }
 

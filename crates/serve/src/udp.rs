@@ -17,7 +17,7 @@ use crate::batch::{self, BATCH, Batch, Local};
 use crate::bind::{self, BindError};
 use crate::clock::{Moment, since_boot};
 use crate::handler::{Client, Closed, Handler, Request, Responder, Transport};
-use crate::message::{records, types};
+use crate::message::{rcodes, records, types};
 use crate::metrics::Counters;
 use crate::rate::{Draws, RateLimiter, Verdict};
 use crate::together::look_ahead;
@@ -346,6 +346,9 @@ impl ReplyPath {
     }
 
     fn may_send(&self, message: &mut Vec<u8>) -> bool {
+        if is_of_permitted_update(message) {
+            return true;
+        }
         let now = since_boot().as_micros() as u64;
         let mut name = [0; 255];
         let about = About::read(message, self.proven, &mut name);
@@ -363,3 +366,21 @@ impl ReplyPath {
         send
     }
 }
+
+/// Whether a message answers an UPDATE of one who may make it. Such answers have no limit: they are no longer than what they answer and go
+/// nowhere but to who may update, and one that is lost makes a DHCP server wait and try again.
+fn is_of_permitted_update(message: &[u8]) -> bool {
+    let [_, _, opcode, rcode, ..] = message else {
+        return false;
+    };
+    let refusals = [
+        rcodes::FORMERR,
+        rcodes::NOTIMP,
+        rcodes::REFUSED,
+        rcodes::NOTAUTH,
+    ];
+    opcode >> 3 & 15 == UPDATE && !refusals.contains(&u16::from(rcode & 15))
+}
+
+/// The opcode of updates (RFC 2136 §1.3).
+const UPDATE: u8 = 5;

@@ -334,17 +334,19 @@ fn with_record(question: &[u8], is_signed: bool) -> Vec<u8> {
     answer
 }
 
-/// A server whose handler answers NOTIFYs with REFUSED, UPDATEs with a record, and IXFR with a record and a signature.
+/// A server whose handler answers NOTIFYs with a record, IXFR with a record and a signature, and UPDATEs of names that begin with `n` with
+/// REFUSED.
 fn start_with_handler(shared: &Arc<Shared>) -> UdpServer {
     let handler: Handler = Arc::new(|request, responder| {
         let message = &request.message;
         let answer = match message[2] >> 3 {
-            4 => {
-                let mut refused = message[..12 + 13 + 4].to_vec();
-                (refused[2], refused[3], refused[11]) = (0xA0, 5, 0);
-                refused
+            5 => {
+                let mut answer = message[..12 + 13 + 4].to_vec();
+                let rcode = if answer[13] == b'n' { 5 } else { 0 };
+                (answer[2], answer[3], answer[11]) = (0xA8, rcode, 0);
+                answer
             }
-            5 => with_record(message, false),
+            4 => with_record(message, false),
             _ => with_record(message, true),
         };
         responder.blocking_send(answer).unwrap();
@@ -366,7 +368,7 @@ fn what_the_handler_answers_is_limited_as_everything_else() {
             for number in 0..100 {
                 // Upper or lower case, and whatever name in errors, is the same.
                 let name = match (opcode, number % 2) {
-                    (4, _) => format!("n{number:03}.exampl."),
+                    (5, _) => format!("n{number:03}.exampl."),
                     (_, 0) => "www.example.".to_owned(),
                     (_, _) => "wWw.EXAMPLE.".to_owned(),
                 };
@@ -404,9 +406,9 @@ fn a_truncated_answer_of_the_handler_has_no_records_and_a_cookie_frees_its_clien
     });
     let server = start_with_handler(&shared);
     let socket = client("127.1.2.3", server.local_addr());
-    let update = ask("www.example.", "SOA").header(2, 5 << 3);
+    let notify = ask("www.example.", "SOA").header(2, 4 << 3);
     let truncated = (0..100)
-        .map(|_| exchange(&socket, &update))
+        .map(|_| exchange(&socket, &notify))
         .find(|answer| answer.truncated)
         .unwrap();
     assert_eq!(truncated.question.as_deref(), Some("www.example. SOA"));
@@ -414,8 +416,23 @@ fn a_truncated_answer_of_the_handler_has_no_records_and_a_cookie_frees_its_clien
     let learning = ask("no.example.", "A").opt(1232, 0, false, &cookie_option(&[9; 8]));
     let learned = exchange(&socket, &learning);
     let cookie = cookie_option(learned.option(10).unwrap());
-    let update = update.opt(1232, 0, false, &cookie);
+    let notify = notify.opt(1232, 0, false, &cookie);
+    assert_eq!(whole(&socket, &notify, 100), 100);
+}
+
+#[test]
+fn who_may_update_has_all_answers() {
+    let shared = limited(RateLimits {
+        slip: 0,
+        all_per_second: 1,
+        ..one_a_second()
+    });
+    let server = start_with_handler(&shared);
+    let socket = client("127.1.2.3", server.local_addr());
+    let update = ask("www.example.", "SOA").header(2, 5 << 3);
     assert_eq!(whole(&socket, &update, 100), 100);
+    server.stop();
+    assert_eq!(shared.metrics.totals().limited, [0; 4]);
 }
 
 #[tokio::test]

@@ -53,6 +53,7 @@ impl Key {
 
     /// Becomes the key of a name in lower case of which no octet needs to be escaped, given as where its labels begin, with room
     /// behind them: a label is copied in whole chunks, and what was too much is overwritten by the next one.
+    #[inline]
     pub(crate) fn set_plain(&mut self, wire: &[u8], labels: &[u8]) {
         let mut end = 0;
         for &start in labels.iter().rev() {
