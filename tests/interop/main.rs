@@ -12,6 +12,7 @@ mod primary;
 mod quic;
 mod root;
 mod secondary;
+mod several;
 mod signatures;
 mod takeover;
 mod transfers;

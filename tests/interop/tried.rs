@@ -70,6 +70,7 @@ pub enum Row {
     PrimaryTls,
     PrimaryQuic,
     PrimaryWrongKey,
+    Several,
     Between,
     Consumer,
     ConsumerOfMesh,
@@ -91,6 +92,9 @@ impl Row {
             Self::PrimaryTls => "Primary to zonemesh, over TLS, its key pinned",
             Self::PrimaryQuic => "Primary to zonemesh, over QUIC (RFC 9250), its key pinned",
             Self::PrimaryWrongKey => "As primary that does not know our TSIG key",
+            Self::Several => {
+                "One of several primaries: the freshest wins, a stale one takes nothing back"
+            }
             Self::Between => "Between two zonemesh servers: from one, and on to the other",
             Self::Consumer => "Follows a catalog that zonemesh produces",
             Self::ConsumerOfMesh => "Follows the catalog of a mesh, with TSIG",
