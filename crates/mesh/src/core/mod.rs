@@ -322,8 +322,7 @@ impl Core {
         let zones = self.due.first().map(|(due, _)| *due);
         let mesh = self.mesh.as_ref().map(|mesh| mesh.next_reconcile);
         let probes = (!self.peers.is_empty()).then_some(self.next_probe);
-        let secondaries = self.has_foreign().then_some(self.secondaries.next);
-        [zones, mesh, probes, secondaries]
+        [zones, mesh, probes, self.secondaries.next_due()]
             .into_iter()
             .flatten()
             .min()
@@ -373,6 +372,7 @@ impl Core {
     fn schedule(&mut self, apex: &Name) {
         self.take_stock(apex);
         self.note_stuck(apex);
+        self.note_secondaries(apex);
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };

@@ -87,6 +87,8 @@ pub(super) struct RareOfZone {
     pub(super) aside_until: Option<Duration>,
     /// What was taken from a peer since the start, the last of it.
     taken: Option<(PeerId, Serial)>,
+    /// A foreign secondary that had a greater serial than this site and the zone's primary, when that last said so.
+    pub(super) ahead: Option<(PeerId, Serial)>,
 }
 
 impl Rare for RareOfZone {
@@ -99,6 +101,7 @@ impl Rare for RareOfZone {
         too_far: BTreeMap::new(),
         aside_until: None,
         taken: None,
+        ahead: None,
     };
 
     fn is_nothing(&self) -> bool {
@@ -111,6 +114,7 @@ impl Rare for RareOfZone {
             too_far,
             aside_until,
             taken,
+            ahead,
         } = self;
         tell.is_empty()
             && stored_doubt.is_none()
@@ -120,6 +124,7 @@ impl Rare for RareOfZone {
             && told_again.is_none()
             && aside_until.is_none()
             && taken.is_none()
+            && ahead.is_none()
     }
 }
 
@@ -303,10 +308,22 @@ impl Entry {
         }
     }
 
-    /// A foreign secondary that shows a greater serial than this site, its primary, has.
+    /// A foreign secondary that shows a greater serial than this site has, as far as that is not just news that are on their way here.
     fn foreign_ahead(&self) -> Option<(&PeerId, Serial)> {
-        let held = self.served.as_ref().filter(|_| self.spec.primary)?.serial();
-        let mut shown = self.spec.notify.foreign().filter_map(|peer| {
+        let held = self.served.as_ref()?.serial();
+        if self.spec.primary {
+            return self.shows_ahead(held);
+        }
+        let (peer, serial) = self.rare.ahead.as_ref()?;
+        (!held.is_after(*serial) && *serial != held).then_some((peer, *serial))
+    }
+
+    /// A foreign secondary that has shown a greater serial than this one.
+    pub(super) fn shows_ahead(&self, held: Serial) -> Option<(&PeerId, Serial)> {
+        // Where the zone comes from may be ahead.
+        let told = self.spec.notify.foreign();
+        let told = told.filter(|peer| self.spec.primary || !self.spec.sources.contains(peer));
+        let mut shown = told.filter_map(|peer| {
             let far = self.rare.too_far.get(peer).map(|(serial, _)| *serial);
             Some((peer, far.or_else(|| self.shown.get(peer).copied())?))
         });
@@ -593,6 +610,7 @@ impl Core {
             self.due.remove(&(due, OwnedKey::of(apex)));
         }
         self.stuck.remove(Key::of(apex).as_slice());
+        self.secondaries.strike(apex);
         self.overtaken.remove(apex);
         let mark = match entry.spec.primary && !entry.spec.mesh {
             // The store goes by all that was shown, as it does after a restart.

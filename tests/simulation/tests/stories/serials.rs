@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
-use zonemesh_zone::{Serial, SerialExt};
+use zonemesh_zone::{Name, Serial, SerialExt};
 
 use super::single::{Single, held};
 
@@ -232,4 +232,93 @@ fn foreign_secondaries_of_ten_thousand_zones_are_all_asked_in_two_minutes_and_ne
     }
     assert_eq!(asked.len(), 10_000);
     assert!(asked.values().all(|times| (2..=4).contains(times)));
+}
+
+/// A foreign server that follows the catalog and is told by site-a, while site-b is the primary of the zone; as [`with_foreign`].
+fn with_consumer(seed: u64, serial: u32) -> World {
+    let mut world = World::mesh(seed, 3);
+    let nothing = Foreign {
+        zones: BTreeMap::new(),
+        notified: Vec::new(),
+    };
+    world.foreign.insert("off-site".to_owned(), nothing);
+    world.configure("site-a", |settings| {
+        let told = &mut settings.catalogs.notify;
+        told.push(PeerId::Foreign("off-site".into()));
+    });
+    let zone = timed_zone(ZONE, serial, (86_400, 86_400, 864_000), &[]);
+    world.add_zone("site-b", zone).unwrap();
+    world.settle(60);
+    world
+}
+
+/// How often the foreign server was told of the zone.
+fn told(world: &World) -> usize {
+    let told = &world.foreign["off-site"].notified;
+    told.iter().filter(|(apex, _)| *apex == name(ZONE)).count()
+}
+
+#[test]
+fn a_consumer_that_is_told_by_another_site_than_the_primary_is_asked_and_told_again() {
+    let mut world = with_consumer(86, 7);
+    holds(&mut world, 7);
+    world.run_for(100);
+    let before = told(&world);
+    world.run_for(1000);
+    assert_eq!(told(&world), before, "who has it is told nothing");
+    holds(&mut world, 6);
+    world.run_until(120, "it is told again", |world| told(world) > before);
+    world.run_for(600);
+    let times = told(&world) - before;
+    assert!((10..=24).contains(&times), "{times}");
+}
+
+#[test]
+fn a_consumer_that_comes_to_be_ahead_is_noticed_by_who_tells_it_and_gone_above_by_the_primary() {
+    for (ours, theirs) in [(7, 8), (7, 500_000), (u32::MAX - 5, 5), (5, 1 << 30)] {
+        let mut world = with_consumer(87, ours);
+        assert_eq!(world.serial("site-b", ZONE), Some(ours));
+        world.run_for(1000);
+        holds(&mut world, theirs);
+        let noticed = |world: &World| {
+            let happened = &world.hosts["site-a"].happened;
+            happened.iter().any(|(_, what)| {
+                matches!(what, Happening::PeerAhead { theirs: shown, .. } if *shown == Serial(theirs))
+            })
+        };
+        world.run_until(120, "it is noticed", noticed);
+        world.run_until(60, "it is told of what is above", |world| {
+            let told = &world.foreign["off-site"].notified;
+            let above =
+                |told: &(Name, Serial)| told.0 == name(ZONE) && told.1.is_after(Serial(theirs));
+            told.iter().any(above)
+        });
+        let above = world.serial("site-b", ZONE).map(Serial).unwrap();
+        assert!(above.is_after(Serial(theirs)), "{above}");
+        world.settle(60);
+        // Once it has followed that is all.
+        holds(&mut world, above.into_int());
+        world.run_for(1000);
+        for host in ["site-a", "site-b", "site-c"] {
+            assert_eq!(world.serial(host, ZONE), Some(above.into_int()), "{host}");
+        }
+    }
+}
+
+#[test]
+fn a_consumer_that_has_a_change_before_the_site_that_tells_it_is_not_ahead() {
+    let mut world = with_consumer(88, 7);
+    holds(&mut world, 7);
+    world.cut_both("site-a", "site-b");
+    world.cut_both("site-a", "site-c");
+    world.changed("site-b", put(ZONE, "www", 1));
+    holds(&mut world, 8);
+    world.run_for(300);
+    world.heal_links();
+    world.settle(120);
+    world.run_for(300);
+    assert_eq!(world.serial("site-a", ZONE), Some(8));
+    let ahead = |what: &Happening| matches!(what, Happening::PeerAhead { .. });
+    let happened = &world.hosts["site-a"].happened;
+    assert!(!happened.iter().any(|(_, what)| ahead(what)));
 }

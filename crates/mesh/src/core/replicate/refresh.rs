@@ -175,6 +175,13 @@ impl Core {
             let first = entry.spec.sources.contains(&from).then_some(from);
             return self.ask_soon(apex, first, now);
         }
+        let older = serial.zip(entry.head.as_ref());
+        if older.is_some_and(|(theirs, head)| head.serial().is_after(theirs))
+            && entry.spec.notify.contains(&from)
+        {
+            // It was told when it could not take what it was told of, or it went back since.
+            return self.tell_again(apex, from, now);
+        }
         // Its primary has lost track of what is served here, or has an older version than it once published.
         if entry.spec.primary_source() == Some(&from) {
             entry
@@ -403,6 +410,7 @@ impl Core {
             return;
         };
         if entry.spec.mesh && entry.spec.primary_source() == Some(&from) {
+            self.pass_on_ahead(apex, &from);
             return self.refreshed(apex, from, now);
         }
         let told = entry.refresh.told_until.take();

@@ -67,8 +67,12 @@ fn serial_checks(zones: &[Here], checks: &mut Vec<api::Check>) {
     for here in zones {
         let (zone, ours) = (&here.spec.apex, here.serial.unwrap_or(Serial(0)));
         if let Some((peer, serial)) = &here.ahead {
+            let who = match here.spec.primary {
+                true => "this site, its primary,",
+                false => "this site and the zone's primary",
+            };
             let what = format!(
-                "{peer} has serial {serial} of {zone}, this site, its primary, only {ours}: it takes no change"
+                "{peer} has serial {serial} of {zone}, {who} only {ours}: it takes no change"
             );
             checks.push(table::PEER_AHEAD.of(Some(name_text(zone)), what));
         } else if let Some((peer, serial)) = &here.overtaken {
