@@ -88,6 +88,14 @@ pub(crate) enum Op {
         apex: Name,
         id: u64,
     },
+    /// The zone as it was read, by the number of its incarnation and that of its next difference; the first difference that stays;
+    /// the contents, where the snapshot is to be written anew.
+    Forget {
+        apex: Name,
+        of: (u64, u64),
+        up_to: u64,
+        whole: Option<Zone>,
+    },
     HighWater {
         apex: Name,
         serial: Serial,
@@ -189,6 +197,22 @@ impl Batch {
         self.ops.push(Op::Purge {
             apex: apex.clone(),
             id,
+        });
+        self
+    }
+
+    pub(crate) fn forget(
+        mut self,
+        apex: &Name,
+        of: (u64, u64),
+        up_to: u64,
+        whole: Option<Zone>,
+    ) -> Self {
+        self.ops.push(Op::Forget {
+            apex: apex.clone(),
+            of,
+            up_to,
+            whole,
         });
         self
     }

@@ -47,8 +47,14 @@ pub struct Histories {
 }
 
 impl Histories {
-    fn of(&self, apex: &Name) -> &History {
+    pub(crate) fn of(&self, apex: &Name) -> &History {
         self.zones.get(apex).unwrap_or(&self.every)
+    }
+
+    /// The shortest time for which anything is kept.
+    pub(crate) fn shortest_age(&self) -> Duration {
+        let ages = self.zones.values().map(|history| history.max_age);
+        ages.fold(self.every.max_age, Duration::min)
     }
 }
 
@@ -168,6 +174,12 @@ impl<V: View> Planner<'_, V> {
             Op::Remove { apex } => self.remove(apex),
             Op::Restore { apex } => self.restore(apex),
             Op::Purge { apex, id } => self.purge(apex, *id),
+            Op::Forget {
+                apex,
+                of,
+                up_to,
+                whole,
+            } => self.forget(apex, *of, *up_to, whole.as_ref()),
             Op::HighWater { apex, serial } => {
                 let key = self.draft(apex)?;
                 self.at_key(&key).raise(*serial);
@@ -302,19 +314,57 @@ impl<V: View> Planner<'_, V> {
 
     /// Forgets the oldest entries that the snapshot makes dispensable and that are too many or too old.
     fn trim(&mut self, header: &mut Header, own_seq: u64) -> Result<(), CommitError> {
-        let first = header.first_seq;
-        let history = self.history.of(&header.apex);
+        let history = *self.history.of(&header.apex);
         let oldest = self
             .at
             .checked_sub(history.max_age)
             .unwrap_or(Timestamp::MIN);
+        self.drop_while(header, own_seq, |header, at| {
+            at < oldest || header.journal_bytes > history.max_bytes(header)
+        })
+    }
+
+    /// Forgets the oldest entries of a zone at rest, unless it is another by now.
+    fn forget(
+        &mut self,
+        apex: &Name,
+        (id, next_seq): (u64, u64),
+        up_to: u64,
+        whole: Option<&Zone>,
+    ) -> Result<(), CommitError> {
+        let key = self.draft(apex)?;
+        let draft = self.at_key(&key);
+        draft.check()?;
+        let own_seq = draft.own_seq;
+        let header = draft.header.clone().filter(|header| header.id == id);
+        let Some(mut header) = header else {
+            return Ok(());
+        };
+        if let Some(zone) = whole.filter(|_| header.next_seq == next_seq) {
+            self.new_snapshot(&mut header, zone)?;
+        }
+        self.drop_while(&mut header, own_seq, |header, _| header.first_seq < up_to)?;
+        let draft = self.at_key(&key);
+        draft.header = Some(header);
+        draft.header_changed = true;
+        Ok(())
+    }
+
+    /// Forgets the oldest entries that the snapshot makes dispensable, one by one as long as that is asked for.
+    fn drop_while(
+        &mut self,
+        header: &mut Header,
+        own_seq: u64,
+        goes: impl Fn(&Header, Timestamp) -> bool,
+    ) -> Result<(), CommitError> {
+        let first = header.first_seq;
         while header.first_seq < header.base_seq.min(own_seq) {
             let Some((at, size)) = self.view.entry(header, header.first_seq)? else {
                 return Err(Damage::new("an entry of the journal is missing")
                     .of(&header.apex)
                     .into());
             };
-            if at >= oldest && header.journal_bytes <= history.max_bytes(header) {
+            if !goes(header, at) {
                 break;
             }
             header.first_seq += 1;

@@ -250,9 +250,15 @@ impl Store {
         self.inner.writer.commit(batches)
     }
 
-    /// Keeps so much of the past from now on; what is more is forgotten with the next change of each zone.
+    /// Keeps so much of the past from now on; what is more is forgotten with the next change of each zone, what is too old by
+    /// [`Forgetting`](crate::Forgetting) too.
     pub fn set_histories(&self, histories: Histories) {
         self.inner.writer.set_histories(histories);
+    }
+
+    /// How much of the past is kept.
+    pub(crate) fn histories(&self) -> Arc<Histories> {
+        self.inner.writer.histories()
     }
 
     /// Forgets for good the zones that were removed before this time, and returns them. Their high-water marks stay.
@@ -458,6 +464,14 @@ impl Store {
     /// When a value is damaged or the database fails.
     pub fn list(&self, table: &str) -> Result<Vec<(String, Vec<u8>)>, ReadError> {
         self.inner.engine.read(|tables| tables.values(table))
+    }
+
+    /// Reads from one consistent state.
+    pub(crate) fn reading<T>(
+        &self,
+        read: impl Fn(&Reading) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        self.inner.engine.read(read)
     }
 
     /// Reads something of a zone that exists.

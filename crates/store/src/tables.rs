@@ -1,6 +1,7 @@
 //! The tables of the database: reading from them, and making the planned writes.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use jiff::Timestamp;
 use redb::{
@@ -38,6 +39,9 @@ type Octets = &'static [u8];
 
 /// Small values: table, key, value.
 pub(crate) type Values = Vec<(String, String, Vec<u8>)>;
+
+/// The key of a zone, and its head unless that is damaged.
+pub(crate) type KeyedHeader = (Vec<u8>, Result<Header, Damage>);
 
 /// All tables, in a transaction of either kind.
 pub(crate) struct Tables<M, B, R, C, J, V> {
@@ -340,6 +344,20 @@ where
             }
         }
         Ok(names)
+    }
+
+    /// The heads of zones behind a key, or of all, each with its key, in the order of the keys.
+    pub(crate) fn heads_after<'a>(
+        &'a self,
+        after: Option<&'a [u8]>,
+    ) -> Result<impl Iterator<Item = Result<KeyedHeader, ReadError>> + 'a, ReadError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.zones.range::<&[u8]>((from, Bound::Unbounded))?;
+        Ok(rows.map(|row| {
+            let (key, stored) = row?;
+            let header = header_of(key.value(), stored.value());
+            Ok((key.value().to_vec(), header))
+        }))
     }
 
     /// The contents of a zone.

@@ -76,11 +76,16 @@ impl Writer {
         *bounds = Arc::new(histories);
     }
 
+    /// How much of the past is kept.
+    pub(crate) fn histories(&self) -> Arc<Histories> {
+        histories(&self.bounds)
+    }
+
     /// Waits until each of these batches is durable, or refused; the answers are in their order, and each builds on those before.
     pub(crate) fn commit(&self, batches: Vec<Batch>) -> Vec<Answer> {
         let count = batches.len();
         if let Some(engine) = &self.inline {
-            let histories = histories(&self.bounds);
+            let histories = self.histories();
             return commit(engine, &histories, &batches.iter().collect::<Vec<_>>());
         }
         self.submit(batches).unwrap_or_else(|| {

@@ -8,8 +8,10 @@ mod support;
 use std::time::Duration;
 
 use support::{advance, apex, at, create, next, zone};
-use zonemesh_store::{Batch, CommitError, Histories, History, Origin, Store, ZoneState};
-use zonemesh_zone::{Author, By, Serial, SerialExt, Zone};
+use zonemesh_store::{
+    Batch, CommitError, Forgetting, Histories, History, Origin, Store, ZoneState,
+};
+use zonemesh_zone::{Author, By, Name, Serial, SerialExt, Zone};
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -512,4 +514,124 @@ fn who_made_a_version_is_kept_with_it_and_goes_by_the_rules_of_one_made_here() {
     let origins: Vec<Origin> = history.into_iter().map(|entry| entry.origin).collect();
     assert_eq!(origins, authors);
     assert_eq!(store.beginning(&apex(1)).unwrap().unwrap().origin, file);
+}
+
+/// A store of zones with a change each second since one, and a clock that forgets what is older than an hour.
+fn of_an_hour(zones: u8) -> (tempfile::TempDir, Store, Vec<Zone>) {
+    let (dir, store) = store();
+    store.set_histories(Histories::from(History {
+        max_age: Duration::from_secs(3600),
+        ..History::default()
+    }));
+    let changed = (0..zones).map(|n| {
+        let mut current = zone(n, 1, &[]);
+        create(&store, &current);
+        for serial in 2..5 {
+            current = advance(&store, &current, serial, i64::from(serial));
+        }
+        current
+    });
+    let changed = changed.collect();
+    (dir, store, changed)
+}
+
+/// A whole pass; how many differences it has forgotten, and in how many parts.
+fn forget(forgetting: &mut Forgetting, seconds: i64) -> (u64, usize) {
+    let (mut entries, mut parts) = (0, 1);
+    loop {
+        let part = forgetting.part(at(seconds), |_| Ok(None)).unwrap();
+        assert!(part.failed.is_empty(), "{:?}", part.failed);
+        entries += part.entries;
+        if !part.more {
+            return (entries, parts);
+        }
+        parts += 1;
+    }
+}
+
+#[test]
+fn what_is_too_old_is_forgotten_of_zones_that_never_change_again() {
+    let (dir, store, zones) = of_an_hour(3);
+    let mut forgetting = Forgetting::new(store.clone());
+    assert_eq!(forget(&mut forgetting, 3000), (0, 1));
+    assert_eq!(store.history(&apex(1)).unwrap().len(), 3);
+    assert_eq!(forget(&mut forgetting, 6601), (9, 1));
+    for (n, zone) in (0..).zip(&zones) {
+        assert_eq!(store.history(&apex(n)).unwrap(), []);
+        assert_eq!(store.beginning(&apex(n)).unwrap(), None);
+        assert_eq!(store.diffs_since(&apex(n), Serial(2)).unwrap(), None);
+        let stored = store.load(&apex(n)).unwrap().unwrap();
+        assert!(stored.zone.same_contents(zone) && stored.zone.serial() == Serial(4));
+    }
+    // It goes on from there, also after a start.
+    let next = advance(&store, &zones[1], 5, 10_000);
+    assert_eq!(store.history(&apex(1)).unwrap().len(), 1);
+    drop((store, forgetting));
+    let store = Store::open(dir.path(), "site-a").unwrap();
+    assert!(
+        store
+            .load(&apex(1))
+            .unwrap()
+            .unwrap()
+            .zone
+            .same_contents(&next)
+    );
+    let before = store.version_at(&apex(1), Serial(4)).unwrap().unwrap();
+    assert!(before.same_contents(&zones[1]));
+}
+
+#[test]
+fn no_more_of_a_zone_at_rest_is_forgotten_than_is_too_old_or_than_somebody_needs() {
+    let (_dir, store, zones) = of_an_hour(3);
+    advance(&store, &zones[0], 5, 3000);
+    advance(&store, &zones[2], 5, 2);
+    let mut forgetting = Forgetting::new(store.clone());
+    let kept = |zone: &Name| Ok((*zone == apex(2)).then_some(Serial(3)));
+    forgetting.part(at(4000), kept).unwrap();
+    let serials = |n| {
+        let history = store.history(&apex(n)).unwrap();
+        history
+            .iter()
+            .map(|entry| entry.to.into_int())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(serials(0), [5]);
+    assert_eq!(serials(1), [0; 0]);
+    assert_eq!(serials(2), [4, 5]);
+    let old = store.version_at(&apex(2), Serial(3)).unwrap().unwrap();
+    assert_eq!(old.serial(), Serial(3));
+}
+
+#[test]
+fn zones_are_looked_at_in_parts_and_not_at_all_before_something_can_be_too_old() {
+    let (_dir, store) = store();
+    let apex = |n: u32| zonemesh_zone::record::parse_name(&format!("z{n}.example")).unwrap();
+    let zones: Vec<Zone> = (0..2000)
+        .map(|n| support::zone_of(apex(n), 1, &[]))
+        .collect();
+    for zones in zones.chunks(500) {
+        let batch = zones.iter().fold(Batch::new(at(1)), |batch, zone| {
+            batch.replace(zone, Origin::Local)
+        });
+        store.commit(batch).unwrap();
+    }
+    let mut forgetting = Forgetting::new(store.clone());
+    let day = 86_400;
+    let (entries, parts) = forget(&mut forgetting, 10);
+    assert_eq!((entries, parts), (0, 4));
+    // Not before what may have come since is 30 days old.
+    advance(&store, &zones[3], 2, 20);
+    assert_eq!(forget(&mut forgetting, 29 * day), (0, 1));
+    assert_eq!(forget(&mut forgetting, 30 * day + 11), (0, 4));
+    assert_eq!(store.history(zones[3].apex()).unwrap().len(), 1);
+    // From then on it is known when that is, but once a day is enough.
+    assert_eq!(forget(&mut forgetting, 30 * day + 21), (0, 1));
+    assert_eq!(forget(&mut forgetting, 31 * day + 11), (1, 4));
+    // Another setting counts at once.
+    advance(&store, &zones[4], 2, 31 * day);
+    store.set_histories(Histories::from(History {
+        max_age: Duration::from_secs(60),
+        ..History::default()
+    }));
+    assert_eq!(forget(&mut forgetting, 31 * day + 100), (1, 4));
 }

@@ -17,7 +17,11 @@ pub fn apex(n: u8) -> Name {
 
 /// A version of zone `n` whose records are made from the given numbers.
 pub fn zone(n: u8, serial: u32, records: &[(u8, u8)]) -> Zone {
-    let apex = apex(n);
+    zone_of(apex(n), serial, records)
+}
+
+/// The same of a zone with another name.
+pub fn zone_of(apex: Name, serial: u32, records: &[(u8, u8)]) -> Zone {
     let mut editor = Editor::new(apex.clone());
     let soa = format!("@ 60 IN SOA ns.example. root.example. {serial} 1 2 3 4");
     editor.add(Record::from_text(&soa, &apex).unwrap()).unwrap();

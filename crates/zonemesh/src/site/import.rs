@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tracing::field::display;
 use zonemesh_mesh::core::{Change, Founding, Input, Reply};
-use zonemesh_store::Batch;
+use zonemesh_store::{Batch, ReadError, Store};
 use zonemesh_zone::catalog::{Broken, Catalog};
 use zonemesh_zone::record::canonical_text;
 use zonemesh_zone::{Author, By, Diff, Name, Rcode, Serial, Zone, check, file};
@@ -237,11 +237,7 @@ struct Read {
     first: bool,
 }
 
-fn read(
-    store: &zonemesh_store::Store,
-    apex: &Name,
-    path: &std::path::Path,
-) -> Result<Option<Read>, String> {
+fn read(store: &Store, apex: &Name, path: &std::path::Path) -> Result<Option<Read>, String> {
     let key = canonical_text(apex);
     let last = store.get(IMPORTS, &key).map_err(|error| chain(&error))?;
     let last: Option<Import> = last.and_then(|value| serde_json::from_slice(&value).ok());
@@ -304,6 +300,14 @@ fn read(
     }))
 }
 
+/// The version that a zone's file was when it was last imported: what was changed in the file since is told by it.
+pub(crate) fn kept(store: &Store, apex: &Name) -> Result<Option<Serial>, ReadError> {
+    let last = store.get(IMPORTS, &canonical_text(apex))?;
+    let last: Option<Import> = last.and_then(|value| serde_json::from_slice(&value).ok());
+    let last = last.filter(|last| !last.passed_over);
+    Ok(last.map(|last| Serial(last.serial)))
+}
+
 /// The digest of what was taken up and of some octets more, in hexadecimal digits.
 fn shown_digest(mut digest: Context, octets: &[u8]) -> String {
     digest.update(octets);
@@ -337,7 +341,7 @@ fn merge(head: &Zone, changes: &Diff) -> Result<Zone, zonemesh_zone::ZoneError> 
 /// # Errors
 ///
 /// When one of the files cannot be used: a mesh must not begin with half of what it takes over.
-pub(crate) fn founding(config: &Config, store: &zonemesh_store::Store) -> anyhow::Result<Founding> {
+pub(crate) fn founding(config: &Config, store: &Store) -> anyhow::Result<Founding> {
     let mut founding = Founding::default();
     let Some(mesh) = &config.mesh else {
         return Ok(founding);
@@ -396,7 +400,7 @@ mod tests {
     fn a_file_is_taken_apart_again_when_it_or_one_that_it_includes_has_changed() {
         let folder = tempfile::tempdir().unwrap();
         let (path, other) = (folder.path().join("zone"), folder.path().join("other"));
-        let store = zonemesh_store::Store::open(folder.path(), "store").unwrap();
+        let store = Store::open(folder.path(), "store").unwrap();
         let apex = zonemesh_zone::record::parse_name("example").unwrap();
         let read = || read(&store, &apex, &path).unwrap();
         let keep = |read: Read| {
@@ -413,6 +417,12 @@ mod tests {
                 .replace(&read.zone, origin)
                 .put(IMPORTS, &canonical_text(&apex), &value);
             store.commit(batch).unwrap();
+            let kept = super::kept(&store, &apex).unwrap();
+            assert_eq!(
+                kept,
+                Some(Serial(1)),
+                "the history of the zone begins no later"
+            );
         };
         let soa = "@ 60 IN SOA ns root 1 1 2 3 4\n@ 60 IN NS ns\nns 60 IN A 192.0.2.1\n";
         for text in [

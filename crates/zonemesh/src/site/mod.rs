@@ -36,7 +36,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use zonemesh_mesh::core::{CATALOG_MEMBERS, Core, YIELDED, Yielded};
-use zonemesh_store::Store;
+use zonemesh_store::{Forgetting, Forgotten, Store};
 
 use self::control::Control;
 use self::driver::{CoreHandle, Driver};
@@ -282,10 +282,11 @@ fn found(store: &Store, others: bool, accept: bool) -> anyhow::Result<zonemesh_k
     Ok(found)
 }
 
-/// What is done now and then: removed zones and used invitations go for good after 30 days. By a clock that is in doubt
-/// nothing does.
+/// What is done now and then: removed zones and used invitations go for good after 30 days, the history of zones when it is too old.
+/// By a clock that is in doubt nothing does.
 async fn housekeeping(live: Arc<Live>) {
     const HOUR: Duration = Duration::from_secs(3600);
+    let mut forgetting = Forgetting::new(live.store.clone());
     // Not before peers have had time to show their clocks.
     let mut every = tokio::time::interval_at(tokio::time::Instant::now() + HOUR / 6, HOUR);
     loop {
@@ -312,6 +313,54 @@ async fn housekeeping(live: Arc<Live>) {
             ),
             Err(error) => tracing::error!(%error, "housekeeping ended early"),
         }
+        forgetting = forget(&live, forgetting).await;
+    }
+}
+
+/// Forgets what is too old of the history of zones, some hundreds of zones at a time.
+async fn forget(live: &Live, mut forgetting: Forgetting) -> Forgetting {
+    const PAUSE: Duration = Duration::from_secs(1);
+    loop {
+        let store = live.store.clone();
+        let part = tokio::task::spawn_blocking(move || {
+            let kept = |apex: &zonemesh_zone::Name| import::kept(&store, apex);
+            let forgotten = forgetting.part(jiff::Timestamp::now(), kept);
+            (forgetting, forgotten)
+        });
+        let forgotten = match part.await {
+            Ok((same, forgotten)) => {
+                forgetting = same;
+                forgotten
+            }
+            Err(error) => {
+                tracing::error!(%error, "forgetting old history ended early");
+                return Forgetting::new(live.store.clone());
+            }
+        };
+        match forgotten {
+            Ok(Forgotten {
+                entries,
+                more,
+                failed,
+            }) => {
+                if entries > 0 {
+                    tracing::debug!(entries, "differences that were too old are forgotten");
+                }
+                for (zone, error) in failed {
+                    let error = pool::chain(&error);
+                    tracing::warn!(%zone, error, "its old history could not be forgotten");
+                }
+                if !more {
+                    return forgetting;
+                }
+            }
+            Err(error) => {
+                let error = pool::chain(&error);
+                tracing::warn!(error, "old history could not be forgotten");
+                return forgetting;
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
