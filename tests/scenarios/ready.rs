@@ -1,15 +1,33 @@
 //! A site that lacks zones of the mesh does not answer in their stead.
 
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use zonemesh_testkit::query::{self, qtype};
 use zonemesh_testkit::{Load, wait};
-use zonemesh_tests::Mesh;
 use zonemesh_tests::ask::{self, name, rcode};
 use zonemesh_tests::site::{SOON, zone_file};
+use zonemesh_tests::{Mesh, Site};
 use zonemesh_update::request::claim_zone;
 use zonemesh_zone::directory::SiteName;
+
+/// Whether the service manager is told that the site is ready, as far as it is told anything.
+fn hears_ready(socket: &UnixDatagram) -> Result<bool> {
+    let mut buffer = [0; 1024];
+    loop {
+        let length = match socket.recv(&mut buffer) {
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if text.lines().any(|line| line == "READY=1") {
+            return Ok(true);
+        }
+    }
+}
 
 #[test]
 fn a_new_site_answers_nothing_until_it_holds_every_zone_of_the_mesh() -> Result<()> {
@@ -27,14 +45,25 @@ fn a_new_site_answers_nothing_until_it_holds_every_zone_of_the_mesh() -> Result<
     assert_eq!(query::rcode(&reply), rcode::NOERROR);
 
     mesh.join("site-c")?;
+    let lacks = |site: &Site| {
+        site.wait_status("what it lacks", |status| {
+            status.checks.iter().any(|check| check.name == "not-ready")
+                && status
+                    .zones
+                    .iter()
+                    .any(|zone| zone.zone.starts_with("a.example"))
+        })
+    };
+    lacks(&mesh[2])?;
+    // Once more, so that somebody hears what it says of itself.
+    let path = mesh[2].place().path("notify");
+    let socket = UnixDatagram::bind(&path)?;
+    mesh[2].stop()?;
+    mesh[2].set_environment("NOTIFY_SOCKET", &path);
+    mesh[2].up()?;
+    mesh[2].wait_running()?;
+    lacks(&mesh[2])?;
     let new = &mesh[2];
-    new.wait_status("what it lacks", |status| {
-        status.checks.iter().any(|check| check.name == "not-ready")
-            && status
-                .zones
-                .iter()
-                .any(|zone| zone.zone.starts_with("a.example"))
-    })?;
     for name in [
         "www.late.example",
         "late.example",
@@ -44,6 +73,9 @@ fn a_new_site_answers_nothing_until_it_holds_every_zone_of_the_mesh() -> Result<
         let answer = ask::code(new.dns(), name, qtype::A);
         assert!(answer.is_err(), "{name} was answered with RCODE {answer:?}");
     }
+    socket.set_nonblocking(true)?;
+    ensure!(!hears_ready(&socket)?, "ready, and does not answer");
+    socket.set_nonblocking(false)?;
     let (code, text) = new.cli_code(&["status"])?;
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("late.example"), "{text}");
@@ -65,6 +97,8 @@ fn a_new_site_answers_nothing_until_it_holds_every_zone_of_the_mesh() -> Result<
     ));
     mesh[1].restart()?;
     mesh[2].wait_ready()?;
+    socket.set_read_timeout(Some(SOON))?;
+    ensure!(hears_ready(&socket)?, "the service manager is told nothing");
     mesh.wait_healthy()?;
     mesh.wait_address("www.late.example", "198.51.100.1")?;
     mesh.wait_address("www.a.example", "192.0.2.1")

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixDatagram;
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 use zonemesh_testkit::wait;
-use zonemesh_tests::site::SOON;
+use zonemesh_tests::site::{SOON, zone_file};
 use zonemesh_tests::{Mesh, Site};
 use zonemesh_zone::directory::SiteName;
 
@@ -325,6 +325,66 @@ fn the_service_manager_hears_of_readiness_reload_and_stop() -> Result<()> {
     hear("READY=1")?;
     site.stop()?;
     hear("STOPPING=1")
+}
+
+/// A server without a mesh, with many zones of its own.
+fn with_zones(zones: u32, more: &str) -> Result<Site> {
+    let site = Site::new("us", "standard", None)?;
+    site.place().write("many.zone", &zone_file(1, "192.0.2.1"));
+    configure(&site, zones, more);
+    Ok(site)
+}
+
+fn configure(site: &Site, zones: u32, more: &str) {
+    let (dns, tls) = (site.dns(), site.tls());
+    let mut text = format!(
+        "[site]\nname = \"us\"\n[listen]\ndns = [\"{dns}\"]\ntls = [\"{tls}\"]\nhttp = []\n"
+    );
+    for zone in 0..zones {
+        text.push_str(&format!("[[zone]]\nname = \"z{zone}.example\"\n{more}\n"));
+    }
+    site.configure(&text);
+}
+
+#[test]
+fn what_is_asked_after_a_server_has_said_that_it_is_ready_is_answered() -> Result<()> {
+    const ZONES: u32 = 400;
+    let mut site = with_zones(ZONES, "file = \"many.zone\"")?;
+    let path = site.place().path("notify");
+    let socket = UnixDatagram::bind(&path)?;
+    socket.set_read_timeout(Some(SOON))?;
+    site.set_environment("NOTIFY_SOCKET", &path);
+    let hear_ready = || -> Result<()> {
+        let mut buffer = [0; 1024];
+        loop {
+            let length = socket.recv(&mut buffer).context("waiting to be told")?;
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if text.lines().any(|line| line == "READY=1") {
+                return Ok(());
+            }
+        }
+    };
+    let answers = |site: &Site| -> Result<()> {
+        // The last comes last where zones are taken one after the other, by whatever order.
+        for zone in [ZONES - 1, 0, 99, ZONES / 2] {
+            let (rcode, address) = site.address(&format!("www.z{zone}.example"))?;
+            assert_eq!(address, Some([192, 0, 2, 1].into()), "z{zone}: {rcode}");
+        }
+        Ok(())
+    };
+    // From zone files, by the log; then from the store, by the service manager.
+    site.up()?;
+    site.wait_log("ready, serves")?;
+    answers(&site)?;
+    hear_ready()?;
+    for _ in 0..3 {
+        site.stop()?;
+        configure(&site, ZONES, "dynamic = true");
+        site.up()?;
+        hear_ready()?;
+        answers(&site)?;
+    }
+    site.stop()
 }
 
 #[test]

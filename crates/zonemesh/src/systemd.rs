@@ -7,9 +7,17 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// The site answers.
+/// The site answers: whatever is asked of it after this.
 pub fn ready(status: &str) {
     send(&format!("READY=1\nSTATUS={status}"));
+}
+
+/// The site is not ready yet, for a reason that it says, and wants to be given so much time from now on.
+pub fn starting(why: &str, more: Duration) {
+    send(&format!(
+        "EXTEND_TIMEOUT_USEC={}\nSTATUS={why}",
+        more.as_micros()
+    ));
 }
 
 /// A reload began; to be followed by [`ready`].

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use zonemesh_api::types::{Direction, What};
+use zonemesh_api::types::Direction;
 use zonemesh_keep::{Disk, Done, Job};
 use zonemesh_mesh::core::{Failure, Got, Happening, Input, Output, PeerId, ZoneSpec};
 use zonemesh_serve::{Access, Expiry, Members, Served};
@@ -152,10 +152,7 @@ impl Jobs {
         self.live.started.store(true, Ordering::Release);
         if self.was_ready.swap(ready, Ordering::Relaxed) != ready {
             self.live.shared.ready.store(ready, Ordering::Release);
-            if ready {
-                let zones = self.live.shared.zones.load().len() as u64;
-                self.live.tell(What::Ready { zones });
-            }
+            self.live.answers.send_replace(ready);
         }
     }
 

@@ -81,6 +81,8 @@ pub(crate) struct Live {
     pub(crate) waiting_out: Arc<Semaphore>,
     /// Whether the core has said which zones there are: before that nothing is known to be missing.
     pub(crate) started: AtomicBool,
+    /// Whether the data plane answers.
+    pub(crate) answers: watch::Sender<bool>,
     /// The sites of the mesh as they are to be kept beside the key.
     pub(crate) peers: watch::Sender<Option<Peers>>,
     events: broadcast::Sender<Event>,
@@ -158,6 +160,7 @@ impl Live {
             transfers_out: Gate::new(TRANSFERS_OUT),
             waiting_out: Arc::new(Semaphore::new(WAITING_OUT)),
             started: AtomicBool::new(false),
+            answers: watch::Sender::new(false),
             peers: watch::Sender::new(None),
             events,
             lines: Mutex::new(HashMap::new()),

@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use zonemesh_api::types::What;
 use zonemesh_mesh::core::{CATALOG_MEMBERS, Core, YIELDED, Yielded};
 use zonemesh_store::{Forgetting, Forgotten, Store};
 
@@ -233,9 +234,14 @@ async fn run_on(
     Ok(())
 }
 
-/// Reads the zone files that have changed, and tells the service manager that the site answers.
+/// Reads the zone files that have changed, and tells the log and the service manager when the site answers: for all that its store and
+/// its zone files have.
 async fn start_up(live: Arc<Live>, config: Arc<Config>) {
-    let mut imported = import::all(&live, &config).await;
+    // Who is let look at the core comes after its first decisions have been carried out: what the store had is served.
+    if live.core.look(|_, _| ()).await.is_err() {
+        return;
+    }
+    let imported = import::all(&live, &config).await;
     if let Some(why) = settings::role_differs(&live) {
         tracing::warn!(why, "the role of this site is not the one of its file");
     }
@@ -247,15 +253,45 @@ async fn start_up(live: Arc<Live>, config: Arc<Config>) {
             config.site.name
         ),
     };
-    systemd::ready(&status);
-    for (zone, why) in &imported.later {
+    let told = async {
+        until_answering(&live).await;
+        let zones = live.shared.zones.load().len() as u64;
+        live.tell(What::Ready { zones });
+        systemd::ready(&status);
+    };
+    // A site may wait for one of these files before it answers.
+    tokio::join!(told, import_later(&live, imported.later));
+}
+
+/// Waits until the site answers, which in a mesh it does when it holds all zones.
+async fn until_answering(live: &Live) {
+    /// Between two requests for more time, and how much that is.
+    const AGAIN: Duration = Duration::from_secs(30);
+    const MORE: Duration = Duration::from_secs(90);
+    let mut answers = live.answers.subscribe();
+    loop {
+        let answering = answers.wait_for(|answers| *answers);
+        match tokio::time::timeout(AGAIN, answering).await {
+            // The other end is as alive as `live`.
+            Ok(_) => return,
+            Err(_) => {
+                let why = format!("{} lacks zones, and does not answer yet", live.name);
+                systemd::starting(&why, MORE);
+            }
+        }
+    }
+}
+
+/// Imports the zone files that could not be imported yet.
+async fn import_later(live: &Arc<Live>, mut later: Vec<(zonemesh_zone::Name, String)>) {
+    for (zone, why) in &later {
         tracing::warn!(%zone, why, "the zone file is not imported yet");
     }
-    while !imported.later.is_empty() {
+    while !later.is_empty() {
         tokio::time::sleep(import::PAUSE).await;
-        let (config, later) = (live.config.load_full(), imported.later);
+        let config = live.config.load_full();
         let wanted = |zone: &zonemesh_zone::Name| later.iter().any(|(name, _)| name == zone);
-        imported = import::some(&live, &config, wanted).await;
+        later = import::some(live, &config, wanted).await.later;
     }
 }
 
