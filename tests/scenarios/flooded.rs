@@ -93,7 +93,7 @@ fn a_network_that_asks_too_much_is_limited_by_what_the_file_says_now() -> Result
 
 #[test]
 fn every_metric_has_its_line_in_the_reference() -> Result<()> {
-    let site = server("")?;
+    let site = server("[metrics]\nper-zone = true\n")?;
     let reference = concat!(
         include_str!("../../docs/reference/metrics.md"),
         include_str!("../../docs/reference/status.md")

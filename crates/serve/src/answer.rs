@@ -12,7 +12,7 @@ use crate::message::{
 };
 use crate::reply::{Done, Reply, Resolved};
 use crate::writer::{Names, Writer};
-use crate::zoneset::{Members, Settings, ZoneSet};
+use crate::zoneset::{Members, Served, Settings, ZoneSet};
 
 /// What a query is answered from.
 pub struct View<'v> {
@@ -146,6 +146,15 @@ impl<'v> About<'v> {
             proven,
             question_end: HEADER + question.map_or(0, |question| question.wire.len()),
             opt_at: opt.map_or(message.len(), |opt| opt.at),
+        }
+    }
+
+    /// The zone that the question is about, if it is to be counted; its name was read while it was answered.
+    pub(crate) fn zone(&self, view: &View<'v>, question: &Sought) -> Option<&'v Served> {
+        // None is known where there is no answer to a question.
+        match view.settings.per_zone && self.qtype != 0 {
+            true => view.zones.asked(question, self.qtype),
+            false => None,
         }
     }
 

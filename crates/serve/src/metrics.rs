@@ -7,10 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub(crate) use self::zones::ByZone;
+pub use self::zones::ZoneTotals;
 use crate::answer::{Kind, Outcome};
 use crate::handler::Transport;
 use crate::message::{HEADER, question, wire_name_len};
 use crate::rate::Verdict;
+use crate::zoneset::ZoneSet;
+
+mod zones;
 
 /// Response codes that are counted apart; the last place is for all others (BADVERS and above).
 pub const RCODES: usize = 17;
@@ -238,6 +243,7 @@ pub struct Metrics {
     /// Tells them from those of another server in the same process.
     number: u64,
     threads: Mutex<Threads>,
+    zones: Arc<zones::Registry>,
 }
 
 struct Threads {
@@ -262,8 +268,16 @@ impl Threads {
 }
 
 thread_local! {
-    /// The counters that this thread writes to, with the number of the server that they are for.
-    static LOCAL: RefCell<Vec<(u64, Arc<Counters>)>> = const { RefCell::new(Vec::new()) };
+    /// The counters that this thread writes to.
+    static LOCAL: RefCell<Vec<Local>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What a thread has for one server.
+struct Local {
+    /// The number of the server.
+    number: u64,
+    counters: Arc<Counters>,
+    zones: ByZone,
 }
 
 impl Default for Metrics {
@@ -275,6 +289,7 @@ impl Default for Metrics {
                 running: Vec::new(),
                 ended: Box::new([0; CELLS]),
             }),
+            zones: Arc::default(),
         }
     }
 }
@@ -307,17 +322,39 @@ impl Metrics {
         counters
     }
 
+    /// What was counted by zone, of the zones that are served; nothing unless [`Settings::per_zone`](crate::Settings) is set.
+    pub fn zones(&self, served: &ZoneSet) -> Vec<ZoneTotals> {
+        self.zones.totals(served)
+    }
+
+    /// Counters by zone for one thread.
+    pub(crate) fn by_zone(&self) -> ByZone {
+        ByZone::new(&self.zones)
+    }
+
     /// Calls `count` with the counters of this thread, which are made with its first call.
     pub(crate) fn local(&self, count: impl FnOnce(&Counters)) {
+        self.local_and_zones(|counters, _| count(counters));
+    }
+
+    /// The same with its counters by zone.
+    pub(crate) fn local_and_zones(&self, count: impl FnOnce(&Counters, &mut ByZone)) {
         LOCAL.with_borrow_mut(|all| {
-            let found = all.iter().position(|(number, _)| *number == self.number);
+            let found = all.iter().position(|local| local.number == self.number);
             let at = found.unwrap_or_else(|| {
                 // Those of servers that are gone.
-                all.retain(|(_, counters)| Arc::strong_count(counters) > 1);
-                all.push((self.number, self.worker()));
+                all.retain(|local| Arc::strong_count(&local.counters) > 1);
+                all.push(Local {
+                    number: self.number,
+                    counters: self.worker(),
+                    zones: self.by_zone(),
+                });
                 all.len() - 1
             });
-            count(&all[at].1);
+            let Local {
+                counters, zones, ..
+            } = &mut all[at];
+            count(counters, zones);
         });
     }
 

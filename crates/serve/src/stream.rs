@@ -18,10 +18,11 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use zonemesh_zone::Name;
 
 pub(crate) use self::connections::Slot;
 pub use self::connections::{Connections, StreamLimits};
-use crate::answer::{Outcome, Workspace, answer_about};
+use crate::answer::{Kind, Outcome, Workspace, answer_about};
 use crate::clock::{Moment, since_boot};
 use crate::handler::{Client, Handler, Request, Responder, Transport};
 use crate::metrics::ConnectionEvent;
@@ -461,6 +462,8 @@ pub(crate) struct Answered {
     pub(crate) outcome: Outcome,
     /// The type that it asks for.
     qtype: u16,
+    /// The zone that it asks about, and the kind of answer, where that is counted.
+    zone: Option<(Name, Kind)>,
     /// When it was looked at, as [`since_boot`] has it.
     began: Duration,
 }
@@ -480,6 +483,9 @@ impl Answered {
             Self {
                 outcome,
                 qtype: about.qtype,
+                zone: about
+                    .zone(view, &workspace.question)
+                    .map(|served| (served.apex.clone(), about.kind)),
                 began: now.since_boot,
             }
         })
@@ -488,11 +494,14 @@ impl Answered {
     /// Counts it, with its answer.
     pub(crate) fn count(&self, message: &[u8], client: &Client, shared: &Shared, reply: &[u8]) {
         let transport = client.transport;
-        shared.metrics.local(|counters| {
+        shared.metrics.local_and_zones(|counters, zones| {
             counters.received(transport, message, self.qtype, self.outcome);
             if self.outcome == Outcome::Reply {
                 counters.reply(transport, reply);
                 counters.took(transport, since_boot().saturating_sub(self.began), 1);
+            }
+            if let Some((apex, kind)) = &self.zone {
+                zones.count(apex, *kind, true);
             }
         });
     }

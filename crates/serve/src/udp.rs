@@ -18,7 +18,7 @@ use crate::bind::{self, BindError};
 use crate::clock::{Moment, since_boot};
 use crate::handler::{Client, Closed, Handler, Request, Responder, Transport};
 use crate::message::{rcodes, records, types};
-use crate::metrics::Counters;
+use crate::metrics::{ByZone, Counters};
 use crate::rate::{Draws, RateLimiter, Verdict};
 use crate::together::look_ahead;
 use crate::zoneset::Shared;
@@ -145,6 +145,7 @@ impl Worker {
         let mut batch = Batch::new(self.with_local, REPLY_CAPACITY);
         let mut workspaces = vec![Workspace::default(); BATCH];
         let mut draws = Draws::new();
+        let mut by_zone = self.shared.metrics.by_zone();
         let mut last_batches = LAST_BATCHES;
         loop {
             let stopping = self.stop.load(Ordering::Relaxed);
@@ -157,6 +158,7 @@ impl Worker {
                         received,
                         &mut workspaces,
                         counters,
+                        &mut by_zone,
                         &mut draws,
                     );
                     let failed = batch.send(&self.socket);
@@ -189,6 +191,10 @@ impl Worker {
     }
 
     /// Answers the datagrams of a batch; returns how many answers there are.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a thread keeps between batches"
+    )]
     fn answer(
         &self,
         batch: &mut Batch,
@@ -196,6 +202,7 @@ impl Worker {
         received: Moment,
         workspaces: &mut [Workspace],
         counters: &Counters,
+        by_zone: &mut ByZone,
         draws: &mut Draws,
     ) -> u64 {
         let mut answers = 0;
@@ -228,6 +235,9 @@ impl Worker {
                         if send {
                             counters.reply(Transport::Udp, reply);
                             answers += 1;
+                        }
+                        if let Some(served) = about.zone(view, &workspace.question) {
+                            by_zone.count(&served.apex, about.kind, send);
                         }
                         send
                     }

@@ -14,6 +14,7 @@ use crate::answer::{Outcome, View, answer};
 use crate::clock::{Expiry, Moment};
 use crate::cookie::CookieSecrets;
 use crate::handler::Client;
+use crate::message::types;
 use crate::metrics::Metrics;
 use crate::rate::RateLimiter;
 use crate::together;
@@ -177,6 +178,15 @@ impl ZoneSet {
             .last()
     }
 
+    /// The zone that a question is about: the closest one, or for DS at its name the one above, where that is here.
+    pub(crate) fn asked(&self, sought: &Sought, qtype: u16) -> Option<&Served> {
+        let served = self.closest(sought)?;
+        if qtype == types::DS && served.apex.len() == sought.wire().len() {
+            return self.closest_above(sought).or(Some(served));
+        }
+        Some(served)
+    }
+
     /// All zones, in canonical order.
     pub fn iter(&self) -> impl Iterator<Item = &Served> {
         self.tree.iter().map(Entry::served)
@@ -227,6 +237,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// How many answers over UDP a network may have; as many as it likes without.
     pub rate: Option<Arc<RateLimiter>>,
+    /// Whether questions and answers are counted by zone as well: see [`Metrics::zones`].
+    pub per_zone: bool,
 }
 
 impl Default for Settings {
@@ -241,6 +253,8 @@ impl Default for Settings {
             // RFC 7766 §6.2.3 asks for the order of seconds; RFC 9103 for longer on transfer connections.
             idle_timeout: Duration::from_secs(30),
             rate: None,
+            // It costs a look into a table for each question, and memory for each zone.
+            per_zone: false,
         }
     }
 }

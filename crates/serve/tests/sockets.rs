@@ -181,6 +181,56 @@ fn listeners_come_and_go_without_loss_on_the_others() {
     }
 }
 
+#[tokio::test]
+async fn questions_are_counted_by_zone_if_that_is_asked_for() {
+    let shared = Arc::new(ready(["example.", "child.example."].map(|apex| {
+        let lines = "@ 60 IN SOA . . 1 2 3 4 5
+                     www 60 IN A 192.0.2.1
+                     to 60 IN CNAME www.child.example.";
+        zone(apex, lines)
+    })));
+    let (over_udp, handler) = (udp("127.0.0.1:0", &shared, &no_handler()), no_handler());
+    let over_tcp = serve(&shared, &handler, None, StreamLimits::default());
+    let counted = || {
+        let zones = shared.metrics.zones(&shared.zones.load());
+        let zones = zones.into_iter();
+        zones
+            .map(|zone| (zone.apex.to_string(), zone.queries, zone.answers))
+            .collect::<Vec<_>>()
+    };
+    for per_zone in [false, true] {
+        let settings = Settings {
+            per_zone,
+            ..Settings::default()
+        };
+        shared.settings.store(Arc::new(settings));
+        assert_eq!(counted(), []);
+        let socket = udp_client(over_udp.local_addr());
+        let mut stream = TcpStream::connect(over_tcp.local_addr()).await.unwrap();
+        for (qname, qtype) in [
+            ("WWW.example.", "A"),
+            // Counted where it begins.
+            ("to.example.", "A"),
+            ("child.example.", "DS"),
+            ("www.child.example.", "A"),
+            ("no.child.example.", "A"),
+            ("elsewhere.", "A"),
+        ] {
+            exchange(&socket, &ask(qname, qtype).message);
+            ask_over(&mut stream, qname, qtype).await;
+        }
+        // No question that could be counted.
+        exchange(&socket, &ask("www.example.", "A").header(5, 2).message);
+    }
+    assert_eq!(
+        counted(),
+        [
+            ("example".to_owned(), 6, [4, 2, 0, 0]),
+            ("child.example".to_owned(), 4, [2, 2, 0, 0]),
+        ]
+    );
+}
+
 fn serve(
     shared: &Arc<Shared>,
     handler: &Handler,

@@ -86,6 +86,11 @@ impl<'c, 'a> Builder<'c, 'a> {
         let rate = root
             .table("rate-limit")
             .map_or_else(RateLimits::default, |table| self.rate(table));
+        let per_zone = root.table("metrics").is_some_and(|table| {
+            let per_zone = table.boolean("per-zone");
+            table.finish();
+            per_zone.is_some_and(|per_zone| per_zone.value)
+        });
         // None is longer than an option of EDNS and a character string should be.
         let text = |key: &'static str| {
             let text = root.string(key)?;
@@ -112,6 +117,7 @@ impl<'c, 'a> Builder<'c, 'a> {
             log,
             limits,
             rate,
+            per_zone,
             history,
             nsid,
             version,

@@ -74,6 +74,8 @@ pub fn text(config: &Config) -> String {
     out.raw("udp-payload", config.limits.udp_payload);
     out.raw("workers", config.limits.workers);
     out.rate(&config.rate);
+    out.table("[metrics]");
+    out.raw("per-zone", config.per_zone);
     if config.history != Kept::default() {
         out.table("[history]");
         out.kept("size", "age", config.history);

@@ -473,6 +473,13 @@ fn what_the_server_says_of_itself_is_only_what_the_file_says() {
 }
 
 #[test]
+fn zones_are_counted_apart_if_that_is_asked_for() {
+    assert!(!good("").per_zone && !good("[metrics]\n").per_zone);
+    let config = good("[metrics]\nper-zone = true\n");
+    assert!(config.per_zone && good(&show::text(&config)).per_zone);
+}
+
+#[test]
 fn rate_limits_are_for_all_kinds_of_answers_unless_one_has_its_own() {
     assert_eq!(good("").rate, RateLimits::default());
     let text = "[rate-limit]
@@ -699,6 +706,7 @@ fn arbitrary_toml() -> impl Strategy<Value = String> {
         "[log]",
         "[limits]",
         "[rate-limit]",
+        "[metrics]",
         "[zone]",
         "[[site]]",
     ]);

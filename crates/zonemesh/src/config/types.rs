@@ -38,6 +38,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[rate-limit]`.
     pub rate: RateLimits,
+    /// `[metrics] per-zone`: whether questions and answers are counted by zone as well.
+    pub per_zone: bool,
     /// `[history]`, for zones that do not say otherwise.
     pub history: Kept,
     /// `nsid`, RFC 5001.

@@ -43,6 +43,10 @@ impl Collector for Numbers {
         let live = &self.0;
         let totals = live.shared.metrics.totals();
         serve::encode(&totals, live.listeners.connections(), &mut encoder)?;
+        if live.shared.settings.load().per_zone {
+            let zones = live.shared.metrics.zones(&live.shared.zones.load());
+            serve::encode_zones(&zones, &mut encoder)?;
+        }
         // All values of a family under one descriptor: OpenMetrics allows only one of a name.
         let mut family =
             |name: &str, help: &str, label: &'static str, values: Vec<(String, u64)>| {

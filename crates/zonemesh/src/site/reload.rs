@@ -150,6 +150,14 @@ pub(super) fn changes(old: &Config, new: &Config, into: &mut Vec<String>) {
     if old.rate != new.rate {
         into.push("rate limits changed".to_owned());
     }
+    if old.per_zone != new.per_zone {
+        let what = if new.per_zone {
+            "counted"
+        } else {
+            "no longer counted"
+        };
+        into.push(format!("zones are {what} apart"));
+    }
     if old.keys != new.keys {
         into.push("keys changed".to_owned());
     }

@@ -281,5 +281,6 @@ pub(crate) fn data_plane(
             Some(before) if *before.limits() == config.rate => before.clone(),
             _ => Arc::new(RateLimiter::new(config.rate.clone())),
         }),
+        per_zone: config.per_zone,
     }
 }

@@ -8,7 +8,7 @@ use zonemesh_api::metrics::prometheus_client::encoding::{
 use zonemesh_api::metrics::prometheus_client::metrics::MetricType;
 use zonemesh_api::metrics::prometheus_client::metrics::counter::ConstCounter;
 use zonemesh_api::metrics::prometheus_client::metrics::gauge::ConstGauge;
-use zonemesh_serve::metrics::{LATENCIES, RCODES, SIZES, Spread, Totals};
+use zonemesh_serve::metrics::{LATENCIES, RCODES, SIZES, Spread, Totals, ZoneTotals};
 use zonemesh_serve::{Kind, Transport};
 use zonemesh_zone::Rtype;
 
@@ -28,6 +28,37 @@ const RCODE_NAMES: [&str; RCODES] = [
     "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET",
     "NXRRSET", "NOTAUTH", "NOTZONE", "11", "12", "13", "14", "15", "BADVERS",
 ];
+
+/// Encodes what was counted by zone.
+pub(super) fn encode_zones(
+    zones: &[ZoneTotals],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), Error> {
+    let kind = ConstCounter::new(0u64).metric_type();
+    let name = |zone: &ZoneTotals| ("zone", zone.apex.fmt_with_dot().to_string());
+    let mut queries = encoder.encode_descriptor(
+        "zonemesh_zone_queries",
+        "Questions about a zone that were answered, or of which the network had too many",
+        None,
+        kind,
+    )?;
+    for zone in zones {
+        ConstCounter::new(zone.queries).encode(queries.encode_family(&[name(zone)])?)?;
+    }
+    let mut answers = encoder.encode_descriptor(
+        "zonemesh_zone_answers",
+        "Answers to questions about a zone, by kind",
+        None,
+        kind,
+    )?;
+    for zone in zones {
+        for (kind, count) in Kind::ALL.into_iter().zip(zone.answers) {
+            let labels = [name(zone), ("kind", kind.name().to_owned())];
+            ConstCounter::new(count).encode(answers.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
 
 /// Encodes all of them; `connections` are those that are open.
 pub(super) fn encode(
