@@ -389,7 +389,10 @@ fn is_of_permitted_update(message: &[u8]) -> bool {
         rcodes::REFUSED,
         rcodes::NOTAUTH,
     ];
-    opcode >> 3 & 15 == UPDATE && !refusals.contains(&u16::from(rcode & 15))
+    let is_update = opcode >> 3 & 15 == UPDATE;
+    // BADVERS goes to anybody, too, and has its upper bits in OPT.
+    let is_badvers = || records(message).any(|record| record.is_opt && record.fixed[4] != 0);
+    is_update && !refusals.contains(&u16::from(rcode & 15)) && !is_badvers()
 }
 
 /// The opcode of updates (RFC 2136 §1.3).

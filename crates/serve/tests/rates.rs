@@ -335,7 +335,7 @@ fn with_record(question: &[u8], is_signed: bool) -> Vec<u8> {
 }
 
 /// A server whose handler answers NOTIFYs with a record, IXFR with a record and a signature, and UPDATEs of names that begin with `n` with
-/// REFUSED.
+/// REFUSED, with `v` with BADVERS.
 fn start_with_handler(shared: &Arc<Shared>) -> UdpServer {
     let handler: Handler = Arc::new(|request, responder| {
         let message = &request.message;
@@ -344,6 +344,11 @@ fn start_with_handler(shared: &Arc<Shared>) -> UdpServer {
                 let mut answer = message[..12 + 13 + 4].to_vec();
                 let rcode = if answer[13] == b'n' { 5 } else { 0 };
                 (answer[2], answer[3], answer[11]) = (0xA8, rcode, 0);
+                if answer[13] == b'v' {
+                    answer[11] = 1;
+                    // BADVERS.
+                    answer.extend_from_slice(&[0, 0, 41, 4, 208, 1, 0, 0, 0, 0, 0]);
+                }
                 answer
             }
             4 => with_record(message, false),
@@ -368,7 +373,8 @@ fn what_the_handler_answers_is_limited_as_everything_else() {
             for number in 0..100 {
                 // Upper or lower case, and whatever name in errors, is the same.
                 let name = match (opcode, number % 2) {
-                    (5, _) => format!("n{number:03}.exampl."),
+                    (5, 0) => format!("n{number:03}.exampl."),
+                    (5, _) => format!("v{number:03}.exampl."),
                     (_, 0) => "www.example.".to_owned(),
                     (_, _) => "wWw.EXAMPLE.".to_owned(),
                 };
