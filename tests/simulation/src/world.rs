@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use zonemesh_update::{DirectoryPolicy, SiteIdentity, Update, apply, request};
-use zonemesh_zone::directory::{Directory, Epoch, KeyPin, Role, Site, SiteName};
+use zonemesh_zone::directory::{Directory, Epoch, KeyPin, Role, Site, SiteName, set_role};
 use zonemesh_zone::inventory::{FAN, Listing, Section};
 use zonemesh_zone::record::parse_name;
 use zonemesh_zone::{Diff, Digest, Editor, Name, Record, Serial, SerialExt, Zone};

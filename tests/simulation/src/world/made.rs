@@ -15,6 +15,11 @@ pub fn name(text: &str) -> Name {
     parse_name(text).unwrap()
 }
 
+/// The name of a site.
+pub fn site(text: &str) -> SiteName {
+    SiteName::new(text).unwrap()
+}
+
 /// The apex of the directory.
 pub fn directory() -> Name {
     name("dns.internal")

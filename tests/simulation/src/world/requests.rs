@@ -125,6 +125,14 @@ impl World {
         self.done(&primary, request)
     }
 
+    /// Lets a site be promoted.
+    pub fn let_be_promoted(&mut self, host: &str) {
+        let edit = |editor: &mut Editor, _: &Directory| {
+            assert!(set_role(editor, &site(host), Role::CatalogSecondary).unwrap());
+        };
+        self.edit_directory(edit).unwrap();
+    }
+
     /// The catalog primary that runs.
     pub fn catalog_primary(&self) -> String {
         let is = |host: &Host| host.core.as_ref().is_some_and(Core::is_catalog_primary);

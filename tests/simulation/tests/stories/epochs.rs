@@ -3,21 +3,13 @@
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
 use zonemesh_update::{Everything, Update, apply, request};
-use zonemesh_zone::directory::{Departure, KeyPin, Role, SiteName, owner_record, set_role};
+use zonemesh_zone::directory::{Departure, KeyPin, Role, owner_record};
 use zonemesh_zone::{Name, Record, Rtype, Zone};
-
-fn site(text: &str) -> SiteName {
-    SiteName::new(text).unwrap()
-}
 
 /// A mesh whose writer, of the second epoch, is its second site.
 fn mesh_of_second_epoch(seed: u64) -> World {
     let mut world = World::mesh(seed, 4);
-    world
-        .edit_directory(|editor, _| {
-            assert!(set_role(editor, &site("site-b"), Role::CatalogSecondary).unwrap());
-        })
-        .unwrap();
+    world.let_be_promoted("site-b");
     world
         .add_zone("site-c", zone("shop.example", 1, &[]))
         .unwrap();
@@ -138,11 +130,7 @@ fn lost_in_between(world: &mut World, comes: &Name, update: &Update) -> bool {
 /// A mesh with two zones at its third site and one at its fourth, in which messages take their time.
 fn mesh_of_slow_links(seed: u64) -> World {
     let mut world = World::mesh(seed, 4);
-    world
-        .edit_directory(|editor, _| {
-            assert!(set_role(editor, &site("site-b"), Role::CatalogSecondary).unwrap());
-        })
-        .unwrap();
+    world.let_be_promoted("site-b");
     for (host, apex) in [
         ("site-c", "shop.example"),
         ("site-c", "gone.example"),
@@ -298,11 +286,7 @@ fn a_member_that_nobody_is_primary_of_leaves_by_a_note_and_stays_without() {
 #[test]
 fn a_promoted_site_that_has_moved_since_the_old_writer_is_gone_is_found_by_its_calls() {
     let mut world = World::mesh(1290, 4);
-    world
-        .edit_directory(|editor, _| {
-            assert!(set_role(editor, &site("site-b"), Role::CatalogSecondary).unwrap());
-        })
-        .unwrap();
+    world.let_be_promoted("site-b");
     world
         .add_zone("site-c", zone("shop.example", 1, &[]))
         .unwrap();

@@ -4,20 +4,11 @@ use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
 use zonemesh_update::{Everything, Update, apply, request};
 use zonemesh_zone::Serial;
-use zonemesh_zone::directory::{Role, SiteName, set_role};
-
-fn site(text: &str) -> SiteName {
-    SiteName::new(text).unwrap()
-}
 
 /// A mesh of four sites, of which the second can be promoted.
 fn mesh(seed: u64) -> World {
     let mut world = World::mesh(seed, 4);
-    world
-        .edit_directory(|editor, _| {
-            assert!(set_role(editor, &site("site-b"), Role::CatalogSecondary).unwrap());
-        })
-        .unwrap();
+    world.let_be_promoted("site-b");
     world.settle(60);
     world
 }

@@ -2,8 +2,8 @@
 
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
-use zonemesh_zone::directory::{self, Departure, Directory, Epoch, Role, SiteName, set_role};
-use zonemesh_zone::{Editor, Serial};
+use zonemesh_zone::Serial;
+use zonemesh_zone::directory::{self, Departure, Directory, Epoch, SiteName};
 
 /// Four sites, each the primary of a zone, and what is acknowledged at the three honest ones.
 fn four(seed: u64) -> World {
@@ -145,12 +145,8 @@ fn primaries_that_start_beside_a_hostile_member_take_changes_and_keep_their_dire
 
 #[test]
 fn an_epoch_that_uses_up_the_numbers_is_not_believed_and_its_site_can_be_removed() {
-    let site = |name: &str| SiteName::new(name).unwrap();
     let mut world = World::mesh_on(Disks::Model, 790, 3);
-    let edit = |editor: &mut Editor, _: &Directory| {
-        assert!(set_role(editor, &site("site-b"), Role::CatalogSecondary).unwrap());
-    };
-    world.edit_directory(edit).unwrap();
+    world.let_be_promoted("site-b");
     world.settle(60);
     world.kill("site-b");
     forge_writer(&mut world, "site-b", u32::MAX);

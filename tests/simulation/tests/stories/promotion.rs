@@ -8,22 +8,14 @@ use zonemesh_update::request::claim_zone;
 use zonemesh_update::{Everything, Update, apply};
 use zonemesh_zone::Serial;
 use zonemesh_zone::directory::remove_site as remove;
-use zonemesh_zone::directory::{Departure, Directory, Role, SiteName, set_role};
-
-fn site(text: &str) -> SiteName {
-    SiteName::new(text).unwrap()
-}
+use zonemesh_zone::directory::{Departure, Directory, Role, set_role};
 
 /// A mesh in which some sites can be promoted.
 fn mesh_with(seed: u64, sites: usize, secondaries: &[&str]) -> World {
     let mut world = World::mesh(seed, sites);
-    world
-        .edit_directory(|editor, _| {
-            for name in secondaries {
-                assert!(set_role(editor, &site(name), Role::CatalogSecondary).unwrap());
-            }
-        })
-        .unwrap();
+    for name in secondaries {
+        world.let_be_promoted(name);
+    }
     world
         .add_zone("site-c", zone("shop.example", 1, &[]))
         .unwrap();

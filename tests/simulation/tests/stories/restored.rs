@@ -3,7 +3,7 @@
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
 use zonemesh_update::request::publish;
-use zonemesh_zone::directory::{Departure, Directory, KeyPin, Role, SiteName, set_role};
+use zonemesh_zone::directory::{Departure, Directory, KeyPin, SiteName};
 use zonemesh_zone::{Serial, SerialExt};
 
 use super::{three, three_on};
@@ -557,11 +557,7 @@ fn a_removed_site_does_not_come_back_by_what_an_old_copy_of_the_directory_lets_i
         println!("seed {seed}");
         let mut world = three(8360 + seed);
         let site = SiteName::new("site-c").unwrap();
-        let holds = SiteName::new("site-b").unwrap();
-        let edit = |editor: &mut zonemesh_zone::Editor, _: &Directory| {
-            assert!(set_role(editor, &holds, Role::CatalogSecondary).unwrap());
-        };
-        world.edit_directory(edit).unwrap();
+        world.let_be_promoted("site-b");
         world.settle(60);
         let backup = world.copy_disk("site-a");
         let old = world.host("site-c").site.clone();

@@ -4,21 +4,13 @@
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
 use zonemesh_update::{Everything, Update, apply, request};
-use zonemesh_zone::directory::{Role, SiteName, set_role};
+use zonemesh_zone::directory::SiteName;
 use zonemesh_zone::{Record, Serial, Zone};
-
-fn site(text: &str) -> SiteName {
-    SiteName::new(text).unwrap()
-}
 
 /// A mesh of five sites, of which the second can be promoted and is cut off from the writer with the fourth.
 fn mesh_in_two(seed: u64) -> World {
     let mut world = World::mesh(seed, 5);
-    world
-        .edit_directory(|editor, _| {
-            assert!(set_role(editor, &site("site-b"), Role::CatalogSecondary).unwrap());
-        })
-        .unwrap();
+    world.let_be_promoted("site-b");
     world
         .add_zone("site-c", zone("shop.example", 1, &[]))
         .unwrap();
