@@ -174,9 +174,16 @@ impl Core {
         ours: Serial,
         _now: Now,
     ) {
+        self.tell_ahead(apex, peer.clone(), theirs, ours);
+        self.go_above_peer(apex, &peer, theirs);
+    }
+
+    /// Tells that a peer is ahead, and has the store go by what it has from now on, whatever becomes of the version that follows, and
+    /// of the peer.
+    pub(super) fn tell_ahead(&mut self, apex: &Name, peer: PeerId, theirs: Serial, ours: Serial) {
         self.happened(Happening::PeerAhead {
             apex: apex.clone(),
-            peer: peer.clone(),
+            peer,
             theirs,
             ours,
         });
@@ -184,16 +191,21 @@ impl Core {
             apex: apex.clone(),
             serial: theirs,
         });
-        let Some(entry) = self.zones.get_mut(apex) else {
+        if let Some(entry) = self.zones.get_mut(apex) {
+            entry.see(theirs);
+        }
+    }
+
+    /// Publishes what is held above what a peer has.
+    pub(super) fn go_above_peer(&mut self, apex: &Name, peer: &PeerId, theirs: Serial) {
+        let Some(entry) = self.zones.get(apex) else {
             return;
         };
-        // The store goes by it from now on, whatever becomes of the version that follows, and of the peer.
-        entry.see(theirs);
         let Some(head) = entry.head.clone() else {
             return;
         };
         let floor = entry.floor().unwrap_or(theirs);
-        let serial = match &peer {
+        let serial = match peer {
             // Another one may be ahead by a little more, and must not hold the same serial with something else.
             PeerId::Foreign(_) => floor.add(JUMP),
             PeerId::Site(_) => floor.next(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::catalog::{self, Catalog};
 use zonemesh_zone::directory::{Directory, Epoch, Role, Site, SiteName};
-use zonemesh_zone::{Name, Zone};
+use zonemesh_zone::{Name, Serial, Zone};
 
 use self::lists::Lists;
 pub(super) use self::promotion::offset;
@@ -90,6 +90,11 @@ pub(super) struct Mesh {
     pub(super) own_of_loser: BTreeSet<Name>,
     /// Who was seen to have versions by other writers.
     pub(super) other_writers: BTreeSet<(Name, PeerId)>,
+    /// Zones of which a peer has shown what this site, their primary, has not published: which serial, and when. Nothing is published
+    /// above that before the directory was confirmed by an answer to a question of later.
+    pub(super) contested: BTreeMap<Name, (Serial, Duration)>,
+    /// When that was asked to which the directory was confirmed last.
+    pub(super) confirmed: Option<Duration>,
     /// Whether a pass has been carried out since the start: what was there before is no news.
     passed: bool,
 }
@@ -142,6 +147,8 @@ impl Mesh {
             outranked: None,
             own_of_loser: BTreeSet::new(),
             other_writers: BTreeSet::new(),
+            contested: BTreeMap::new(),
+            confirmed: None,
             passed: false,
         }
     }

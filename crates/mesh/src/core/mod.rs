@@ -285,6 +285,7 @@ impl Core {
             } => self.promote(request, &to, seen.as_ref(), force),
             Input::Recalled { apex, zone } => self.recalled(&apex, zone, now),
         }
+        self.settle_contested();
         self.tick(now);
         self.look_whether_ready();
         std::mem::take(&mut self.out)

@@ -3,6 +3,7 @@
 
 mod clock;
 mod commit;
+mod contested;
 mod correct;
 mod doubt;
 mod epochs;

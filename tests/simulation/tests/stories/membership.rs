@@ -5,7 +5,7 @@ use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
 use zonemesh_zone::directory::{Departure, Directory, KeyPin, SiteName, remove_owner, set_owner};
 use zonemesh_zone::{Record, Rtype};
-use zonemesh_zone::{Serial, Zone};
+use zonemesh_zone::{Serial, SerialExt, Zone};
 
 fn with_zones(seed: u64, sites: usize, zones: usize) -> World {
     let mut world = World::mesh(seed, sites);
@@ -903,4 +903,64 @@ fn a_writer_that_starts_anew_with_a_directory_that_was_emptied_by_mistake_can_ta
     world.run_for(5);
     world.changed("site-a", Change::Replace(head));
     world.settle(120);
+}
+
+/// A mesh in which site-e was removed and its zone given to site-d. It runs on, certain of its copy, because site-b, which cannot reach
+/// the catalog primary, is the only one that has not heard of it; and site-b has what the heir publishes by way of others.
+fn removed_and_followed_by_one(seed: u64) -> World {
+    let mut world = World::mesh(seed, 5);
+    world
+        .add_zone("site-e", zone("given.example", 1, &[]))
+        .unwrap();
+    world.changed("site-e", put("given.example", "before", 1));
+    world.settle(60);
+    world.cut_both("site-a", "site-b");
+    let heir = SiteName::new("site-d").unwrap();
+    remove_site(&mut world, "site-e", Departure::Adopt(heir));
+    world.run_for(10);
+    world.changed("site-d", put("given.example", "after", 2));
+    world.run_for(120);
+    world
+}
+
+#[test]
+fn a_removed_site_that_one_still_follows_publishes_nothing_above_what_its_heir_has_published() {
+    for seed in 0..4 {
+        println!("seed {seed}");
+        let mut world = removed_and_followed_by_one(9500 + seed);
+        // The heir starts anew, and does not know what it had published before but by its own copy.
+        for _ in 0..3 {
+            world.restart("site-d");
+            world.run_for(200);
+        }
+        world.heal_links();
+        world.settle(120);
+        for host in ["site-a", "site-b", "site-c", "site-d"] {
+            let held = world.zone(host, "given.example").unwrap();
+            let both = has(held, "before", 1) && has(held, "after", 2);
+            assert!(both, "{host}\n{}", world.tail());
+        }
+    }
+}
+
+#[test]
+fn a_primary_that_cannot_ask_whether_it_is_one_yet_goes_above_a_peer_when_it_can() {
+    let mut world = World::mesh_on(Disks::Model, 9510, 3);
+    world
+        .add_zone("site-b", zone("alpha.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    world.cut_both("site-a", "site-b");
+    // Nothing that the primary has published: what an intruder would leave, or a mistake on a disk.
+    world.falsify(
+        "site-c",
+        zone("alpha.example", 7, &["odd 60 IN A 192.0.2.66"]),
+    );
+    world.run_for(120);
+    assert!(world.saw("site-b", |what| matches!(what, Happening::PeerAhead { .. })));
+    assert_eq!(world.serial("site-b", "alpha.example"), Some(1));
+    world.heal_links();
+    world.settle(60);
+    let held = world.zone("site-c", "alpha.example").unwrap();
+    assert!(!has(held, "odd", 66) && held.serial().is_after(Serial(7)));
 }

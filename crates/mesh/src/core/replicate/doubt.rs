@@ -415,8 +415,8 @@ impl Core {
         match counts {
             true => self.settle(apex, now),
             false if theirs.is_after(head) => {
-                // By another writer, perhaps; if nobody can be asked it is a peer that is ahead.
-                if !self.look(apex, from) {
+                // By another writer or another primary, perhaps; if nobody can be asked it is a peer that is ahead.
+                if !self.look(apex, from) && !self.contest(apex, from, theirs, head, now) {
                     self.peer_ahead(apex, from.clone(), theirs, head, now);
                 }
             }

@@ -493,6 +493,7 @@ impl Core {
         }
         self.check_expiry(apex, now);
         self.tell_back(apex, now);
+        self.directory_confirmed(apex, &from, now);
         self.ask_again(apex, now);
         self.schedule(apex);
     }
