@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -99,14 +99,8 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// None where there is no file, or it cannot be looked at; may hang with the disk.
-    pub(crate) async fn of(path: Option<PathBuf>) -> Option<Self> {
-        let path = path?;
-        let looked = tokio::task::spawn_blocking(move || Self::at(&path)).await;
-        looked.ok()?.ok()
-    }
-
-    fn at(path: &Path) -> io::Result<Self> {
+    /// May hang with the disk.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
         let found = fs::metadata(path)?;
         Ok(Self {
             modified: (found.mtime(), found.mtime_nsec()),

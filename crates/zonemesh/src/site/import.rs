@@ -1,8 +1,10 @@
 //! Zone files of the configuration: imported when they have changed since the last time, and merged where updates have been
 //! made meanwhile.
 
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -64,8 +66,9 @@ impl From<String> for Failed {
 /// it is not missed in between. A try costs one reading of the file.
 pub(crate) const PAUSE: Duration = Duration::from_secs(5);
 
-/// Zone files that are imported at the same time: each may wait a few seconds for other sites.
-const AT_ONCE: usize = 64;
+/// Zone files that are imported at the same time, and noted in one commit: each may wait a few seconds for other sites. Well below the number
+/// of changes that may wait for the disk, or the rest is refused and tried again later.
+const AT_ONCE: usize = 128;
 
 /// Imports all zone files that have changed.
 pub(crate) async fn all(live: &Arc<Live>, config: &Config) -> Imported {
@@ -85,13 +88,54 @@ pub(crate) async fn some(
         .collect();
     let mut imported = Imported::default();
     for zones in zones.chunks(AT_ONCE) {
-        let outcomes = join_all(zones.iter().map(|zone| looked_at(live, zone))).await;
-        for (zone, outcome) in zones.iter().zip(outcomes) {
+        let read = read_all(live, zones).await;
+        let outcomes = zones
+            .iter()
+            .zip(read)
+            .map(|(zone, (stamp, read))| async move {
+                let outcome = match read {
+                    Ok(Some(read)) => one(live, zone, read).await.map(Some),
+                    Ok(None) => Ok(None),
+                    Err(why) => Err(Failed::No(why)),
+                };
+                (stamp, outcome)
+            });
+        let outcomes = join_all(outcomes).await;
+        let notes = zones
+            .iter()
+            .zip(&outcomes)
+            .filter_map(|(zone, (_, outcome))| {
+                let done = outcome.as_ref().ok()?.as_ref()?;
+                Some((&zone.name, &done.import))
+            });
+        let noted = note(live, notes).await;
+        for (zone, (stamp, outcome)) in zones.iter().zip(outcomes) {
+            let outcome = match (outcome, &noted) {
+                (Ok(Some(_)), Err(why)) => Err(Failed::No(why.clone())),
+                (outcome, _) => outcome,
+            };
+            let error = match &outcome {
+                Ok(_) => None,
+                Err(Failed::No(why)) => Some(why.clone()),
+                // It is tried again.
+                Err(Failed::NotYet(why)) => {
+                    imported.later.push((zone.name.clone(), why.clone()));
+                    continue;
+                }
+            };
+            live.zone_files.was_read(&zone.name, stamp, error);
             match outcome {
-                Ok(Some(what)) => imported.done.push(what),
-                Ok(None) => {}
-                Err(Failed::NotYet(why)) => imported.later.push((zone.name.clone(), why)),
-                Err(Failed::No(error)) => {
+                Ok(Some(Done {
+                    import,
+                    changed: true,
+                })) => {
+                    let (apex, serial) = (zone.name.fmt_with_dot(), import.serial);
+                    imported
+                        .done
+                        .push(format!("{apex} imported, serial {serial}"));
+                }
+                Ok(_) => {}
+                Err(Failed::No(error) | Failed::NotYet(error)) => {
                     tracing::error!(zone = %zone.name, error, "the zone file was not imported; the last good version stays");
                     imported.failed.push(error);
                 }
@@ -101,44 +145,81 @@ pub(crate) async fn some(
     imported
 }
 
-/// Imports one, and remembers which file it was that was read, and what was wrong with it.
-async fn looked_at(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, Failed> {
-    // Before it is read: what is written into it meanwhile is not lost sight of.
-    let stamp = Stamp::of(config.file.clone()).await;
-    let outcome = one(live, config).await;
-    match &outcome {
-        Ok(_) => live.zone_files.was_read(&config.name, stamp, None),
-        Err(Failed::No(why)) => live
-            .zone_files
-            .was_read(&config.name, stamp, Some(why.clone())),
-        // It is tried again.
-        Err(Failed::NotYet(_)) => {}
-    }
-    outcome
+/// What was made of a zone file.
+struct Done {
+    import: Import,
+    changed: bool,
 }
 
-async fn one(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, Failed> {
-    let Some(path) = config.file.clone() else {
-        return Ok(None);
-    };
+/// What is read of the file of a zone: which file it was, and what of it is to be imported.
+type Reading = (Option<Stamp>, Result<Option<Read>, String>);
+
+/// Reads the files of zones where they have changed, a few at a time: to hand each to a thread of its own costs more than to read it.
+async fn read_all(live: &Live, zones: &[&ZoneConfig]) -> Vec<Reading> {
+    let files = zones
+        .iter()
+        .map(|zone| (zone.name.clone(), zone.file.clone()));
+    let files: Arc<[(Name, Option<PathBuf>)]> = files.collect();
+    let next = Arc::new(AtomicUsize::new(0));
+    let readers = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let readers = (0..readers).map(|_| {
+        let (files, next, store) = (files.clone(), next.clone(), live.store.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut all = Vec::new();
+            loop {
+                let place = next.fetch_add(1, Ordering::Relaxed);
+                let Some((apex, path)) = files.get(place) else {
+                    return all;
+                };
+                let Some(path) = path else { continue };
+                // Before it is read: what is written into it meanwhile is not lost sight of.
+                let stamp = Stamp::at(path).ok();
+                all.push((place, (stamp, read(&store, apex, path))));
+            }
+        })
+    });
+    let mut all: Vec<Reading> = Vec::new();
+    let unread = || (None, Err("reading the zone file ended early".to_owned()));
+    all.resize_with(zones.len(), unread);
+    for read in join_all(readers).await {
+        match read {
+            Ok(read) => read.into_iter().for_each(|(place, read)| all[place] = read),
+            Err(error) => tracing::error!(%error, "reading zone files ended early"),
+        }
+    }
+    all
+}
+
+/// Notes what zone files have become, together.
+async fn note<'a>(
+    live: &Live,
+    imports: impl Iterator<Item = (&'a Name, &'a Import)>,
+) -> Result<(), String> {
+    let mut batch = Batch::new(jiff::Timestamp::now());
+    for (apex, import) in imports {
+        let value = serde_json::to_vec(import).map_err(|error| error.to_string())?;
+        batch = batch.put(IMPORTS, &canonical_text(apex), &value);
+    }
+    let store = live.store.clone();
+    let kept = tokio::task::spawn_blocking(move || store.commit(batch));
+    let kept = kept.await.map_err(|error| error.to_string())?;
+    kept.map_err(|error| chain(&error))
+}
+
+/// Imports what was read of one.
+async fn one(live: &Live, config: &ZoneConfig, read: Read) -> Result<Done, Failed> {
+    let path = config.file.as_deref().unwrap_or(Path::new(""));
     let author = Author {
         by: By::File,
         who: path.display().to_string(),
         from: None,
     };
-    let (store, apex) = (live.store.clone(), config.name.clone());
-    let read = tokio::task::spawn_blocking(move || read(&store, &apex, &path))
-        .await
-        .map_err(|error| error.to_string())??;
-    let Some(Read {
+    let Read {
         zone,
         digest,
         base,
         first,
-    }) = read
-    else {
-        return Ok(None);
-    };
+    } = read;
     let (apex, dynamic) = (config.name.clone(), config.dynamic);
     let passed_over = Arc::new(AtomicBool::new(false));
     let over = passed_over.clone();
@@ -217,14 +298,7 @@ async fn one(live: &Arc<Live>, config: &ZoneConfig) -> Result<Option<String>, Fa
         serial: serial.into_int(),
         passed_over,
     };
-    let value = serde_json::to_vec(&import).map_err(|error| error.to_string())?;
-    let (store, key) = (live.store.clone(), canonical_text(&config.name));
-    let batch = Batch::new(jiff::Timestamp::now()).put(IMPORTS, &key, &value);
-    let kept = tokio::task::spawn_blocking(move || store.commit(batch))
-        .await
-        .map_err(|error| error.to_string())?;
-    kept.map_err(|error| chain(&error))?;
-    Ok(changed.then(|| format!("{} imported, serial {serial}", config.name.fmt_with_dot())))
+    Ok(Done { import, changed })
 }
 
 /// A zone file that has changed since it was last imported.
