@@ -102,8 +102,10 @@ impl Epoch {
     pub fn parting(&self, mine: Serial, other: &Self, theirs: Serial) -> Option<Serial> {
         let (own, others) = (self.turns(), other.turns());
         let known = |epoch: &Self, turns: &[Turn]| {
-            // Numbers rise by one, so that nothing is missing if they begin with the second.
-            epoch.number == 1 || turns.first().is_some_and(|turn| turn.number == 2)
+            // Of fewer than are remembered none was dropped, whatever number they begin with: a writer that was promoted again after
+            // it had heard of another, and had taken nothing of it, has left that one's out.
+            let all = epoch.since.is_some() && epoch.past.len() < PAST;
+            epoch.number == 1 || all || turns.first().is_some_and(|turn| turn.number == 2)
         };
         if !known(self, &own) || !known(other, &others) {
             return None;

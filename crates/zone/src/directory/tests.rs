@@ -492,6 +492,31 @@ fn histories_part_where_the_first_writer_that_they_do_not_share_began() {
     let late = (0..20).fold(b.clone(), |epoch, since| by(&epoch, "site-c", 2000 + since));
     assert_eq!(late.past.len(), PAST);
     assert_eq!(b.parting(Serial(1005), &late, Serial(3000)), None);
+    // A writer that had heard of the second epoch, and had nothing of it, was promoted to the third.
+    let third = Epoch {
+        number: 3,
+        ..by(&first, "site-a", 50)
+    };
+    assert_eq!(
+        b.parting(Serial(1005), &third, Serial(3000)),
+        Some(Serial(45))
+    );
+    let fifth = by(&by(&third, "site-c", 3100), "site-d", 4000);
+    assert_eq!(
+        third.parting(Serial(3200), &fifth, Serial(5000)),
+        Some(Serial(3100))
+    );
+    assert_eq!(
+        fifth.parting(Serial(5000), &b, Serial(1005)),
+        Some(Serial(45))
+    );
+    // Where a record does not say from where on, nothing is known.
+    let bare = Epoch {
+        since: None,
+        past: Vec::new(),
+        ..third
+    };
+    assert_eq!(b.parting(Serial(1005), &bare, Serial(3000)), None);
 }
 
 #[test]

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
-use zonemesh_update::request::claim_zone;
+use zonemesh_update::request::{claim_zone, release_zone};
 use zonemesh_update::{Everything, Update, apply};
-use zonemesh_zone::Serial;
 use zonemesh_zone::directory::remove_site as remove;
 use zonemesh_zone::directory::{Departure, Directory, Role, set_role};
+use zonemesh_zone::{Record, Serial};
 
 /// A mesh in which some sites can be promoted.
 fn mesh_with(seed: u64, sites: usize, secondaries: &[&str]) -> World {
@@ -715,5 +715,74 @@ fn a_site_that_is_handed_over_to_takes_the_catalog_when_the_directory_has_come_f
             .add_zone("site-a", zone("after.example", 1, &[]))
             .unwrap();
         world.settle(60);
+    }
+}
+
+#[test]
+fn what_a_writer_removes_that_was_promoted_past_an_epoch_it_never_took_stays_out() {
+    for seed in 1430..1434 {
+        let mut world = mesh_with(seed, 5, &["site-b"]);
+        world
+            .add_zone("site-d", zone("gone.example", 1, &[]))
+            .unwrap();
+        world.settle(60);
+        let (first, second) = (["site-a", "site-c"], ["site-b", "site-d", "site-e"]);
+        cut_in_two(&mut world, &first, &second);
+        world.run_for(20);
+        promote(&mut world, "site-b", "site-b", true).unwrap();
+        let content = zone("new.example", 1, &[]);
+        let hosted = world.request("site-d", |request| Input::Host {
+            request,
+            zone: content,
+            high_water: None,
+        });
+        world.done("site-d", hosted).unwrap();
+        let claim = claim_zone(&directory(), &name("new.example"), &site("site-d")).unwrap();
+        write(&mut world, "site-b", &claim);
+        let line = "note.site-c.dns.internal. 300 IN TXT \"of site-c\"";
+        let note = Record::from_text(line, &directory()).unwrap();
+        write(&mut world, "site-a", &Update::new(directory()).add(note));
+        world.run_for(10);
+        // The old writer hears of the new one and has nothing of it yet when its operator promotes it again.
+        world.hang_disk("site-a");
+        world.heal_links();
+        world.run_until(60, "the old writer has heard of the new one", |world| {
+            let core = world.hosts["site-a"].core.as_ref().unwrap();
+            let planned = core.promotion(&site("site-a"), None);
+            planned.is_ok_and(|planned| planned.epoch == 3)
+        });
+        let promoted = world.request("site-a", |request| Input::Promote {
+            request,
+            to: site("site-a"),
+            seen: None,
+            force: true,
+        });
+        cut_in_two(&mut world, &first, &second);
+        world.resume_disk("site-a");
+        world.done("site-a", promoted).unwrap();
+        let gone = release_zone(&directory(), &name("gone.example")).unwrap();
+        write(&mut world, "site-a", &gone);
+        world.run_for(10);
+
+        world.heal_links();
+        world.settle(120);
+        assert_eq!(writers(&world), ["site-a"]);
+        for host in ["site-a", "site-b", "site-c", "site-d", "site-e"] {
+            let tail = world.tail();
+            let read = world.core(host).directory().unwrap();
+            assert!(
+                !read.owners.contains_key(&name("gone.example")),
+                "{host} of seed {seed}\n{tail}"
+            );
+            assert!(world.zone(host, "gone.example").is_none(), "{host}");
+            assert!(world.zone(host, "new.example").is_some(), "{host}");
+        }
+        // What was written since the two part, and nothing else.
+        let kept = set_aside(&world, "site-b", "dns.internal");
+        assert!(kept.iter().all(|kept| kept.common.is_some()), "{kept:?}");
+        let head = world.core("site-a").head(&directory()).unwrap().clone();
+        for kept in kept {
+            assert!(!kept.fates(&head).unwrap().contains(&Fate::Conflicts));
+        }
     }
 }
