@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use zonemesh_testkit::query::{self, qtype};
 use zonemesh_testkit::{Load, wait};
 use zonemesh_tests::ask::{self, name, rcode};
@@ -13,18 +14,23 @@ use zonemesh_tests::{Mesh, Site};
 use zonemesh_update::request::claim_zone;
 use zonemesh_zone::directory::SiteName;
 
-/// Whether the service manager is told that the site is ready, as far as it is told anything.
-fn hears_ready(socket: &UnixDatagram) -> Result<bool> {
+/// Whether the service manager is told that the site is ready, before it is told this line or, without one, as far as it is told anything.
+fn hears_ready(socket: &UnixDatagram, before: Option<&str>) -> Result<bool> {
     let mut buffer = [0; 1024];
     loop {
         let length = match socket.recv(&mut buffer) {
             Ok(length) => length,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && before.is_none() => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error).context("the service manager is told nothing"),
         };
         let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
         if text.lines().any(|line| line == "READY=1") {
             return Ok(true);
+        }
+        if text.lines().any(|line| Some(line) == before) {
+            return Ok(false);
         }
     }
 }
@@ -74,8 +80,14 @@ fn a_new_site_answers_nothing_until_it_holds_every_zone_of_the_mesh() -> Result<
         assert!(answer.is_err(), "{name} was answered with RCODE {answer:?}");
     }
     socket.set_nonblocking(true)?;
-    ensure!(!hears_ready(&socket)?, "ready, and does not answer");
+    ensure!(!hears_ready(&socket, None)?, "ready, and does not answer");
     socket.set_nonblocking(false)?;
+    socket.set_read_timeout(Some(SOON))?;
+    // The end of a reload is no end of the start.
+    mesh[2].daemon()?.signal(Signal::HUP)?;
+    let reloaded = Some("STATUS=configuration read again");
+    ensure!(!hears_ready(&socket, reloaded)?, "ready by a reload");
+    let new = &mesh[2];
     let (code, text) = new.cli_code(&["status"])?;
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("late.example"), "{text}");
@@ -97,8 +109,7 @@ fn a_new_site_answers_nothing_until_it_holds_every_zone_of_the_mesh() -> Result<
     ));
     mesh[1].restart()?;
     mesh[2].wait_ready()?;
-    socket.set_read_timeout(Some(SOON))?;
-    ensure!(hears_ready(&socket)?, "the service manager is told nothing");
+    ensure!(hears_ready(&socket, reloaded)?);
     mesh.wait_healthy()?;
     mesh.wait_address("www.late.example", "198.51.100.1")?;
     mesh.wait_address("www.a.example", "192.0.2.1")

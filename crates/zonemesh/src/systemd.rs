@@ -5,10 +5,15 @@
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// Whether the service manager was told that the site is ready.
+static TOLD_READY: AtomicBool = AtomicBool::new(false);
 
 /// The site answers: whatever is asked of it after this.
 pub fn ready(status: &str) {
+    TOLD_READY.store(true, Ordering::Relaxed);
     send(&format!("READY=1\nSTATUS={status}"));
 }
 
@@ -20,12 +25,24 @@ pub fn starting(why: &str, more: Duration) {
     ));
 }
 
-/// A reload began; to be followed by [`ready`].
+/// A reload began; to be followed by [`reloaded`]. While the site starts that is nothing to the service manager, to which the end of
+/// a reload and that of a start are the same.
 pub fn reloading() {
+    if !TOLD_READY.load(Ordering::Relaxed) {
+        return;
+    }
     // `Type=notify-reload` compares it with its own CLOCK_MONOTONIC.
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
     send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+}
+
+/// A reload ended.
+pub fn reloaded(outcome: &str) {
+    match TOLD_READY.load(Ordering::Relaxed) {
+        true => ready(outcome),
+        false => status(outcome),
+    }
 }
 
 /// The site ends.

@@ -194,7 +194,7 @@ async fn reload(client: &Client) {
             format!("reload refused: {error}")
         }
     };
-    systemd::ready(&status);
+    systemd::reloaded(&status);
 }
 
 /// A site that `up --sites` started ends with it, even when that is killed.
