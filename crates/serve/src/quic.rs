@@ -1,7 +1,7 @@
 //! QUIC (RFC 9250): a stream for each query, in connections that are limited together with those of TCP and TLS.
 //!
 //! One task a connection and one a stream. A client without a certificate can come back by a ticket, which is good once, and
-//! ask in early data ([`resumption`]). What comes early may be sent again by anybody who has seen it; so it is answered early only if it is
+//! ask in early data (`resumption`). What comes early may be sent again by anybody who has seen it; so it is answered early only if it is
 //! a query that anybody may ask, and waits for the end of the handshake otherwise (RFC 9250 §4.5). Who shows a certificate proves its key
 //! with each handshake anew, so that a pin that was taken away is of no use from then on. A client
 //! keeps its address: what is allowed by address stays so. Packets are padded (RFC 9250 §5.4), and answers too where the

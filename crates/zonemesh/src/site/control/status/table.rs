@@ -200,7 +200,7 @@ pub(super) const ZONE_BEHIND: Kind = warning(
 pub(super) const PEER_AHEAD: Kind = critical(
     "peer-ahead-of-primary",
     "a site, or a foreign secondary, has a greater serial of a zone than its primary: the primary was set back",
-    "the primary goes above it by itself; look why its serial went back",
+    "the primary goes above it by itself, and hears of it from the site that tells that secondary; look why its serial went back",
 );
 pub(super) const WENT_ABOVE: Kind = fine(
     "went-above",
