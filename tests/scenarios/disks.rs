@@ -167,10 +167,7 @@ fn nsupdate(peers: &Peers, site: &Site, name: &str) -> Result<()> {
 fn update_with_edns(site: &Site, name: &str) -> Result<(u8, Option<String>)> {
     let zone = ask::name(ZONE)?;
     let record = Record::from_text(&format!("{name}. 60 IN TXT {}", bulk()), &zone)?;
-    let mut message = Update::new(zone).add(record).compose(7)?;
-    // The root, type OPT, 1,232 octets, no flags and no options.
-    message.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
-    message[11] += 1;
+    let message = Update::new(zone).add(record).compose(7)?;
     let secret = BASE64.decode(SECRET.as_bytes())?;
     let key = Key::new(ask::name(KEY)?, Algorithm::HmacSha256, &secret)?;
     let target = Target {
