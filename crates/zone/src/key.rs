@@ -190,6 +190,14 @@ impl fmt::Debug for Key {
     }
 }
 
+/// The first label of a name in wire format, without its length, and what is behind it; no label when it is the root.
+pub(crate) fn first_label(name: &[u8]) -> (&[u8], &[u8]) {
+    match name.split_first() {
+        Some((len, rest)) => rest.split_at_checked(usize::from(*len)).unwrap_or_default(),
+        None => Default::default(),
+    }
+}
+
 /// Appends a label to a key, as [`Key::of`] does.
 pub(crate) fn push_label(key: &mut Vec<u8>, label: &[u8]) {
     let start = key.len();

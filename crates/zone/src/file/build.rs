@@ -11,7 +11,7 @@ use crate::{Editor, Name, Rtype, Ttl, Zone};
 
 /// Collects records, makes the zone when all are there, and knows where they stood.
 pub(super) struct Builder {
-    zone: Option<(Name, Gathered)>,
+    zone: Option<Gathered>,
     /// Records that came before the SOA, when only that tells which zone it is.
     waiting: Vec<(Place, Name, Rtype, Ttl, Bytes)>,
     soa: Option<Bytes>,
@@ -21,7 +21,7 @@ pub(super) struct Builder {
 impl Builder {
     pub(super) fn new(apex: Option<&Name>) -> Self {
         Self {
-            zone: apex.map(begin),
+            zone: apex.map(Gathered::new),
             waiting: Vec::new(),
             soa: None,
             records: 0,
@@ -35,7 +35,7 @@ impl Builder {
 
     /// Makes the zone.
     pub(super) fn finish(&mut self, path: &str, report: &mut Report) -> Option<Zone> {
-        let Some((apex, gathered)) = self.zone.as_mut().filter(|_| self.soa.is_some()) else {
+        let Some(gathered) = self.zone.as_mut().filter(|_| self.soa.is_some()) else {
             let mut finding = Finding::new(
                 Severity::Error,
                 Kind::Soa,
@@ -45,7 +45,7 @@ impl Builder {
             report.add(finding);
             return None;
         };
-        let mut editor = Editor::new(apex.clone());
+        let mut editor = Editor::new(gathered.apex().clone());
         let mut found = Vec::new();
         let mut joined = Vec::new();
         gathered.in_order(|owner, entries| {
@@ -68,9 +68,8 @@ impl Builder {
     pub(super) fn add_with_places(&self, findings: Vec<Finding>, report: &mut Report) {
         for mut finding in findings {
             let record = finding.owner.as_ref().zip(finding.rtype);
-            let place = record.zip(self.zone.as_ref());
             let place =
-                place.and_then(|((owner, rtype), (_, gathered))| gathered.place_of(owner, rtype));
+                record.and_then(|(owner, rtype)| self.zone.as_ref()?.place_of(owner, rtype));
             if let Some(place) = place {
                 let file = report.file_name(place.file);
                 finding = finding.at(file, place.line, place.column);
@@ -88,7 +87,7 @@ impl Builder {
         rdata: &[u8],
         report: &mut Report,
     ) -> bool {
-        let Some((apex, _)) = &self.zone else {
+        let Some(apex) = self.zone.as_ref().map(Gathered::apex) else {
             return false;
         };
         if rtype == Rtype::SOA {
@@ -141,7 +140,7 @@ impl Sink for Builder {
                 return;
             }
             let apex = owned(owner);
-            self.zone = Some(begin(&apex));
+            self.zone = Some(Gathered::new(&apex));
             report.zone = Some(apex);
             for (place, owner, rtype, ttl, rdata) in std::mem::take(&mut self.waiting) {
                 self.record(place, owner.for_slice(), rtype, ttl, &rdata, report);
@@ -151,17 +150,13 @@ impl Sink for Builder {
             return;
         }
         self.records += 1;
-        let Some((_, gathered)) = &mut self.zone else {
+        let Some(gathered) = &mut self.zone else {
             return;
         };
         if let Some(first) = gathered.push(place, owner, rtype, ttl, rdata) {
             report.add_at(place, ttl_differs(owner, rtype, first, ttl));
         }
     }
-}
-
-fn begin(apex: &Name) -> (Name, Gathered) {
-    (apex.clone(), Gathered::new(apex))
 }
 
 /// Puts all records of a name and type into the zone; `joined` is room for their data.

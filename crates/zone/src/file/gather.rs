@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::ops::Range;
 
 use super::report::Place;
-use crate::key::push_label;
+use crate::key::{first_label, push_label};
 use crate::version::NameRef;
 use crate::{Key, Name, Rtype, Ttl};
 
@@ -67,6 +67,11 @@ impl Gathered {
             octets: Vec::new(),
             starts: Vec::new(),
         }
+    }
+
+    /// The name of the zone.
+    pub(super) fn apex(&self) -> &Name {
+        &self.apex
     }
 
     /// Adds a record at or below the apex. Returns the TTL of the records before it when they are of the same name and type and have
@@ -128,13 +133,9 @@ impl Gathered {
 
     /// Writes the key of a name without that of the apex.
     fn push_key(&mut self, owner: &[u8]) {
+        let (label, parent) = first_label(owner);
         // Most names are right below the apex.
-        if let Some((label, parent)) = owner
-            .split_first()
-            .and_then(|(len, rest)| rest.split_at_checked(usize::from(*len)))
-            && !label.is_empty()
-            && parent == self.apex.as_slice()
-        {
+        if !label.is_empty() && parent == self.apex.as_slice() {
             return push_label(&mut self.octets, label);
         }
         let key = Key::from_wire(owner);

@@ -3,7 +3,7 @@
 //! Nothing is looked up, and each name is put in once, with all its RRsets.
 
 use super::joined;
-use crate::key::push_label;
+use crate::key::{first_label, push_label};
 use crate::node::{Making, Node};
 use crate::rrset::RrsetRef;
 use crate::tree::{Ascending, Tree, differing_nibble};
@@ -104,13 +104,5 @@ impl Bulk {
             records: self.records,
             digest: self.digest,
         }
-    }
-}
-
-/// The first label of a name in wire format, without its length, and what is behind it; no label when it is the root.
-fn first_label(name: &[u8]) -> (&[u8], &[u8]) {
-    match name.split_first() {
-        Some((len, rest)) => rest.split_at_checked(usize::from(*len)).unwrap_or_default(),
-        None => Default::default(),
     }
 }
