@@ -95,6 +95,8 @@ pub struct About<'v> {
     pub qtype: u16,
     /// Whether the client has proved its address with a good server cookie.
     pub proven: bool,
+    /// Whether the answer is signed, and cannot be changed any more.
+    is_signed: bool,
     /// Where in the answer its question ends.
     question_end: usize,
     /// Where in the answer its OPT record begins, or where the answer ends without one.
@@ -110,6 +112,7 @@ impl<'v> About<'v> {
             source,
             qtype: 0,
             proven: false,
+            is_signed: false,
             question_end: HEADER,
             opt_at: HEADER,
         }
@@ -120,7 +123,11 @@ impl<'v> About<'v> {
     #[cold]
     pub(crate) fn read(message: &[u8], proven: bool, name: &'v mut [u8; 255]) -> Self {
         let question = question(message);
-        let opt = records(message).find(|record| record.is_opt);
+        let (mut opt, mut is_signed) = (None, false);
+        for record in records(message) {
+            is_signed |= record.rtype() == types::TSIG;
+            opt = opt.or(Some(record).filter(|record| record.is_opt));
+        }
         let low = message.get(3).map_or(0, |octet| u16::from(octet & 15));
         let high = opt.as_ref().map_or(0, |opt| u16::from(opt.fixed[4]));
         let kind = match high << 4 | low {
@@ -144,6 +151,7 @@ impl<'v> About<'v> {
             source,
             qtype: question.map_or(0, |question| question.qtype),
             proven,
+            is_signed,
             question_end: HEADER + question.map_or(0, |question| question.wire.len()),
             opt_at: opt.map_or(message.len(), |opt| opt.at),
         }
@@ -156,6 +164,11 @@ impl<'v> About<'v> {
             true => view.zones.asked(question, self.qtype),
             false => None,
         }
+    }
+
+    /// Whether [`Self::truncate`] may be called: what is signed cannot be changed, and an error is not.
+    pub(crate) fn may_be_truncated(&self) -> bool {
+        !self.is_signed || self.kind == Kind::Error
     }
 
     /// Takes all records but OPT out of an answer and says that it was truncated, so that its client asks over a stream. An
@@ -334,6 +347,7 @@ fn answer_query<'v>(
         source,
         qtype: query.question.qtype,
         proven: opt.as_ref().is_some_and(|opt| opt.proven),
+        is_signed: false,
         question_end: HEADER + query.question.wire.len(),
         opt_at: out.len(),
     };

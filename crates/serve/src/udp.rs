@@ -12,12 +12,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use zonemesh_zone::Name;
 
-use crate::answer::{About, Kind, Outcome, View, Workspace, answer_read, is_proven};
+use crate::answer::{About, Outcome, View, Workspace, answer_read, is_proven};
 use crate::batch::{self, BATCH, Batch, Local};
 use crate::bind::{self, BindError};
 use crate::clock::{Moment, since_boot};
 use crate::handler::{Client, Closed, Handler, Request, Responder, Transport};
-use crate::message::{rcodes, records, types};
+use crate::message::{rcodes, records};
 use crate::metrics::{ByZone, Counters};
 use crate::rate::{Draws, RateLimiter, Verdict};
 use crate::together::look_ahead;
@@ -230,8 +230,7 @@ impl Worker {
                 counters.received(Transport::Udp, datagram.message, about.qtype, outcome);
                 match outcome {
                     Outcome::Reply => {
-                        let send =
-                            may_send(view, &client, &about, now, counters, draws, reply, false);
+                        let send = may_send(view, &client, &about, now, counters, draws, reply);
                         if send {
                             counters.reply(Transport::Udp, reply);
                             answers += 1;
@@ -266,10 +265,6 @@ impl Worker {
 }
 
 /// Whether an answer is sent, which may be truncated here: there may be too many for the client's network.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "what a datagram is looked at with"
-)]
 #[inline]
 fn may_send(
     view: &View<'_>,
@@ -279,7 +274,6 @@ fn may_send(
     counters: &Counters,
     draws: &mut Draws,
     reply: &mut Vec<u8>,
-    is_signed: bool,
 ) -> bool {
     let Some(limiter) = &view.settings.rate else {
         return true;
@@ -288,8 +282,7 @@ fn may_send(
     if verdict == Verdict::Send {
         return true;
     }
-    // What is signed cannot be changed any more.
-    if verdict == Verdict::Truncate && is_signed && about.kind != Kind::Error {
+    if verdict == Verdict::Truncate && !about.may_be_truncated() {
         verdict = Verdict::Drop;
     }
     counters.limited(about.kind, verdict);
@@ -362,15 +355,12 @@ impl ReplyPath {
         let now = since_boot().as_micros() as u64;
         let mut name = [0; 255];
         let about = About::read(message, self.proven, &mut name);
-        let is_signed = records(message).any(|record| record.rtype() == types::TSIG);
         let draws = &mut Draws::new();
         let mut send = false;
         self.shared.view(Moment::now(), |view| {
             self.shared.metrics.local(|counters| {
                 let client = &self.client;
-                send = may_send(
-                    view, client, &about, now, counters, draws, message, is_signed,
-                );
+                send = may_send(view, client, &about, now, counters, draws, message);
             });
         });
         send
