@@ -81,10 +81,11 @@ pub(crate) async fn some(
     config: &Config,
     wanted: impl Fn(&Name) -> bool,
 ) -> Imported {
-    let zones: Vec<&ZoneConfig> = config
+    let zones: Vec<(&ZoneConfig, &Path)> = config
         .zones
         .iter()
-        .filter(|zone| zone.primaries.is_empty() && zone.file.is_some() && wanted(&zone.name))
+        .filter(|zone| zone.primaries.is_empty() && wanted(&zone.name))
+        .filter_map(|zone| Some((zone, zone.file.as_deref()?)))
         .collect();
     let mut imported = Imported::default();
     for zones in zones.chunks(AT_ONCE) {
@@ -92,9 +93,9 @@ pub(crate) async fn some(
         let outcomes = zones
             .iter()
             .zip(read)
-            .map(|(zone, (stamp, read))| async move {
+            .map(|(&(zone, path), (stamp, read))| async move {
                 let outcome = match read {
-                    Ok(Some(read)) => one(live, zone, read).await.map(Some),
+                    Ok(Some(read)) => one(live, zone, path, read).await.map(Some),
                     Ok(None) => Ok(None),
                     Err(why) => Err(Failed::No(why)),
                 };
@@ -104,38 +105,31 @@ pub(crate) async fn some(
         let notes = zones
             .iter()
             .zip(&outcomes)
-            .filter_map(|(zone, (_, outcome))| {
+            .filter_map(|((zone, _), (_, outcome))| {
                 let done = outcome.as_ref().ok()?.as_ref()?;
                 Some((&zone.name, &done.import))
             });
         let noted = note(live, notes).await;
-        for (zone, (stamp, outcome)) in zones.iter().zip(outcomes) {
+        for ((zone, _), (stamp, outcome)) in zones.iter().zip(outcomes) {
             let outcome = match (outcome, &noted) {
                 (Ok(Some(_)), Err(why)) => Err(Failed::No(why.clone())),
                 (outcome, _) => outcome,
             };
-            let error = match &outcome {
-                Ok(_) => None,
-                Err(Failed::No(why)) => Some(why.clone()),
-                // It is tried again.
-                Err(Failed::NotYet(why)) => {
-                    imported.later.push((zone.name.clone(), why.clone()));
-                    continue;
-                }
-            };
-            live.zone_files.was_read(&zone.name, stamp, error);
+            let was_read = |error| live.zone_files.was_read(&zone.name, stamp, error);
             match outcome {
-                Ok(Some(Done {
-                    import,
-                    changed: true,
-                })) => {
-                    let (apex, serial) = (zone.name.fmt_with_dot(), import.serial);
-                    imported
-                        .done
-                        .push(format!("{apex} imported, serial {serial}"));
+                Ok(done) => {
+                    was_read(None);
+                    if let Some(Done { import, .. }) = done.filter(|done| done.changed) {
+                        let (apex, serial) = (zone.name.fmt_with_dot(), import.serial);
+                        imported
+                            .done
+                            .push(format!("{apex} imported, serial {serial}"));
+                    }
                 }
-                Ok(_) => {}
-                Err(Failed::No(error) | Failed::NotYet(error)) => {
+                // It is tried again.
+                Err(Failed::NotYet(why)) => imported.later.push((zone.name.clone(), why)),
+                Err(Failed::No(error)) => {
+                    was_read(Some(error.clone()));
                     tracing::error!(zone = %zone.name, error, "the zone file was not imported; the last good version stays");
                     imported.failed.push(error);
                 }
@@ -155,11 +149,11 @@ struct Done {
 type Reading = (Option<Stamp>, Result<Option<Read>, String>);
 
 /// Reads the files of zones where they have changed, a few at a time: to hand each to a thread of its own costs more than to read it.
-async fn read_all(live: &Live, zones: &[&ZoneConfig]) -> Vec<Reading> {
+async fn read_all(live: &Live, zones: &[(&ZoneConfig, &Path)]) -> Vec<Reading> {
     let files = zones
         .iter()
-        .map(|zone| (zone.name.clone(), zone.file.clone()));
-    let files: Arc<[(Name, Option<PathBuf>)]> = files.collect();
+        .map(|(zone, path)| (zone.name.clone(), path.to_path_buf()));
+    let files: Arc<[(Name, PathBuf)]> = files.collect();
     let next = Arc::new(AtomicUsize::new(0));
     let readers = std::thread::available_parallelism().map_or(1, NonZero::get);
     let readers = (0..readers).map(|_| {
@@ -171,7 +165,6 @@ async fn read_all(live: &Live, zones: &[&ZoneConfig]) -> Vec<Reading> {
                 let Some((apex, path)) = files.get(place) else {
                     return all;
                 };
-                let Some(path) = path else { continue };
                 // Before it is read: what is written into it meanwhile is not lost sight of.
                 let stamp = Stamp::at(path).ok();
                 all.push((place, (stamp, read(&store, apex, path))));
@@ -207,8 +200,7 @@ async fn note<'a>(
 }
 
 /// Imports what was read of one.
-async fn one(live: &Live, config: &ZoneConfig, read: Read) -> Result<Done, Failed> {
-    let path = config.file.as_deref().unwrap_or(Path::new(""));
+async fn one(live: &Live, config: &ZoneConfig, path: &Path, read: Read) -> Result<Done, Failed> {
     let author = Author {
         by: By::File,
         who: path.display().to_string(),
