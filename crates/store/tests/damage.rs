@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use support::{advance, apex, at, create, zone};
+use support::{advance, apex, at, create, held, zone};
 use zonemesh_store::{Batch, CommitError, Damaged, OpenError, Origin, ReadError, Salvage, Store};
 use zonemesh_zone::Zone;
 
@@ -240,14 +240,7 @@ fn damage_while_it_is_open_is_found_when_it_is_read_and_healed_by_force() {
         Err(CommitError::NotNewer { .. })
     ));
     heal(Origin::Forced { from: "b".into() }).unwrap();
-    assert!(
-        store
-            .load(&apex(2))
-            .unwrap()
-            .unwrap()
-            .zone
-            .same_contents(current)
-    );
+    assert!(held(&store, 2).same_contents(current));
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use support::{apex, at, zone};
+use support::{at, held, zone};
 use zonemesh_store::{Batch, CommitError, Origin, Store};
 use zonemesh_testkit::skip::skip;
 
@@ -41,14 +41,7 @@ fn process_on_a_small_disk() {
     for _ in 0..3 {
         let batch = Batch::new(at(1)).put("ballast", "more", &vec![1; 512 * 1024]);
         assert!(matches!(store.commit(batch), Err(CommitError::Full(_))));
-        assert!(
-            store
-                .load(&apex(1))
-                .unwrap()
-                .unwrap()
-                .zone
-                .same_contents(&small)
-        );
+        assert!(held(&store, 1).same_contents(&small));
         assert_eq!(store.list("ballast").unwrap().len(), blocks);
     }
     let grown = Command::new("mount")
@@ -63,14 +56,7 @@ fn process_on_a_small_disk() {
         .unwrap();
     drop(store);
     let store = Store::open(&dir.join("data"), "site-a").unwrap();
-    assert!(
-        store
-            .load(&apex(1))
-            .unwrap()
-            .unwrap()
-            .zone
-            .same_contents(&larger)
-    );
+    assert!(held(&store, 1).same_contents(&larger));
     assert_eq!(store.list("ballast").unwrap().len(), blocks);
 }
 

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Barrier;
 
-use support::{apex, at, create, next, zone};
+use support::{apex, at, create, held, next, zone};
 use zonemesh_store::{Batch, OpenError, Origin, Store};
 use zonemesh_zone::Serial;
 
@@ -124,10 +124,7 @@ fn commits_of_many_threads_share_flushes() {
     drop(store);
     let store = Store::open(dir.path(), "site-a").unwrap();
     for n in 0..THREADS {
-        assert_eq!(
-            store.load(&apex(n)).unwrap().unwrap().zone.serial(),
-            Serial(EACH)
-        );
+        assert_eq!(held(&store, n).serial(), Serial(EACH));
         assert_eq!(store.history(&apex(n)).unwrap().len(), EACH as usize);
     }
 }

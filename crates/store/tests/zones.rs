@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{advance, apex, at, create, next, zone};
+use support::{advance, apex, at, create, held, next, zone};
 use zonemesh_store::{
     Batch, CommitError, Forgetting, Histories, History, Origin, Store, ZoneState,
 };
@@ -226,7 +226,7 @@ fn a_version_that_was_transferred_whole_goes_on_with_the_history_of_the_one_befo
         store.diffs_since(&apex(1), Serial(1)).unwrap(),
         Some(vec![diff])
     );
-    let load = || store.load(&apex(1)).unwrap().unwrap().zone;
+    let load = || held(&store, 1);
     assert!(load().same_contents(&second));
     let old = store.version_at(&apex(1), Serial(1)).unwrap().unwrap();
     assert!(old.same_contents(&first));
@@ -288,20 +288,14 @@ fn two_zones_change_together_or_not_at_all() {
         .append(&newer, &directory.diff(&newer), Origin::Local)
         .replace(&stale, Origin::Local);
     store.commit(batch).unwrap_err();
-    assert_eq!(
-        store.load(&apex(1)).unwrap().unwrap().zone.serial(),
-        Serial(1)
-    );
+    assert_eq!(held(&store, 1).serial(), Serial(1));
     assert_eq!(store.history(&apex(1)).unwrap(), []);
     let newer_catalog = next(&catalog, 2);
     let batch = Batch::new(at(2))
         .append(&newer, &directory.diff(&newer), Origin::Local)
         .append(&newer_catalog, &catalog.diff(&newer_catalog), Origin::Local);
     store.commit(batch).unwrap();
-    assert_eq!(
-        store.load(&apex(2)).unwrap().unwrap().zone.serial(),
-        Serial(2)
-    );
+    assert_eq!(held(&store, 2).serial(), Serial(2));
 }
 
 #[test]
@@ -315,14 +309,7 @@ fn several_differences_of_a_zone_fit_in_one_batch() {
         .append(&second, &first.diff(&second), transfer())
         .append(&third, &second.diff(&third), transfer());
     store.commit(batch).unwrap();
-    assert!(
-        store
-            .load(&apex(1))
-            .unwrap()
-            .unwrap()
-            .zone
-            .same_contents(&third)
-    );
+    assert!(held(&store, 1).same_contents(&third));
     assert_eq!(
         store
             .diffs_since(&apex(1), Serial(1))
@@ -381,14 +368,7 @@ fn a_removed_zone_can_be_brought_back_until_it_is_purged() {
     store
         .commit(Batch::new(at(300)).restore_zone(&apex(1)))
         .unwrap();
-    assert!(
-        store
-            .load(&apex(1))
-            .unwrap()
-            .unwrap()
-            .zone
-            .same_contents(&other)
-    );
+    assert!(held(&store, 1).same_contents(&other));
     store
         .commit(Batch::new(at(400)).remove_zone(&apex(1)))
         .unwrap();
@@ -467,14 +447,7 @@ fn history_stays_within_its_bounds_and_the_zone_whole() {
     let batch = Batch::new(at(2_000_000)).append(&last, &current.diff(&last), Origin::Local);
     store.commit(batch).unwrap();
     assert!(store.history(&apex(1)).unwrap().len() < 25);
-    assert!(
-        store
-            .load(&apex(1))
-            .unwrap()
-            .unwrap()
-            .zone
-            .same_contents(&last)
-    );
+    assert!(held(&store, 1).same_contents(&last));
 }
 
 #[test]
@@ -568,14 +541,7 @@ fn what_is_too_old_is_forgotten_of_zones_that_never_change_again() {
     assert_eq!(store.history(&apex(1)).unwrap().len(), 1);
     drop((store, forgetting));
     let store = Store::open(dir.path(), "site-a").unwrap();
-    assert!(
-        store
-            .load(&apex(1))
-            .unwrap()
-            .unwrap()
-            .zone
-            .same_contents(&next)
-    );
+    assert!(held(&store, 1).same_contents(&next));
     let before = store.version_at(&apex(1), Serial(4)).unwrap().unwrap();
     assert!(before.same_contents(&zones[1]));
 }

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use zonemesh_update::{DirectoryPolicy, SiteIdentity, Update, apply, request};
+use zonemesh_update::{DirectoryPolicy, Everything, SiteIdentity, Update, apply, request};
 use zonemesh_zone::directory::{Directory, Epoch, KeyPin, Role, Site, SiteName, set_role};
 use zonemesh_zone::inventory::{FAN, Listing, Section};
 use zonemesh_zone::record::parse_name;

@@ -58,6 +58,11 @@ pub fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
 }
 
+/// The contents of a zone, as the store has them.
+pub fn held(store: &Store, n: u8) -> Zone {
+    store.load(&apex(n)).unwrap().unwrap().zone
+}
+
 /// Stores a first version.
 pub fn create(store: &Store, zone: &Zone) {
     let batch = Batch::new(at(1)).replace(zone, Origin::Local);

@@ -73,6 +73,29 @@ impl World {
         Ok(serial)
     }
 
+    /// Makes `host` the primary of a new zone, and lists it nowhere.
+    pub fn host_zone(&mut self, host: &str, zone: Zone) -> Result<Serial, String> {
+        let request = self.request(host, |request| Input::Host {
+            request,
+            zone,
+            high_water: None,
+        });
+        self.done(host, request)
+    }
+
+    /// Begins a change of the directory at a site that takes itself for the writer.
+    pub fn begin_write(&mut self, host: &str, update: &Update) -> RequestId {
+        let head = self.core(host).head(&directory()).unwrap().clone();
+        let edited = apply(&head, update, &Everything).unwrap().zone;
+        self.put_directory(host, edited)
+    }
+
+    /// Changes the directory at a site that takes itself for the writer.
+    pub fn write(&mut self, host: &str, update: &Update) -> Result<Serial, String> {
+        let request = self.begin_write(host, update);
+        self.done(host, request)
+    }
+
     /// Takes a zone out of the directory.
     pub fn remove_zone(&mut self, host: &str, apex: &str) -> Result<Serial, String> {
         self.update(

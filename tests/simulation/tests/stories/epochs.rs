@@ -204,13 +204,9 @@ fn a_promoted_site_with_a_newer_catalog_loses_no_zone_and_undoes_what_its_direct
     for seed in 1240..1270 {
         let mut world = mesh_of_slow_links(seed);
         // A zone was added by command, and another removed; the directory that is left knows of neither.
-        let content = zone("new.example", 1, &[]);
-        let hosted = world.request("site-d", |request| Input::Host {
-            request,
-            zone: content,
-            high_water: None,
-        });
-        world.done("site-d", hosted).unwrap();
+        world
+            .host_zone("site-d", zone("new.example", 1, &[]))
+            .unwrap();
         let update = gone_and_new();
         if !lost_in_between(&mut world, &catalog(), &update) {
             continue;
@@ -343,13 +339,7 @@ fn what_is_made_again_lists_no_zone_that_was_removed_since() {
     promote_second(&mut world);
     // Both are added at the side of the writer that yields, and listed again by their site.
     for apex in ["first.example", "second.example"] {
-        let content = zone(apex, 1, &[]);
-        let hosted = world.request("site-d", |request| Input::Host {
-            request,
-            zone: content,
-            high_water: None,
-        });
-        world.done("site-d", hosted).unwrap();
+        world.host_zone("site-d", zone(apex, 1, &[])).unwrap();
         let claim = request::claim_zone(&directory(), &name(apex), &site("site-d")).unwrap();
         let head = world.core("site-a").head(&directory()).unwrap().clone();
         let edited = apply(&head, &claim, &Everything).unwrap().zone;

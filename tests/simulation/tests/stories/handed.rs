@@ -2,7 +2,7 @@
 
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
-use zonemesh_update::{Everything, Update, apply, request};
+use zonemesh_update::{Update, request};
 use zonemesh_zone::Serial;
 
 /// A mesh of four sites, of which the second can be promoted.
@@ -24,25 +24,11 @@ fn promote(world: &mut World, at: &str, to: &str) {
     world.done(at, request).unwrap();
 }
 
-/// Begins a change of the directory at a site that takes itself for the writer.
-fn write(world: &mut World, at: &str, update: &Update) -> RequestId {
-    let head = world.core(at).head(&directory()).unwrap().clone();
-    let edited = apply(&head, update, &Everything).unwrap().zone;
-    world.put_directory(at, edited)
-}
-
 /// Adds a zone at a site, which is listed by the writer of its side.
 fn add_at(world: &mut World, at: &str, writer: &str, apex: &str) {
-    let content = zone(apex, 1, &[]);
-    let hosted = world.request(at, |request| Input::Host {
-        request,
-        zone: content,
-        high_water: None,
-    });
-    world.done(at, hosted).unwrap();
+    world.host_zone(at, zone(apex, 1, &[])).unwrap();
     let claim = request::claim_zone(&directory(), &name(apex), &site(at)).unwrap();
-    let request = write(world, writer, &claim);
-    world.done(writer, request).unwrap();
+    world.write(writer, &claim).unwrap();
 }
 
 #[test]
@@ -58,7 +44,7 @@ fn two_writers_that_do_not_hear_each_other_make_no_versions_of_one_serial() {
         Update::new(directory()).add(record)
     };
     // It has gone above what others may have that it does not know, and goes on one by one.
-    let first = write(&mut world, "site-b", &note("site-c"));
+    let first = world.begin_write("site-b", &note("site-c"));
     world.done("site-b", first).unwrap();
     world.run_for(5);
     // The old writer is told which serial there is by now, and can get that version from nobody.
@@ -66,9 +52,9 @@ fn two_writers_that_do_not_hear_each_other_make_no_versions_of_one_serial() {
         world.cut_requests("site-a", host);
     }
     world.start("site-a");
-    let waits = write(&mut world, "site-a", &note("site-a"));
+    let waits = world.begin_write("site-a", &note("site-a"));
     world.run_for(3);
-    let at_b = write(&mut world, "site-b", &note("site-b"));
+    let at_b = world.begin_write("site-b", &note("site-b"));
     world.done("site-b", at_b).unwrap();
     world.done("site-a", waits).unwrap();
     let serials = ["site-a", "site-b"].map(|host| world.serial(host, "dns.internal"));

@@ -133,12 +133,9 @@ fn a_zone_that_the_directory_refuses_is_hosted_no_longer() {
     world
         .add_zone("site-b", zone("late.example", 1, &[]))
         .unwrap();
-    let request = world.request("site-c", |request| Input::Host {
-        request,
-        zone: zone("late.example", 1, &[]),
-        high_water: None,
-    });
-    world.done("site-c", request).unwrap();
+    world
+        .host_zone("site-c", zone("late.example", 1, &[]))
+        .unwrap();
     world.input(
         "site-c",
         Input::Unhost {

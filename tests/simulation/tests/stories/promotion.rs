@@ -69,14 +69,6 @@ fn set_aside(world: &World, host: &str, apex: &str) -> Vec<Yielded> {
         .collect()
 }
 
-/// Changes the directory at a site that takes itself for the writer.
-fn write(world: &mut World, at: &str, update: &Update) {
-    let head = world.core(at).head(&directory()).unwrap().clone();
-    let edited = apply(&head, update, &Everything).unwrap().zone;
-    let request = world.put_directory(at, edited);
-    world.done(at, request).unwrap();
-}
-
 /// Makes at the writer what was set aside elsewhere.
 fn replay(world: &mut World, kept: &Yielded) {
     let writer = world.catalog_primary();
@@ -86,7 +78,7 @@ fn replay(world: &mut World, kept: &Yielded) {
         "{kept:?}"
     );
     let update = kept.replay(&head, false).unwrap().unwrap();
-    write(world, &writer, &update);
+    world.write(&writer, &update).unwrap();
 }
 
 /// Whether all sites of the list agree on the writer and serve the same directory and catalog.
@@ -172,13 +164,10 @@ fn both_sides_of_a_split_write_for_an_hour_and_nothing_is_lost_when_it_heals() {
             .unwrap();
         let there = name(&format!("there-{hour}.example"));
         let claim = claim_zone(&directory(), &there, &site("site-e")).unwrap();
-        let hosted = world.request("site-e", |request| Input::Host {
-            request,
-            zone: zone(&format!("there-{hour}.example"), 1, &[]),
-            high_water: None,
-        });
-        world.done("site-e", hosted).unwrap();
-        write(&mut world, "site-b", &claim);
+        world
+            .host_zone("site-e", zone(&format!("there-{hour}.example"), 1, &[]))
+            .unwrap();
+        world.write("site-b", &claim).unwrap();
     }
     world.net.cut.clear();
     let healed = world.now;
@@ -265,7 +254,7 @@ fn a_zone_that_was_added_at_the_losers_side_is_served_on_and_listed_again_by_its
         .unwrap();
     // What the other writer removes stays removed.
     let release = zonemesh_update::request::release_zone(&directory(), &name("shop.example"));
-    write(&mut world, "site-b", &release.unwrap());
+    world.write("site-b", &release.unwrap()).unwrap();
     world.run_for(30);
     world.net.cut.clear();
     for _ in 0..600 {
@@ -313,7 +302,7 @@ fn two_that_were_promoted_apart_end_with_the_first_by_name_whatever_their_serial
             let zone = format!("extra-{number}.example");
             let site = site(with_first);
             let claim = claim_zone(&directory(), &name(&zone), &site).unwrap();
-            write(&mut world, eager, &claim);
+            world.write(eager, &claim).unwrap();
         }
         world.net.cut.clear();
         world.run_until(60, "one of the two yields", |world| {
@@ -586,12 +575,9 @@ fn a_site_that_the_new_writer_does_not_know_answers_nothing_without_the_zones_th
     }
     world.run_for(30);
     promote(&mut world, "site-b", "site-b", true).unwrap();
-    let request = world.request("site-d", |request| Input::Host {
-        request,
-        zone: zone("other.example", 1, &[]),
-        high_water: None,
-    });
-    world.done("site-d", request).unwrap();
+    world
+        .host_zone("site-d", zone("other.example", 1, &[]))
+        .unwrap();
     world.input(
         "site-d",
         Input::Unlisted {
@@ -730,18 +716,16 @@ fn what_a_writer_removes_that_was_promoted_past_an_epoch_it_never_took_stays_out
         cut_in_two(&mut world, &first, &second);
         world.run_for(20);
         promote(&mut world, "site-b", "site-b", true).unwrap();
-        let content = zone("new.example", 1, &[]);
-        let hosted = world.request("site-d", |request| Input::Host {
-            request,
-            zone: content,
-            high_water: None,
-        });
-        world.done("site-d", hosted).unwrap();
+        world
+            .host_zone("site-d", zone("new.example", 1, &[]))
+            .unwrap();
         let claim = claim_zone(&directory(), &name("new.example"), &site("site-d")).unwrap();
-        write(&mut world, "site-b", &claim);
+        world.write("site-b", &claim).unwrap();
         let line = "note.site-c.dns.internal. 300 IN TXT \"of site-c\"";
         let note = Record::from_text(line, &directory()).unwrap();
-        write(&mut world, "site-a", &Update::new(directory()).add(note));
+        world
+            .write("site-a", &Update::new(directory()).add(note))
+            .unwrap();
         world.run_for(10);
         // The old writer hears of the new one and has nothing of it yet when its operator promotes it again.
         world.hang_disk("site-a");
@@ -761,7 +745,7 @@ fn what_a_writer_removes_that_was_promoted_past_an_epoch_it_never_took_stays_out
         world.resume_disk("site-a");
         world.done("site-a", promoted).unwrap();
         let gone = release_zone(&directory(), &name("gone.example")).unwrap();
-        write(&mut world, "site-a", &gone);
+        world.write("site-a", &gone).unwrap();
         world.run_for(10);
 
         world.heal_links();

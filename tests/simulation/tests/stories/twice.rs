@@ -3,7 +3,7 @@
 
 use zonemesh_mesh::core::*;
 use zonemesh_simulation::*;
-use zonemesh_update::{Everything, Update, apply, request};
+use zonemesh_update::{Update, request};
 use zonemesh_zone::directory::SiteName;
 use zonemesh_zone::{Record, Serial, Zone};
 
@@ -34,14 +34,6 @@ fn promote(world: &mut World, at: &str) -> RequestId {
     })
 }
 
-/// Changes the directory at a site that takes itself for the writer.
-fn write(world: &mut World, at: &str, update: &Update) {
-    let head = world.core(at).head(&directory()).unwrap().clone();
-    let edited = apply(&head, update, &Everything).unwrap().zone;
-    let request = world.put_directory(at, edited);
-    world.done(at, request).unwrap();
-}
-
 fn note(of: &str) -> Update {
     let line = format!("note.{of}.dns.internal. 300 IN TXT \"of {of}\"");
     Update::new(directory()).add(Record::from_text(&line, &directory()).unwrap())
@@ -49,15 +41,9 @@ fn note(of: &str) -> Update {
 
 /// Adds a zone at a site, and has the writer of its side list it.
 fn add_at(world: &mut World, at: &str, writer: &str, apex: &str) {
-    let content = zone(apex, 1, &[]);
-    let hosted = world.request(at, |request| Input::Host {
-        request,
-        zone: content,
-        high_water: None,
-    });
-    world.done(at, hosted).unwrap();
+    world.host_zone(at, zone(apex, 1, &[])).unwrap();
     let claim = request::claim_zone(&directory(), &name(apex), &site(at)).unwrap();
-    write(world, writer, &claim);
+    world.write(writer, &claim).unwrap();
     world.run_for(20);
     assert_eq!(listed_by(world, at, apex), Some(site(at)));
 }
@@ -115,7 +101,7 @@ fn what_was_written_between_a_promotion_and_a_hand_over_to_the_same_site_is_set_
         world.hang_disk("site-b");
         let promoted = promote(&mut world, "site-b");
         add_at(&mut world, "site-e", "site-a", "late.example");
-        write(&mut world, "site-a", &note("site-c"));
+        world.write("site-a", &note("site-c")).unwrap();
         let handed = promote(&mut world, "site-a");
         world.done("site-a", handed).unwrap();
         world.run_for(20);
@@ -141,9 +127,9 @@ fn what_a_promoted_site_has_written_stays_though_it_is_handed_over_to_once_more(
         add_at(&mut world, "site-d", "site-b", "late.example");
         // Whether or not the writer that knows nothing of it has written, too.
         if seed % 2 == 0 {
-            write(&mut world, "site-a", &note("site-c"));
-            write(&mut world, "site-a", &note("site-e"));
-            write(&mut world, "site-a", &note("site-a"));
+            world.write("site-a", &note("site-c")).unwrap();
+            world.write("site-a", &note("site-e")).unwrap();
+            world.write("site-a", &note("site-a")).unwrap();
         }
         let handed = promote(&mut world, "site-a");
         world.done("site-a", handed).unwrap();
@@ -168,10 +154,10 @@ fn a_hand_over_and_a_promotion_of_the_same_site_have_no_serial_in_common() {
     world.done("site-b", promoted).unwrap();
     let mut versions: Vec<Zone> = Vec::new();
     for of in ["site-b", "site-d", "site-a"] {
-        write(&mut world, "site-b", &note(of));
+        world.write("site-b", &note(of)).unwrap();
         versions.push(world.core("site-b").head(&directory()).unwrap().clone());
     }
-    write(&mut world, "site-a", &note("site-c"));
+    world.write("site-a", &note("site-c")).unwrap();
     let handed = promote(&mut world, "site-a");
     let serial = world.done("site-a", handed).unwrap();
     let same = versions.iter().find(|zone| zone.serial() == serial);
