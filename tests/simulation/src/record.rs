@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use zonemesh_mesh::core::{Reply, RequestId};
-use zonemesh_zone::directory::KeyPin;
+use zonemesh_zone::directory::{Epoch, KeyPin};
 
 use crate::World;
 
@@ -78,8 +78,8 @@ pub struct SiteRecord {
 /// Since when a site is removed.
 #[derive(Clone, Debug)]
 pub struct Removed {
-    /// The epoch of the directory that says so.
-    pub epoch: u32,
+    /// The epoch of the directory that says so, all of its record: another one may have the same number.
+    pub epoch: Epoch,
     /// Its serial.
     pub serial: u32,
     /// The keys that the site had.
@@ -147,7 +147,7 @@ pub enum About {
         /// How often each host had stopped by then.
         stops: BTreeMap<String, u64>,
         /// The epoch of the writer that removes it.
-        epoch: u32,
+        epoch: Epoch,
     },
     /// A site that becomes the writer.
     Promote {
@@ -271,7 +271,7 @@ impl Record {
                 epoch,
             } => {
                 let removed = Removed {
-                    epoch: *epoch,
+                    epoch: epoch.clone(),
                     serial,
                     pins: pins.clone(),
                 };

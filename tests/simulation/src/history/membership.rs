@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use zonemesh_update::{DirectoryPolicy, SiteIdentity, apply, request};
 use zonemesh_zone::Name;
-use zonemesh_zone::directory::{self as names, Departure, Directory, KeyPin, Role, Site};
+use zonemesh_zone::directory::{self as names, Departure, Directory, Epoch, KeyPin, Role, Site};
 
 use super::{History, member};
 use crate::dice::Dice;
@@ -231,7 +231,7 @@ impl History {
             return false;
         };
         let read = Directory::read(&head);
-        let epoch = read.epoch.number;
+        let epoch = read.epoch.clone();
         let site = self.world.hosts[host].site.name.clone();
         // `zonemesh site remove` refuses what the writer has never heard of.
         if !read.sites.contains_key(&site) {
@@ -265,7 +265,7 @@ impl History {
             record.removal_asked = true;
             record.wanted = Wanted::Unsure;
         }
-        let elsewhere = self.listed_by_others(epoch);
+        let elsewhere = self.listed_by_others(&epoch);
         let is_other = |apex: &String| {
             let apex = name(apex);
             !read.owners.contains_key(&apex) && elsewhere.contains(&apex)
@@ -294,11 +294,11 @@ impl History {
     }
 
     /// The zones in the directories of other writers than that of an epoch, as far as anybody has one on disk.
-    fn listed_by_others(&self, epoch: u32) -> BTreeSet<Name> {
+    fn listed_by_others(&self, epoch: &Epoch) -> BTreeSet<Name> {
         let hosts = self.world.hosts.values();
         let stored = hosts.filter_map(|host| host.disk.zones.get(&directory()));
         let read = stored.map(|stored| Directory::read(&stored.zone));
-        let others = read.filter(|read| read.epoch.number != epoch);
+        let others = read.filter(|read| read.epoch != *epoch);
         others.flat_map(|read| read.owners.into_keys()).collect()
     }
 

@@ -93,11 +93,12 @@ pub(super) fn departed(world: &World, record: &Record) -> Result<(), Finding> {
             let serial = served.and_then(|(zone, _)| Some(zone.as_ref()?.serial().into_int()));
             let read = host.core.as_ref().and_then(Core::directory);
             let knows = read.zip(serial).is_some_and(|(read, serial)| {
-                match read.epoch.number.cmp(&removed.epoch) {
+                match read.epoch.rank(&removed.epoch) {
                     Ordering::Less => false,
                     Ordering::Equal => serial >= removed.serial,
-                    // A later writer need not have heard of it, and one that was emptied by mistake says nothing of anybody. Where it has
-                    // no note of the removal, and says nothing of others either, an operator is asked.
+                    // A later writer need not have heard of it, nor one that was promoted to the same number apart from it; and one that
+                    // was emptied by mistake says nothing of anybody. Where it has no note of the removal, and says nothing of others
+                    // either, an operator is asked.
                     Ordering::Greater => {
                         let listed = read.sites.keys().any(|site| site.as_str() == gone);
                         let noted = read.removed.keys().any(|site| site.as_str() == gone);

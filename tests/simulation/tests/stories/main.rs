@@ -16,6 +16,7 @@ mod handed;
 mod held;
 mod hostile;
 mod jitter;
+mod judged;
 mod links;
 mod machines;
 mod membership;
