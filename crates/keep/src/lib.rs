@@ -335,6 +335,7 @@ pub fn held_of_what_others_have(store: &Store) -> Result<Found, ReadError> {
                 found.marks.remove(&apex);
                 found.held.push(Held {
                     doubt: doubt(store, &apex)?,
+                    made_here: hosted.is_some(),
                     hosted: hosted.is_some_and(|value| !value.is_empty()),
                     zone: stored.zone,
                     high_water: stored.high_water,

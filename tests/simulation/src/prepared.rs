@@ -93,6 +93,7 @@ impl Prepared {
                 expires_at: (!primary).then(|| wall + i64::from(zone.numbers().expire)),
                 last_refresh: (!primary).then_some(wall),
                 hosted: false,
+                made_here: false,
                 doubt: None,
             })
             .collect()

@@ -131,6 +131,8 @@ pub struct Held {
     pub last_refresh: Option<i64>,
     /// Whether this site was made its primary by command, and the directory may not say so yet: see [`HOSTED`].
     pub hosted: bool,
+    /// Whether it ever was, since this store began: the zone was not got from others.
+    pub made_here: bool,
     /// What this site, its primary, has published without knowing whether its copy was the newest: see [`DOUBTS`].
     pub doubt: Option<HeldDoubt>,
 }
@@ -200,7 +202,7 @@ impl Parting {
 }
 
 /// The table of the store in which zones are kept that this site was made primary of by command, until the directory says
-/// so: by [`hosted_key`], with a value that is empty when that is over.
+/// so: by [`hosted_key`], with a value that is empty when that is over; that it is there at all tells that the zone was made here.
 pub const HOSTED: &str = "hosted";
 
 /// Under which key of [`HOSTED`] a zone is kept.

@@ -164,6 +164,8 @@ struct Refresh {
     nobody_has: bool,
     /// Whether a source has confirmed or renewed what is held, since the start.
     asked: bool,
+    /// Whether the zone did not come from any source at first: it was made here by command, on this very disk.
+    made_here: bool,
     open: Seldom<Open>,
 }
 
@@ -287,6 +289,13 @@ impl Entry {
             corrections: None,
             rare: Seldom::default(),
         }
+    }
+
+    /// Of a zone that is made here by command.
+    pub(super) fn made_here(spec: ZoneSpec) -> Self {
+        let mut entry = Self::new(spec);
+        entry.refresh.made_here = true;
+        entry
     }
 
     pub(super) fn view(&self) -> ZoneView<'_> {
@@ -479,6 +488,7 @@ impl Core {
         entry.see(held.zone.serial());
         // What expires was confirmed by another; see `serve_held`.
         entry.written = held.expires_at.is_none();
+        entry.refresh.made_here = held.made_here;
         // The clock may have been set back since that was noted: no copy may be served for longer than its SOA allows.
         entry.refresh.noted = held
             .expires_at
@@ -568,6 +578,7 @@ impl Core {
             entry.refresh = Refresh {
                 until: entry.refresh.until,
                 age_unknown: entry.refresh.age_unknown,
+                made_here: entry.refresh.made_here,
                 ..Refresh::default()
             };
             entry.refresh.noted = noted;

@@ -198,6 +198,7 @@ mod tests {
                 expires_at: None,
                 last_refresh: None,
                 hosted: false,
+                made_here: false,
                 doubt: None,
             }
         };

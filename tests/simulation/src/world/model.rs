@@ -53,6 +53,9 @@ impl Disk {
             high_water: self.high[apex],
             expires_at: stored.expires_at,
             last_refresh: stored.last_refresh,
+            made_here: self
+                .table
+                .contains_key(&(HOSTED.to_owned(), hosted_key(apex))),
             hosted: hosted(apex),
         });
         held.collect()

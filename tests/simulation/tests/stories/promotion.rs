@@ -770,3 +770,97 @@ fn what_a_writer_removes_that_was_promoted_past_an_epoch_it_never_took_stays_out
         }
     }
 }
+
+/// Two sides, of which the one that is to yield has a site that loses its disk, and learns the directory anew there.
+fn disk_lost_at_the_losers_side(seed: u64) -> World {
+    let mut world = mesh_with(seed, 5, &["site-b"]);
+    for zone_of_it in ["gone.example", "kept.example"] {
+        world
+            .add_zone("site-d", zone(zone_of_it, 1, &["www 60 IN A 192.0.2.9"]))
+            .unwrap();
+    }
+    // A zone of that name was another's once, and both sides know that it is gone.
+    world
+        .add_zone("site-c", zone("again.example", 1, &[]))
+        .unwrap();
+    world.settle(60);
+    world.remove_zone("site-c", "again.example").unwrap();
+    world.settle(60);
+    let first = ["site-a", "site-d"];
+    cut_in_two(&mut world, &first, &["site-b", "site-c", "site-e"]);
+    world.run_for(30);
+    promote(&mut world, "site-b", "site-b", true).unwrap();
+    // The old writer goes on, so that what both had is not what its sites learn anew.
+    world
+        .add_zone("site-a", zone("late.example", 1, &[]))
+        .unwrap();
+    world.run_for(20);
+    world.empty_disk("site-d", Key::Kept);
+    world.start("site-d");
+    world.run_until(60, "it has its zones from the other one", |world| {
+        world.zone("site-d", "gone.example").is_some()
+            && world.zone("site-d", "kept.example").is_some()
+    });
+    world
+}
+
+#[test]
+fn what_the_winner_removed_stays_out_though_its_primary_has_lost_the_version_that_both_had() {
+    for seed in 1500..1504 {
+        let mut world = disk_lost_at_the_losers_side(seed);
+        let gone = release_zone(&directory(), &name("gone.example")).unwrap();
+        world.write("site-b", &gone).unwrap();
+        world.run_for(10);
+        world.heal_links();
+        world.settle(120);
+        assert_eq!(writers(&world), ["site-b"]);
+        for host in ["site-a", "site-b", "site-c", "site-d", "site-e"] {
+            let listed = &world.core(host).directory().unwrap().owners;
+            assert!(!listed.contains_key(&name("gone.example")), "{host}");
+            assert!(world.zone(host, "gone.example").is_none(), "{host}");
+            for there in ["kept.example", "late.example", "shop.example"] {
+                assert!(world.zone(host, there).is_some(), "{there} at {host}");
+            }
+        }
+        // An operator is shown it where it was yielded, and can have it back.
+        let kept = set_aside(&world, "site-d", "dns.internal");
+        let head = world.core("site-b").head(&directory()).unwrap().clone();
+        let lists = name("gone.example._zones.dns.internal");
+        let fates: Vec<Fate> = kept
+            .iter()
+            .flat_map(|kept| kept.changes.iter().zip(kept.fates(&head).unwrap()))
+            .filter(|(change, _)| change.owner == lists)
+            .map(|(_, fate)| fate)
+            .collect();
+        assert_eq!(fates, [Fate::Conflicts], "{kept:?}");
+        let update = kept[0].replay(&head, true).unwrap().unwrap();
+        let edited = apply(&head, &update, &Everything).unwrap().zone;
+        let listed = Directory::read(&edited).owners;
+        assert_eq!(listed.get(&name("gone.example")), Some(&site("site-d")));
+    }
+}
+
+#[test]
+fn what_is_added_at_the_losers_side_stays_though_the_winner_notes_that_another_of_the_name_went() {
+    for seed in 1510..1514 {
+        let mut world = disk_lost_at_the_losers_side(seed);
+        world
+            .add_zone("site-d", zone("again.example", 1, &[]))
+            .unwrap();
+        world.run_for(20);
+        // It makes no difference that it starts anew before it hears of the winner.
+        world.restart("site-d");
+        world.run_for(20);
+        world.heal_links();
+        for _ in 0..60 {
+            world.run_for(1);
+            let held = world.serial("site-d", "again.example");
+            assert!(held.is_some(), "its primary never lets go of it");
+        }
+        world.settle(60);
+        assert_eq!(writers(&world), ["site-b"]);
+        for host in ["site-a", "site-b", "site-c", "site-d", "site-e"] {
+            assert!(world.zone(host, "again.example").is_some(), "{host}");
+        }
+    }
+}

@@ -78,6 +78,7 @@ pub fn held(zone: Zone) -> Held {
         expires_at: None,
         last_refresh: None,
         hosted: false,
+        made_here: false,
         doubt: None,
     }
 }

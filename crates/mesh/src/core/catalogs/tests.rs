@@ -95,6 +95,7 @@ impl Site {
             expires_at: None,
             last_refresh: None,
             hosted: false,
+            made_here: false,
             doubt: None,
         });
         let (core, out) = Core::new(settings, held.collect(), 7, now(0));

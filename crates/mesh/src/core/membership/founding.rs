@@ -146,7 +146,7 @@ impl Core {
             return self.reply(Some(request), Reply::Refused { rcode, reason });
         }
         let spec = mesh_spec(&self.mesh, &apex, &made_primary());
-        let mut entry = Entry::new(spec);
+        let mut entry = Entry::made_here(spec);
         let high_water = high_water.filter(|_| !planted(Bug::HighWaterForgotten));
         let marks = [high_water, self.marks.get(&apex).copied()];
         marks.into_iter().flatten().for_each(|mark| entry.see(mark));

@@ -257,10 +257,15 @@ impl Core {
             let [mine, theirs] = [&head, &offer.zone].map(Directory::read);
             let base = base.as_ref().map(Directory::read);
             // What the other writer took out of the mesh stays out. Who never had the version in common was not there then, as a rule,
-            // and nothing of its own was.
-            let taken_out = |zone: &Name| {
-                let base = base.as_ref();
-                base.is_some_and(|base| base.owners.contains_key(zone))
+            // and nothing of its own was; but it may have lost its disk since, and have its zones from others. Then a note that a
+            // zone was removed counts (decision 0046).
+            let made_here = |zone: &Name| {
+                let entry = self.zones.get(zone);
+                entry.is_some_and(|entry| entry.refresh.made_here)
+            };
+            let taken_out = |zone: &Name| match &base {
+                Some(base) => base.owners.contains_key(zone),
+                None => theirs.gone.contains_key(zone) && !made_here(zone),
             };
             let mut own = mine.zones_of(me);
             own.retain(|zone| !taken_out(zone) && !theirs.owners.contains_key(zone));
