@@ -58,49 +58,41 @@ pub fn find<'z>(zone: &'z Zone, sought: &Sought, qtype: Rtype) -> Option<Found<'
     let name_len = sought.wire().len();
     let apex_len = zone.apex().len();
     let mut apex = None;
-    let mut descent = zone.descend(sought);
-    let mut end = None;
-    for node in descent.by_ref() {
-        let len = node.owner_octets().len();
-        let exact = len == name_len;
-        if len == apex_len {
-            apex = Some(node);
-        } else if node.delegates() {
-            end = Some(match exact && qtype == Rtype::DS {
-                true => Place::AtCut(node),
-                false => Place::Delegated(node),
-            });
-            break;
+    let mut approach = zone.tree().approach(sought);
+    // What ends the way: below a zone cut or a DNAME nothing is looked for.
+    let end = approach.by_ref().find(|node| {
+        let is_apex = node.owner_octets().len() == apex_len;
+        if is_apex {
+            apex = Some(*node);
         }
-        if exact {
-            if !node.only_denies() {
-                end = Some(Place::Node(node));
-            }
-            break;
-        }
-        if node.redirects() {
-            end = Some(Place::Redirected(node));
-            break;
-        }
+        node.delegates() && !is_apex || node.redirects()
+    });
+    let node = end.or_else(|| approach.nearest())?;
+    // Only now is it seen whether that is the name or an ancestor of it, or went another way: then there is none below those before it.
+    let (encloser, others) = sought.shared(node.owner_octets());
+    if name_len - encloser < apex_len {
+        return None;
     }
     let apex = apex?;
-    if let Some(place) = end {
-        return Some(Found { apex, place });
-    }
-    let mut encloser = descent.encloser();
-    if encloser == 0 {
-        // RFC 5155 §7.2.8: the owner name of an NSEC3 record is no name that exists.
-        match zone.tree().get(sought.key()) {
-            Some(_) => encloser = name_len - apex_len,
-            None => {
-                return Some(Found {
-                    apex,
-                    place: Place::Empty,
-                });
-            }
+    let (is_above, is_exact) = (others == 0, others == 0 && encloser == 0);
+    let place = if is_above && node.delegates() && node.owner_octets().len() != apex_len {
+        match is_exact && qtype == Rtype::DS {
+            true => Place::AtCut(node),
+            false => Place::Delegated(node),
         }
-    }
-    let place = wildcard(zone, sought, encloser);
+    } else if is_exact {
+        match node.only_denies() {
+            // RFC 5155 §7.2.8: the owner name of an NSEC3 record is no name that exists.
+            true => wildcard(zone, sought, name_len - apex_len),
+            false => Place::Node(node),
+        }
+    } else if is_above && node.redirects() {
+        Place::Redirected(node)
+    } else if encloser == 0 {
+        Place::Empty
+    } else {
+        wildcard(zone, sought, encloser)
+    };
     Some(Found { apex, place })
 }
 
@@ -114,4 +106,47 @@ fn wildcard<'z>(zone: &'z Zone, sought: &Sought, encloser: usize) -> Place<'z> {
     let len = sought.wire().len() - encloser + 2;
     let node = Some(first).filter(|first| first.owner_octets().len() == len);
     Place::Wildcard { node, encloser }
+}
+
+#[cfg(test)]
+mod tests {
+    use zonemesh_zone::record::parse_name;
+    use zonemesh_zone::{Editor, Record};
+
+    use super::*;
+
+    #[test]
+    fn a_cut_or_a_dname_beside_the_way_is_none_of_the_name() {
+        let apex = parse_name("example").unwrap();
+        let mut editor = Editor::new(apex.clone());
+        for text in [
+            "@ 60 SOA ns root 1 2 3 4 5",
+            "@ 60 NS ns.example.net.",
+            "ab 60 NS x.ab",
+            "x.ab 60 A 192.0.2.1",
+            "ka 60 DNAME example.net.",
+            "x.ka 60 A 192.0.2.1",
+        ] {
+            editor.add(Record::from_text(text, &apex).unwrap()).unwrap();
+        }
+        let zone = editor.finish().unwrap();
+        // The octets in which the names differ are skipped on the way, which leads past the cut and past the DNAME.
+        for name in ["x.ac.example", "y.ac.example", "x.kb.example", "kb.example"] {
+            let name = parse_name(name).unwrap();
+            let found = find(&zone, &Sought::from_wire(name.as_slice()), Rtype::A).unwrap();
+            let encloser = name.len() - apex.len();
+            assert!(
+                matches!(found.place, Place::Nothing { encloser: at } if at == encloser),
+                "{name}: {found:?}"
+            );
+        }
+        for (name, is_delegated) in [("x.ab.example", true), ("y.ka.example", false)] {
+            let name = parse_name(name).unwrap();
+            let found = find(&zone, &Sought::from_wire(name.as_slice()), Rtype::A).unwrap();
+            assert_eq!(matches!(found.place, Place::Delegated(_)), is_delegated);
+            assert_eq!(matches!(found.place, Place::Redirected(_)), !is_delegated);
+        }
+        let elsewhere = parse_name("x.ab.example.net").unwrap();
+        assert!(find(&zone, &Sought::from_wire(elsewhere.as_slice()), Rtype::A).is_none());
+    }
 }

@@ -13,9 +13,7 @@ use std::hash::{Hash, Hasher};
 use crate::Name;
 
 /// Longest key: 254 octets of labels, all of them escaped, and up to 127 terminators.
-const CAPACITY: usize = 512;
-/// So many octets of a label are copied at a time where there is room: most labels need one step.
-pub(crate) const CHUNK: usize = 16;
+pub(crate) const CAPACITY: usize = 512;
 
 /// The key of one name, on the stack.
 #[derive(Clone)]
@@ -44,44 +42,20 @@ impl Key {
     }
 
     /// The key of the root.
-    pub(crate) fn root() -> Self {
+    fn root() -> Self {
         Self {
             len: 0,
             bytes: [0; CAPACITY],
         }
     }
 
-    /// Becomes the key of a name in lower case of which no octet needs to be escaped, given as where its labels begin, with room
-    /// behind them: a label is copied in whole chunks, and what was too much is overwritten by the next one.
-    #[inline]
-    pub(crate) fn set_plain(&mut self, wire: &[u8], labels: &[u8]) {
-        let mut end = 0;
-        for &start in labels.iter().rev() {
-            let start = usize::from(start);
-            let len = usize::from(wire[start]);
-            let mut at = 0;
-            while at < len {
-                self.bytes[end + at..][..CHUNK].copy_from_slice(&wire[start + 1 + at..][..CHUNK]);
-                at += CHUNK;
-            }
-            end += len;
-            self.bytes[end] = 0;
-            end += 1;
-        }
-        self.len = end as u16;
-    }
-
-    /// The key of the wildcard directly below the name of which the key is the first octets of this one.
-    pub(crate) fn wildcard_below(&self, octets: usize) -> Self {
-        let mut key = Self::root();
-        key.bytes[..octets].copy_from_slice(&self.bytes[..octets]);
-        key.bytes[octets] = b'*';
-        key.len = octets as u16 + 2;
-        key
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        usize::from(self.len)
+    /// The key of the wildcard directly below the name that has a key.
+    pub(crate) fn wildcard_below(key: &[u8]) -> Self {
+        let mut wildcard = Self::root();
+        wildcard.bytes[..key.len()].copy_from_slice(key);
+        wildcard.bytes[key.len()] = b'*';
+        wildcard.len = key.len() as u16 + 2;
+        wildcard
     }
 
     /// The key as bytes.

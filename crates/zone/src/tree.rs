@@ -18,7 +18,7 @@ mod together;
 pub use self::ahead::{Ahead, Touch};
 pub use self::ascending::Ascending;
 use self::branch::Branch;
-pub use self::descent::Descent;
+pub use self::descent::{Approach, Descent};
 pub use self::together::{Way, go_together};
 
 /// What the tree holds: something that knows its name, and of which a clone is cheap. The name of a leaf must never change.
@@ -89,7 +89,12 @@ impl<T: Leaf> Tree<T> {
 
     /// Goes down towards a name, meeting the leaves of its ancestors on the way, the topmost first.
     pub fn descend<'t, 's>(&'t self, sought: &'s Sought) -> Descent<'t, 's, T> {
-        Descent::new(self.root.as_ref(), sought)
+        Descent::new(self.approach(sought))
+    }
+
+    /// The same for who compares the name with those of the leaves that matter alone: most often one, and seldom all that are met.
+    pub fn approach<'t, 's>(&'t self, sought: &'s Sought) -> Approach<'t, 's, T> {
+        Approach::new(self.root.as_ref(), sought)
     }
 
     /// The leaf of this name or of its closest ancestor that has one.
@@ -337,13 +342,6 @@ impl<T: Leaf> Slot<T> {
         }
     }
 
-    fn child(&self, key: &[u8]) -> Option<&Slot<T>> {
-        match self {
-            Slot::Leaf(_) => None,
-            Slot::Branch(branch) => branch.child(key),
-        }
-    }
-
     fn same(&self, other: &Self) -> bool {
         match (self, other) {
             (Slot::Leaf(a), Slot::Leaf(b)) => a.same(b),
@@ -377,8 +375,8 @@ impl<T: Leaf> Slot<T> {
 fn nibble(key: &[u8], index: usize) -> u32 {
     match key.get(index / 2) {
         None => 0,
-        Some(byte) if index.is_multiple_of(2) => u32::from(byte >> 4) + 1,
-        Some(byte) => u32::from(byte & 15) + 1,
+        // Of each octet the upper half comes first.
+        Some(octet) => u32::from(octet >> (!index % 2 * 4) & 15) + 1,
     }
 }
 
