@@ -192,7 +192,7 @@ impl<'v> About<'v> {
 pub(crate) fn is_proven(message: &[u8], client: &Client, view: &View<'_>) -> bool {
     first_opt(message).is_some_and(|(fixed, rdata)| {
         let edns = edns::parse_what_can_be(fixed, rdata);
-        opt(&edns, client, false, view).proven
+        tell(&edns, client, false, view).is_some_and(|told| told.proven)
     })
 }
 
@@ -232,19 +232,19 @@ pub(crate) fn answer_read<'v>(
     out: &mut Vec<u8>,
 ) -> (Outcome, About<'v>) {
     out.clear();
-    let outcome = match parse(message) {
+    let outcome = match &parse(message) {
         Parsed::Query(query) => {
             // One without a question is none to have been read.
             if !is_read || query.question.name.is_empty() {
                 workspace.question.set(query.question.name);
             }
-            return answer_query(workspace, message, &query, client, view, out);
+            return answer_query(workspace, message, query, client, view, out);
         }
         Parsed::Control => Outcome::Control,
         Parsed::Drop => Outcome::Drop,
         Parsed::NotImplemented => return bare(message, None, rcodes::NOTIMP, client, view, out),
         Parsed::Malformed(question) => {
-            return bare(message, question, rcodes::FORMERR, client, view, out);
+            return bare(message, *question, rcodes::FORMERR, client, view, out);
         }
     };
     (outcome, About::default())
@@ -281,8 +281,9 @@ fn bare<'v>(
     let mut about = About::default();
     if let Some((fixed, rdata)) = first_opt(message) {
         let edns = edns::parse_what_can_be(fixed, rdata);
-        let opt = opt(&edns, client, false, view);
-        about.proven = opt.proven;
+        let told = tell(&edns, client, false, view);
+        about.proven = told.as_ref().is_some_and(|told| told.proven);
+        let opt = opt(&edns, rcode, told.as_ref(), view);
         opt.write(out, limit(Some(&edns), client.transport, view.settings));
         out[11] = 1;
     }
@@ -302,11 +303,10 @@ fn answer_query<'v>(
         || client
             .pin
             .is_some_and(|pin| view.members.pins.contains(&pin));
-    let mut opt = query
-        .edns
-        .as_ref()
-        .map(|edns| opt(edns, client, member, view));
-    let room = limit - opt.as_ref().map_or(0, |opt| opt.max_len()).min(limit / 2);
+    let edns = query.edns.as_ref();
+    let told = edns.and_then(|edns| tell(edns, client, member, view));
+    let kept = edns.map_or(0, |_| edns::max_len(told.as_ref()));
+    let room = limit - kept.min(limit / 2);
     let Workspace {
         question,
         other,
@@ -317,7 +317,7 @@ fn answer_query<'v>(
     out.extend_from_slice(&message[..HEADER + query.question.wire.len()]);
     let writer = Writer::new(out, room, names, question);
     let mut reply = Reply::new(view, member, query, writer);
-    match query.edns {
+    match edns {
         Some(edns) if edns.version != 0 => reply.rcode = rcodes::BADVERS,
         // Without a question there is nothing to say but the cookie.
         _ if !has_question => {
@@ -337,29 +337,32 @@ fn answer_query<'v>(
     let done = reply.finish();
     let (kind, source) = about(&done);
     let out = done.out;
-    out[2] =
-        0x80 | u8::from(done.authoritative) << 2 | u8::from(done.truncated) << 1 | message[2] & 1;
-    out[3] = (done.rcode & 15) as u8;
-    out[6..8].copy_from_slice(&done.answers.to_be_bytes());
-    out[8..10].copy_from_slice(&done.authority.to_be_bytes());
+    let additional = done.additional + u16::from(edns.is_some());
+    if let Some(header) = out.first_chunk_mut::<HEADER>() {
+        let flags = u8::from(done.authoritative) << 2 | u8::from(done.truncated) << 1;
+        header[2] = 0x80 | flags | header[2] & 1;
+        header[3] = (done.rcode & 15) as u8;
+        header[6..8].copy_from_slice(&done.answers.to_be_bytes());
+        header[8..10].copy_from_slice(&done.authority.to_be_bytes());
+        header[10..12].copy_from_slice(&additional.to_be_bytes());
+    }
     let about = About {
         kind,
         source,
         qtype: query.question.qtype,
-        proven: opt.as_ref().is_some_and(|opt| opt.proven),
+        proven: told.as_ref().is_some_and(|told| told.proven),
         is_signed: false,
         question_end: HEADER + query.question.wire.len(),
         opt_at: out.len(),
     };
-    let mut additional = done.additional;
-    if let Some(opt) = &mut opt {
-        opt.rcode_high = (done.rcode >> 4) as u8;
-        opt.extended_error = done.extended_error;
-        opt.expire = done.expire;
+    if let Some(edns) = edns {
+        let opt = edns::Answer {
+            expire: done.expire,
+            extended_error: done.extended_error,
+            ..opt(edns, done.rcode, told.as_ref(), view)
+        };
         opt.write(out, limit);
-        additional += 1;
     }
-    out[10..12].copy_from_slice(&additional.to_be_bytes());
     (Outcome::Reply, about)
 }
 
@@ -399,19 +402,41 @@ fn limit(edns: Option<&Edns<'_>>, transport: Transport, settings: &Settings) -> 
     }
 }
 
-fn opt<'s>(edns: &Edns<'_>, client: &Client, member: bool, view: &View<'s>) -> edns::Answer<'s> {
+/// What the OPT record of an answer says, without what only its records tell.
+fn opt<'t>(
+    edns: &Edns<'_>,
+    rcode: u16,
+    told: Option<&'t edns::Told<'t>>,
+    view: &View<'_>,
+) -> edns::Answer<'t> {
+    edns::Answer {
+        payload: view.settings.udp_payload.max(PLAIN_LIMIT as u16),
+        rcode,
+        dnssec: edns.dnssec,
+        expire: None,
+        extended_error: None,
+        told,
+    }
+}
+
+/// What is told to who asks for it with options, which few do.
+#[inline]
+fn tell<'s>(
+    edns: &Edns<'_>,
+    client: &Client,
+    member: bool,
+    view: &View<'s>,
+) -> Option<edns::Told<'s>> {
+    edns.has_options.then(|| told(edns, client, member, view))
+}
+
+#[inline(never)]
+fn told<'s>(edns: &Edns<'_>, client: &Client, member: bool, view: &View<'s>) -> edns::Told<'s> {
     let settings = view.settings;
     let transport = client.transport;
-    let mut opt = edns::Answer {
-        payload: settings.udp_payload.max(PLAIN_LIMIT as u16),
-        dnssec: edns.dnssec,
-        ..edns::Answer::default()
-    };
-    if edns.version != 0 {
-        return opt;
-    }
+    let mut told = edns::Told::default();
     if edns.nsid {
-        opt.nsid = settings
+        told.nsid = settings
             .nsid
             .as_deref()
             .map(|nsid| &nsid[..nsid.len().min(128)]);
@@ -419,30 +444,30 @@ fn opt<'s>(edns: &Edns<'_>, client: &Client, member: bool, view: &View<'s>) -> e
     if let (Some(secrets), Some(cookie)) = (&settings.cookies, edns.cookie)
         && let Some((both, proven)) = secrets.answer(cookie, client.ip(), view.now.unix as u32)
     {
-        opt.cookie = Some(both);
-        opt.proven = proven;
+        told.cookie = Some(both);
+        told.proven = proven;
     }
     // RFC 9250 §5.5.2: QUIC has time-outs of its own.
     if matches!(transport, Transport::Tcp | Transport::Tls) && edns.keepalive {
         let tenths = settings.idle_timeout.as_millis() / 100;
-        opt.keepalive = Some(u16::try_from(tenths).unwrap_or(u16::MAX));
+        told.keepalive = Some(u16::try_from(tenths).unwrap_or(u16::MAX));
     }
     if member && edns.heartbeat {
         // The middle of the second that it is.
-        opt.heartbeat = Some((view.now.unix * 1000 + 500, view.stuck));
+        told.heartbeat = Some((view.now.unix * 1000 + 500, view.stuck));
     }
     match edns.inventory.filter(|_| member) {
-        Some(Asked::Sum) => opt.sum = Some(view.inventory.sum()),
+        Some(Asked::Sum) => told.sum = Some(view.inventory.sum()),
         // Too long for UDP, and whoever is a member has a connection.
         Some(Asked::Section(section)) if transport != Transport::Udp => {
-            opt.listing = Some(view.inventory.list(section).compose(section));
+            told.listing = Some(view.inventory.list(section).compose(section));
         }
         _ => {}
     }
     if transport.is_encrypted() && edns.padding {
-        opt.pad_to = Some(PAD_BLOCK);
+        told.pad_to = Some(PAD_BLOCK);
     }
-    opt
+    told
 }
 
 /// What the server says about itself, if its operator lets it (RFC 4892).

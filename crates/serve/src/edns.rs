@@ -37,6 +37,8 @@ pub struct Edns<'m> {
     pub version: u8,
     /// Whether DNSSEC records are wanted (RFC 3225).
     pub dnssec: bool,
+    /// Whether there is an option that could be read; there is nothing of what follows without.
+    pub has_options: bool,
     /// Whether the server's identity is wanted (RFC 5001).
     pub nsid: bool,
     /// Whether the time to expiry is wanted (RFC 7314).
@@ -85,6 +87,7 @@ pub(crate) fn without_options<'m>(fields: [u8; 6]) -> Edns<'m> {
 /// Reads the options of an OPT record.
 fn options<'m>(mut edns: Edns<'m>, rdata: &'m [u8]) -> Option<Edns<'m>> {
     let mut rest = rdata;
+    edns.has_options = !rest.is_empty();
     while !rest.is_empty() {
         let (head, tail) = rest.split_first_chunk::<4>()?;
         let len = u16::from_be_bytes([head[2], head[3]]) as usize;
@@ -114,24 +117,30 @@ fn options<'m>(mut edns: Edns<'m>, rdata: &'m [u8]) -> Option<Edns<'m>> {
 }
 
 /// What the OPT record of an answer says.
-#[derive(Debug, Default)]
-pub(crate) struct Answer<'s> {
+pub(crate) struct Answer<'t> {
     /// The largest UDP message that we take.
     pub payload: u16,
-    /// Upper eight bits of the response code.
-    pub rcode_high: u8,
+    /// The response code, of which the upper eight bits stand here.
+    pub rcode: u16,
     /// Echoed.
     pub dnssec: bool,
-    pub nsid: Option<&'s [u8]>,
     /// Seconds.
     pub expire: Option<u32>,
+    pub extended_error: Option<u16>,
+    /// What was asked for with options.
+    pub told: Option<&'t Told<'t>>,
+}
+
+/// What is told to those who ask for it with options.
+#[derive(Debug, Default)]
+pub(crate) struct Told<'s> {
+    pub nsid: Option<&'s [u8]>,
     /// In units of 100 milliseconds.
     pub keepalive: Option<u16>,
     /// Both cookies.
     pub cookie: Option<[u8; 24]>,
     /// Whether the client has shown a good server cookie; not written.
     pub proven: bool,
-    pub extended_error: Option<u16>,
     /// The time in milliseconds since 1970, and for how many seconds there was no progress.
     pub heartbeat: Option<(u64, u16)>,
     /// The sum of all that is held here.
@@ -142,65 +151,75 @@ pub(crate) struct Answer<'s> {
     pub pad_to: Option<usize>,
 }
 
-impl Answer<'_> {
-    /// How many octets it takes, without padding and with an extended error, so that room can be kept for it.
-    pub(crate) fn max_len(&self) -> usize {
-        11 + 6
-            + self.nsid.map_or(0, |nsid| 4 + nsid.len())
-            + 8
+impl Told<'_> {
+    /// How many octets it takes, without padding.
+    fn len(&self) -> usize {
+        self.nsid.map_or(0, |nsid| 4 + nsid.len())
             + self.keepalive.map_or(0, |_| 6)
             + self.cookie.map_or(0, |_| 28)
             + self.heartbeat.map_or(0, |_| 15)
             + self.sum.map_or(0, |_| 13)
             + self.listing.as_ref().map_or(0, |listing| 4 + listing.len())
     }
+}
 
+/// Octets of an OPT record without options.
+const FIXED: usize = 11;
+
+/// How many octets the record of an answer may take, without padding and with an extended error, so that room can be kept for it.
+pub(crate) fn max_len(told: Option<&Told<'_>>) -> usize {
+    FIXED + 6 + 8 + told.map_or(0, Told::len)
+}
+
+impl Answer<'_> {
     /// Appends the record to a message that must not get longer than `limit`.
     pub(crate) fn write(&self, out: &mut Vec<u8>, limit: usize) {
-        let start = out.len();
         let (rtype, payload) = (types::OPT.to_be_bytes(), self.payload.to_be_bytes());
+        let rcode_high = (self.rcode >> 4) as u8;
         let flags = u8::from(self.dnssec) << 7;
-        out.extend_from_slice(&[
-            0,
-            rtype[0],
-            rtype[1],
-            payload[0],
-            payload[1],
-            self.rcode_high,
-            0,
-            flags,
-            0,
-            0,
-            0,
-        ]);
-        if let Some(nsid) = self.nsid {
+        let fixed: [u8; FIXED] = [
+            0, rtype[0], rtype[1], payload[0], payload[1], rcode_high, 0, flags, 0, 0, 0,
+        ];
+        out.extend_from_slice(&fixed);
+        if self.told.is_some() || self.expire.is_some() || self.extended_error.is_some() {
+            self.write_options(out, limit);
+        }
+    }
+
+    /// Appends the options to a message that ends with the record's eleven octets, of which the last two are the length of the options.
+    #[inline(never)]
+    fn write_options(&self, out: &mut Vec<u8>, limit: usize) {
+        let start = out.len();
+        let none = Told::default();
+        let told = self.told.unwrap_or(&none);
+        if let Some(nsid) = told.nsid {
             option(out, codes::NSID, nsid);
         }
         if let Some(expire) = self.expire {
             option(out, codes::EXPIRE, &expire.to_be_bytes());
         }
-        if let Some(cookie) = &self.cookie {
+        if let Some(cookie) = &told.cookie {
             option(out, codes::COOKIE, cookie);
         }
-        if let Some(keepalive) = self.keepalive {
+        if let Some(keepalive) = told.keepalive {
             option(out, codes::KEEPALIVE, &keepalive.to_be_bytes());
         }
         if let Some(error) = self.extended_error {
             option(out, codes::EXTENDED_ERROR, &error.to_be_bytes());
         }
-        if let Some((time, stuck)) = self.heartbeat {
+        if let Some((time, stuck)) = told.heartbeat {
             let mut data = [HEARTBEAT_VERSION; 11];
             data[1..9].copy_from_slice(&time.to_be_bytes());
             data[9..].copy_from_slice(&stuck.to_be_bytes());
             option(out, codes::HEARTBEAT, &data);
         }
-        if let Some(sum) = self.sum {
+        if let Some(sum) = told.sum {
             option(out, codes::HEARTBEAT, &compose_sum(sum));
         }
-        if let Some(listing) = &self.listing {
+        if let Some(listing) = &told.listing {
             option(out, codes::HEARTBEAT, listing);
         }
-        if let Some(block) = self.pad_to {
+        if let Some(block) = told.pad_to {
             let len = (out.len() + 4).next_multiple_of(block).min(limit);
             if let Some(zeros) = len.checked_sub(out.len() + 4) {
                 out.extend_from_slice(&codes::PADDING.to_be_bytes());
@@ -208,8 +227,8 @@ impl Answer<'_> {
                 out.resize(len, 0);
             }
         }
-        let rdlen = (out.len() - start - 11) as u16;
-        out[start + 9..start + 11].copy_from_slice(&rdlen.to_be_bytes());
+        let len = (out.len() - start) as u16;
+        out[start - 2..start].copy_from_slice(&len.to_be_bytes());
     }
 }
 

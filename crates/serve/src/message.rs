@@ -164,29 +164,37 @@ struct Additional<'m> {
     tsig: bool,
 }
 
+#[inline(always)]
 fn additional<'m>(
     message: &'m [u8],
     header: &[u8; HEADER],
     question: &Question<'_>,
 ) -> Result<Additional<'m>, Malformed> {
-    let mut found = Additional {
-        edns: None,
-        tsig: false,
-    };
     // A query has no use for records in the other two sections.
     if header[6..10] != [0, 0, 0, 0] {
         return Err(Malformed);
     }
-    let mut at = HEADER + question.wire.len();
+    let at = HEADER + question.wire.len();
     let count = u16::from_be_bytes([header[10], header[11]]);
     // The usual query has an OPT record without options, and nothing else.
-    if let (1, [0, 0, OPT, fixed @ ..]) = (count, &message[at..])
-        && let [payload @ .., 0, 0] = fixed
-        && let Ok(fields) = <[u8; 6]>::try_from(payload)
+    if count == 1
+        && let Ok(&[0, 0, OPT, ref fields @ .., 0, 0]) = <&[u8; 11]>::try_from(&message[at..])
     {
-        found.edns = Some(edns::without_options(fields));
-        return Ok(found);
+        return Ok(Additional {
+            edns: Some(edns::without_options(*fields)),
+            tsig: false,
+        });
     }
+    any_additional(message, at, count)
+}
+
+/// The additional records, so many from some octet on.
+#[inline(never)]
+fn any_additional(message: &[u8], mut at: usize, count: u16) -> Result<Additional<'_>, Malformed> {
+    let mut found = Additional {
+        edns: None,
+        tsig: false,
+    };
     for _ in 0..count {
         if found.tsig {
             // RFC 8945 §5.1: TSIG is the last record.
@@ -295,17 +303,17 @@ pub(crate) fn records(message: &[u8]) -> impl Iterator<Item = Placed<'_>> {
 
 /// The length of an uncompressed name at the start of octets, its root label included; none if there is no good one.
 pub(crate) fn wire_name_len(octets: &[u8]) -> Option<usize> {
+    // None is longer (RFC 1035 §2.3.4).
+    let octets = octets.get(..255).unwrap_or(octets);
     let mut at = 0;
     loop {
         let len = *octets.get(at)?;
         at += 1;
-        if len == 0 {
-            return (at <= 255).then_some(at);
+        match len {
+            0 => return Some(at),
+            1..=63 => at += usize::from(len),
+            _ => return None,
         }
-        if len > 63 || at + len as usize >= 255 {
-            return None;
-        }
-        at += len as usize;
     }
 }
 

@@ -72,10 +72,18 @@ pub(crate) struct Reply<'v, 'q, 'b> {
     redirects: [Option<&'v Node>; CHAIN + 1],
     /// Nodes whose NSEC is in the authority section.
     denials: [Option<&'v Node>; 4],
-    /// The RRset whose targets' addresses go into the additional section, with the node that it is from.
-    wanted: Option<(&'v Node, RrsetRef<'v>)>,
-    /// Where in the message the owner of that RRset stands.
-    wanted_owner: usize,
+    wanted: Option<Wanted<'v>>,
+}
+
+/// An RRset whose targets' addresses go into the additional section.
+struct Wanted<'v> {
+    /// The node that it is from.
+    node: &'v Node,
+    set: RrsetRef<'v>,
+    /// At which octet of each RDATA the target begins.
+    target_at: usize,
+    /// Where in the message its owner stands.
+    owner_at: usize,
 }
 
 /// The name that is looked up.
@@ -138,7 +146,6 @@ impl<'v, 'q, 'b> Reply<'v, 'q, 'b> {
             redirects: [None; CHAIN + 1],
             denials: [None; 4],
             wanted: None,
-            wanted_owner: 0,
         }
     }
 
@@ -217,7 +224,9 @@ impl<'v> Reply<'v, '_, '_> {
                 Err(Full) => return Resolved::Answered,
             }
         }
-        self.add_wanted();
+        if let Some(wanted) = self.wanted.take() {
+            self.add_wanted(&wanted);
+        }
         Resolved::Answered
     }
 
@@ -385,8 +394,14 @@ impl<'v> Reply<'v, '_, '_> {
             Ok(count) => self.answers += count,
             Err(Full) => return self.full(mark),
         }
-        self.wanted = Some((node, set));
-        self.wanted_owner = at;
+        if let Some(target_at) = additional::target_at(set.rtype()) {
+            self.wanted = Some(Wanted {
+                node,
+                set,
+                target_at,
+                owner_at: at,
+            });
+        }
         Ok(true)
     }
 

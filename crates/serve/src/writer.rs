@@ -96,6 +96,7 @@ impl<'b> Writer<'b> {
         self.out
     }
 
+    #[inline]
     pub(crate) fn octets(&mut self, octets: &[u8]) -> Result<(), Full> {
         if self.out.len() + octets.len() > self.limit {
             return Err(Full);
@@ -213,44 +214,62 @@ impl<'b> Writer<'b> {
         ttl: u32,
         data: impl Iterator<Item = &'d [u8]>,
     ) -> Result<u16, Full> {
-        // A pointer to the owner name, and what is fixed.
-        let mut head = [0u8; 12];
-        head[2..4].copy_from_slice(&rtype.to_be_bytes());
-        head[5] = 1;
-        head[6..10].copy_from_slice(&ttl.to_be_bytes());
-        let mut pointer = (owner.len() > 1 && self.question.is(owner)).then(|| pointer(HEADER));
+        let mut fixed = [0u8; FIXED];
+        fixed[..2].copy_from_slice(&rtype.to_be_bytes());
+        fixed[3] = 1;
+        fixed[4..8].copy_from_slice(&ttl.to_be_bytes());
+        if let Some(names) = has_names(rtype) {
+            return self.records_with_names(owner, &fixed, names, data);
+        }
+        let mut pointer = self.pointer_to_question(owner);
         let mut count = 0;
         for rdata in data {
-            let start = self.out.len();
-            match pointer {
-                Some(pointer) => head[..2].copy_from_slice(&pointer),
-                None => {
-                    self.name(owner)?;
-                    pointer = self.pointer_to_written(start);
-                }
-            }
-            // The owner name has been written, or its pointer is part of the head.
-            let head = &mut head[if self.out.len() > start { 2 } else { 0 }..];
-            match has_names(rtype) {
-                None => {
-                    put_length(head, rdata.len());
-                    if self.out.len() + head.len() + rdata.len() > self.limit {
-                        return Err(Full);
-                    }
-                    self.out.extend_from_slice(head);
-                    self.out.extend_from_slice(rdata);
-                }
-                Some(names) => {
-                    self.octets(head)?;
-                    let start = self.out.len();
-                    self.rdata(names, rdata)?;
-                    let len = self.out.len() - start;
-                    put_length(&mut self.out[..start], len);
-                }
-            }
+            self.owner(owner, &mut pointer)?;
+            put_length(&mut fixed, rdata.len());
+            self.octets(&fixed)?;
+            self.octets(rdata)?;
             count += 1;
         }
         Ok(count)
+    }
+
+    #[inline(never)]
+    fn records_with_names<'d>(
+        &mut self,
+        owner: &[u8],
+        fixed: &[u8; FIXED],
+        names: (usize, usize),
+        data: impl Iterator<Item = &'d [u8]>,
+    ) -> Result<u16, Full> {
+        let mut pointer = self.pointer_to_question(owner);
+        let mut count = 0;
+        for rdata in data {
+            self.owner(owner, &mut pointer)?;
+            self.octets(fixed)?;
+            let start = self.out.len();
+            self.rdata(names, rdata)?;
+            let len = self.out.len() - start;
+            put_length(&mut self.out[..start], len);
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// A pointer to the name of the question if that is this one.
+    fn pointer_to_question(&self, name: &[u8]) -> Option<[u8; 2]> {
+        (name.len() > 1 && self.question.is(name)).then(|| pointer(HEADER))
+    }
+
+    /// Writes the owner name of a record: as a pointer, which is known for all but the first.
+    #[inline(always)]
+    fn owner(&mut self, owner: &[u8], pointer: &mut Option<[u8; 2]>) -> Result<(), Full> {
+        if let Some(pointer) = pointer {
+            return self.octets(pointer);
+        }
+        let start = self.out.len();
+        self.name(owner)?;
+        *pointer = self.pointer_to_written(start);
+        Ok(())
     }
 
     /// Writes RDATA that begins with some octets and then has some names.
@@ -269,6 +288,9 @@ impl<'b> Writer<'b> {
         self.octets(rest)
     }
 }
+
+/// Octets of a record between its owner name and its data: type, class, TTL and how long the data is.
+const FIXED: usize = 10;
 
 /// The length of RDATA in the last two octets of what stands before it.
 fn put_length(head: &mut [u8], len: usize) {

@@ -5,7 +5,7 @@
 
 use zonemesh_zone::{Node, RrsetRef, Rtype, Sought, Zone};
 
-use super::Reply;
+use super::{Reply, Wanted};
 use crate::lookup::{self, Place};
 use crate::message::{types, wire_name_len};
 use crate::writer::Full;
@@ -59,30 +59,21 @@ impl<'v> Reply<'v, '_, '_> {
         Ok(())
     }
 
-    /// Adds the addresses of the hosts that the RRset of the answer names, as far as there is room.
-    pub(super) fn add_wanted(&mut self) {
-        let Some((node, set)) = self.wanted.take() else {
-            return;
-        };
-        let mut seen = Seen::default();
+    /// Adds the addresses of the hosts that an RRset of the answer names, as far as there is room.
+    #[inline(never)]
+    pub(super) fn add_wanted(&mut self, wanted: &Wanted<'v>) {
         // No room for more is no fault: nobody relies on these.
-        let _ = self.add_targets(node, set, &mut seen, true);
+        let _ = self.add_targets(wanted, &mut Seen::default(), true);
     }
 
     fn add_targets(
         &mut self,
-        node: &'v Node,
-        set: RrsetRef<'v>,
+        wanted: &Wanted<'v>,
         seen: &mut Seen<'v>,
         follow_alias: bool,
     ) -> Result<(), Full> {
-        let rtype = set.rtype().to_int();
-        let at = match rtype {
-            types::NS => 0,
-            types::MX | types::SVCB | types::HTTPS => 2,
-            types::SRV => 6,
-            _ => return Ok(()),
-        };
+        let Wanted { node, set, .. } = *wanted;
+        let (rtype, at) = (set.rtype().to_int(), wanted.target_at);
         for rdata in set.iter() {
             let Some(len) = rdata.get(at..).and_then(wire_name_len) else {
                 continue;
@@ -93,7 +84,7 @@ impl<'v> Reply<'v, '_, '_> {
             if target == [0] {
                 // RFC 9460 §2.5: the owner name itself; elsewhere there is no such service.
                 if is_binding && !is_alias && follow_alias && seen.add(target) {
-                    self.add_own_addresses(node)?;
+                    self.add_own_addresses(wanted.owner_at, node)?;
                 }
                 continue;
             }
@@ -113,16 +104,21 @@ impl<'v> Reply<'v, '_, '_> {
                 && let Some(next) = host.rrset(set.rtype())
             {
                 self.add_set(target, host, next)?;
-                self.add_targets(host, next, seen, false)?;
+                let next = Wanted {
+                    node: host,
+                    set: next,
+                    ..*wanted
+                };
+                self.add_targets(&next, seen, false)?;
             }
         }
         Ok(())
     }
 
     /// Adds the addresses of the name that the answer is about.
-    fn add_own_addresses(&mut self, node: &'v Node) -> Result<(), Full> {
+    fn add_own_addresses(&mut self, owner_at: usize, node: &'v Node) -> Result<(), Full> {
         let mut owner = [0u8; 255];
-        let len = self.writer.copy_name(self.wanted_owner, &mut owner);
+        let len = self.writer.copy_name(owner_at, &mut owner);
         self.add_addresses(&owner[..len], node)
     }
 
@@ -168,6 +164,16 @@ impl<'v> Reply<'v, '_, '_> {
             }
         }
         Ok(())
+    }
+}
+
+/// At which octet of the RDATA of a type there is the name of a host.
+pub(super) fn target_at(rtype: Rtype) -> Option<usize> {
+    match rtype.to_int() {
+        types::NS => Some(0),
+        types::MX | types::SVCB | types::HTTPS => Some(2),
+        types::SRV => Some(6),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::writer::{Full, Mark};
 
 impl Reply<'_, '_, '_> {
     /// Writes an RRset, and its signatures when they are wanted; returns how many records that are.
+    #[inline]
     pub(super) fn put(
         &mut self,
         owner: &[u8],
@@ -16,18 +17,30 @@ impl Reply<'_, '_, '_> {
         ttl: u32,
     ) -> Result<u16, Full> {
         let rtype = set.rtype().to_int();
-        let count = self.writer.records(owner, rtype, ttl, set.iter())?;
-        if !self.dnssec || rtype == types::RRSIG {
-            return Ok(count);
+        let mut count = self.writer.records(owner, rtype, ttl, set.iter())?;
+        if self.dnssec && rtype != types::RRSIG {
+            count += self.put_signatures(owner, node, rtype, ttl)?;
         }
+        Ok(count)
+    }
+
+    /// Writes the signatures of an RRset of a type; returns how many there are.
+    #[inline(never)]
+    fn put_signatures(
+        &mut self,
+        owner: &[u8],
+        node: &Node,
+        rtype: u16,
+        ttl: u32,
+    ) -> Result<u16, Full> {
         let Some(signatures) = node.rrset(Rtype::RRSIG) else {
-            return Ok(count);
+            return Ok(0);
         };
         let covers = signatures
             .iter()
             .filter(|rdata| rdata.starts_with(&rtype.to_be_bytes()));
         // RFC 4034 §3: a signature has the TTL of what it covers.
-        Ok(count + self.writer.records(owner, types::RRSIG, ttl, covers)?)
+        self.writer.records(owner, types::RRSIG, ttl, covers)
     }
 
     pub(super) fn put_authority(
