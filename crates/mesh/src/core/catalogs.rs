@@ -15,6 +15,7 @@ mod stored;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use smol_str::SmolStr;
 use zonemesh_zone::catalog::{self, Catalog};
 use zonemesh_zone::{Name, Zone};
 
@@ -125,10 +126,36 @@ type Members = BTreeMap<Name, Brought>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Brought {
     /// The label of the member node: another one means that the zone starts anew (RFC 9432 §5.4).
-    node: Box<str>,
+    node: SmolStr,
+    /// What few members have: none where there is nothing in it.
+    rare: Option<Box<RareOfMember>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct RareOfMember {
     group: Option<Box<str>>,
-    /// Whether it is a member no longer, and that was held: it goes when that is approved, however many others come back.
     held: bool,
+}
+
+impl Brought {
+    fn new(node: SmolStr, group: Option<&str>, held: bool) -> Self {
+        let rare = RareOfMember {
+            group: group.map(Into::into),
+            held,
+        };
+        let rare = (rare != RareOfMember::default()).then(|| Box::new(rare));
+        Self { node, rare }
+    }
+
+    /// The group that the configuration has a template for (RFC 9432 §4.3.2).
+    fn group(&self) -> Option<&str> {
+        self.rare.as_ref()?.group.as_deref()
+    }
+
+    /// Whether it is a member no longer, and that was held: it goes when that is approved, however many others come back.
+    fn is_held(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.held)
+    }
 }
 
 impl Admit {
@@ -145,16 +172,16 @@ impl Admit {
 fn told(catalog: &Name, old: &Members, new: &Members) -> Told {
     let gone = old.keys().filter(|zone| !new.contains_key(*zone));
     let mut told: Told = gone.map(|zone| (zone.clone(), None)).collect();
-    let mut of_groups: BTreeMap<&Option<Box<str>>, Arc<MemberOf>> = BTreeMap::new();
+    let mut of_groups: BTreeMap<Option<&str>, Arc<MemberOf>> = BTreeMap::new();
     for (zone, brought) in new {
-        let group = &brought.group;
-        if old.get(zone).is_some_and(|before| before.group == *group) {
+        let group = brought.group();
+        if old.get(zone).is_some_and(|before| before.group() == group) {
             continue;
         }
         let member = of_groups.entry(group).or_insert_with(|| {
             Arc::new(MemberOf {
                 catalog: catalog.clone(),
-                group: group.as_deref().map(str::to_owned),
+                group: group.map(str::to_owned),
             })
         });
         told.push((zone.clone(), Some(member.clone())));
@@ -191,11 +218,7 @@ fn follow(
             }
             let mut of = member.groups.iter();
             let group = of.find(|group| groups.contains_key(*group));
-            let brought = Brought {
-                node: label_of(member),
-                group: group.map(|group| group.as_str().into()),
-                held: false,
-            };
+            let brought = Brought::new(label_of(member), group.map(String::as_str), false);
             Some((zone.clone(), brought))
         })
         .collect();
@@ -211,19 +234,13 @@ fn follow(
         .collect();
     let waits = removed
         .iter()
-        .any(|zone| have.get(zone).is_some_and(|brought| brought.held));
+        .any(|zone| have.get(zone).is_some_and(|brought| brought.is_held()));
     let held = brake(&wanted.apex, &removed, (of, waits), approvals);
     if held.is_some() {
         for zone in std::mem::take(&mut removed) {
             if let Some(brought) = have.get(&zone) {
-                let brought = brought.clone();
-                next.insert(
-                    zone,
-                    Brought {
-                        held: true,
-                        ..brought
-                    },
-                );
+                let held = Brought::new(brought.node.clone(), brought.group(), true);
+                next.insert(zone, held);
             }
         }
     }
@@ -237,7 +254,7 @@ fn follow(
 }
 
 /// The label of a member node.
-fn label_of(member: &catalog::Member) -> Box<str> {
+fn label_of(member: &catalog::Member) -> SmolStr {
     let mut label = member.node.first().to_string();
     label.make_ascii_lowercase();
     label.into()
@@ -323,8 +340,8 @@ impl Core {
             .iter()
             .find(|consumed| consumed.apex == *catalog);
         let template = consumed
-            .zip(brought.group.as_ref())
-            .and_then(|(consumed, group)| consumed.groups.get(&**group).cloned())
+            .zip(brought.group())
+            .and_then(|(consumed, group)| consumed.groups.get(group).cloned())
             .unwrap_or_default();
         let sources = match template.sources.is_empty() {
             false => template.sources,

@@ -30,6 +30,7 @@ mod secondaries;
 mod seldom;
 mod serials;
 mod watch;
+mod when;
 mod yielded;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +60,7 @@ use self::replicate::Entry;
 use self::secondaries::Secondaries;
 pub use self::serials::SerialPolicy;
 use self::watch::Watch;
+use self::when::When;
 pub use self::yielded::{Fate, YIELDED, Yield, Yielded};
 use zonemesh_planted::{Bug, planted};
 use zonemesh_zone::{Author, Key, Name, OwnedKey, Serial, Zone};
@@ -123,7 +125,7 @@ pub struct Core {
     settings: Settings,
     zones: Entries,
     /// When which zone wants attention: the one list of all timers.
-    due: BTreeSet<(Duration, OwnedKey)>,
+    due: BTreeSet<(When, OwnedKey)>,
     /// Zones that lack something that a peer that comes back may have.
     stuck: BTreeSet<OwnedKey>,
     /// Of which zones a NOTIFY is owed to whom and not under way; one that came to nothing may still be in it.
@@ -320,7 +322,7 @@ impl Core {
 
     /// When [`Input::Tick`] is wanted at the latest.
     pub fn next_due(&self) -> Duration {
-        let zones = self.due.first().map(|(due, _)| *due);
+        let zones = self.due.first().and_then(|(due, _)| due.get());
         let mesh = self.mesh.as_ref().map(|mesh| mesh.next_reconcile);
         let probes = (!self.peers.is_empty()).then_some(self.next_probe);
         [zones, mesh, probes, self.secondaries.next_due()]
@@ -332,7 +334,7 @@ impl Core {
 
     fn tick(&mut self, now: Now) {
         let due = self.due.first().map(|(due, _)| *due);
-        if due.is_some_and(|due| due <= now.mono) {
+        if due.is_some_and(|due| due.has_come(now.mono)) {
             self.attend_due(now);
         }
         self.probe_peers(now);
@@ -349,7 +351,7 @@ impl Core {
     /// Does what is due for zones.
     fn attend_due(&mut self, now: Now) {
         // Taken out first: a zone that wants attention again at once gets it in the next turn, after what waits.
-        let after = now.mono + Duration::from_nanos(1);
+        let after = When::from(Some(now.mono + Duration::from_nanos(1)));
         let later = self
             .due
             .split_off(&(after, OwnedKey::of(&Name::root_bytes())));
@@ -357,7 +359,7 @@ impl Core {
             let Some(entry) = self.zones.by_key_mut(key.as_slice()) else {
                 continue;
             };
-            entry.due = None;
+            entry.due = When::default();
             let apex = entry.spec.apex.clone();
             self.attend(&apex, now);
             self.schedule(&apex);
@@ -378,14 +380,14 @@ impl Core {
             return;
         };
         entry.tidy();
-        let next = entry.next_due();
+        let next = When::from(entry.next_due());
         if entry.due == next {
             return;
         }
-        if let Some(old) = entry.due.take() {
-            self.due.remove(&(old, OwnedKey::of(apex)));
+        if entry.due.get().is_some() {
+            self.due.remove(&(entry.due, OwnedKey::of(apex)));
         }
-        if let Some(next) = next {
+        if next.get().is_some() {
             self.due.insert((next, OwnedKey::of(apex)));
         }
         entry.due = next;

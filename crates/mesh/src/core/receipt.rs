@@ -24,7 +24,7 @@ impl Core {
         let since = self
             .zones
             .get(&apex)
-            .and_then(|entry| entry.published)
+            .and_then(|entry| entry.published.get())
             .unwrap_or(now.mono);
         self.waiting.push(Waiting {
             request,
@@ -97,7 +97,7 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        let Some(at) = entry.published.filter(|_| entry.unseen) else {
+        let Some(at) = entry.published.get().filter(|_| entry.unseen) else {
             return;
         };
         let Some(serial) = entry

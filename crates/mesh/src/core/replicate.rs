@@ -34,6 +34,7 @@ use self::round::Round;
 use self::shown::Shown;
 use self::wait::Waits;
 use super::seldom::{Rare, Seldom};
+use super::when::When;
 use super::{
     Core, Happening, Held, HeldDoubt, Now, Output, PeerId, SourceError, ZoneSpec, ZoneView, far,
 };
@@ -48,11 +49,11 @@ pub(super) struct Entry {
     pub(super) high_water: Option<Serial>,
     pub(super) shown: Shown,
     /// When the served version was published.
-    pub(super) published: Option<Duration>,
+    pub(super) published: When,
     /// Whether it is yet to be seen everywhere.
     pub(super) unseen: bool,
     /// Where it is entered in the list of timers.
-    pub(super) due: Option<Duration>,
+    pub(super) due: When,
     /// The version that is entered in the inventory, and whether as the right one.
     pub(super) entered: Option<(Zone, bool)>,
     /// Whether what is held was written here, and not by whoever is the primary now.
@@ -133,16 +134,16 @@ impl Rare for RareOfZone {
 #[derive(Default)]
 struct Refresh {
     /// When to ask next; none at a primary.
-    at: Option<Duration>,
+    at: When,
     /// Rounds without success, one after the other.
     failures: u32,
     /// When the last round began, and how many have brought nothing new, one soon after the other.
-    last_round: Option<Duration>,
+    last_round: When,
     fruitless: u32,
     last_source: Option<PeerId>,
     last_success: Option<i64>,
     /// Until when what is held may be served, by the monotonic clock; none at its primary.
-    until: Option<Duration>,
+    until: When,
     /// Whether the clock has been set back since `noted` was: how old this copy is nobody here knows. It is served on, and no
     /// other site is granted any time for it.
     age_unknown: bool,
@@ -151,7 +152,7 @@ struct Refresh {
     expired: bool,
     half_told: bool,
     /// When to look whether it has expired.
-    look: Option<Duration>,
+    look: When,
     /// Whether the whole zone is wanted, whatever is held.
     whole: bool,
     /// Sources of this round that did not say that they lack the zone.
@@ -276,9 +277,9 @@ impl Entry {
             served: None,
             high_water: None,
             shown: Shown::default(),
-            published: None,
+            published: When::default(),
             unseen: false,
-            due: None,
+            due: When::default(),
             entered: None,
             written: false,
             adopted: false,
@@ -303,9 +304,9 @@ impl Entry {
             spec: &self.spec,
             zone: self.served.as_ref(),
             high_water: self.high_water,
-            until: self.refresh.until,
+            until: self.refresh.until.get(),
             last_refresh: self.refresh.last_success,
-            next_refresh: self.refresh.at,
+            next_refresh: self.refresh.at.get(),
             source: self.refresh.last_source.as_ref(),
             errors: &self.refresh.errors,
             first_error: self.refresh.first_error.as_deref(),
@@ -353,9 +354,10 @@ impl Entry {
         let refresh = self
             .refresh
             .at
+            .get()
             .filter(|_| self.refresh.asking.is_none() && self.commits == 0);
         let tell = self.rare.tell.first_due();
-        let look = self.refresh.look.filter(|_| !self.spec.primary);
+        let look = self.refresh.look.get().filter(|_| !self.spec.primary);
         let again = self.doubt.as_ref().and_then(|doubt| doubt.again);
         let again = again.filter(|_| self.refresh.asking.is_none());
         let remind = self.doubt.as_ref().map(|doubt| doubt.remind);
@@ -499,7 +501,8 @@ impl Core {
         entry.served = Some(held.zone);
         entry.rare.stored_doubt = held.doubt;
         let noted = entry.refresh.noted;
-        entry.refresh.until = noted.map(|at| clock::until(at, expire, now));
+        let until = noted.map(|at| clock::until(at, expire, now));
+        entry.refresh.until.set(until);
         entry.refresh.last_success = held.last_refresh;
     }
 
@@ -510,7 +513,7 @@ impl Core {
             return;
         };
         if entry.spec.primary && entry.head.is_some() {
-            entry.refresh.at = None;
+            entry.refresh.at.set(None);
             entry.refresh.expired = false;
             (entry.refresh.noted, entry.refresh.age_unknown) = (None, false);
             if entry.refresh.until.take().is_some() {
@@ -522,16 +525,17 @@ impl Core {
                     last_refresh: entry.refresh.last_success,
                 });
             }
-        } else if entry.refresh.at.is_none() {
+        } else if entry.refresh.at.get().is_none() {
             // After a restart nobody knows what was missed: ask at once.
-            entry.refresh.at = Some(now.mono);
+            entry.refresh.at.set(now.mono);
             let held = entry.served.is_some();
             if held && !planted(Bug::TimerLostOverRestart) {
                 // What was never to expire, having been written here, does from now on.
                 let expire = entry.times().2;
-                entry.refresh.until.get_or_insert(now.mono + expire);
+                let until = entry.refresh.until.get();
+                entry.refresh.until.set(until.unwrap_or(now.mono + expire));
             }
-            let expired = held && entry.refresh.until.is_some_and(|until| until <= now.mono);
+            let expired = held && entry.refresh.until.has_come(now.mono);
             entry.refresh.expired = expired;
             if expired {
                 self.happened(Happening::Expired(apex.clone()));
@@ -596,11 +600,11 @@ impl Core {
         if entry.spec.primary && entry.served.is_none() && !same_sources {
             // Others may have what the first did not.
             entry.refresh.nobody_has = false;
-            entry.refresh.at = Some(now.mono);
+            entry.refresh.at.set(now.mono);
         }
         if !entry.spec.primary && (entry.served.is_none() || !same_first) {
             // Another primary may have another version, and does not know yet what is served here.
-            entry.refresh.at = Some(now.mono);
+            entry.refresh.at.set(now.mono);
         }
         if entry.spec.primary && entry.served.is_some() {
             for peer in new_targets {
@@ -618,8 +622,8 @@ impl Core {
         let Some(entry) = self.zones.remove(apex) else {
             return;
         };
-        if let Some(due) = entry.due {
-            self.due.remove(&(due, OwnedKey::of(apex)));
+        if entry.due.get().is_some() {
+            self.due.remove(&(entry.due, OwnedKey::of(apex)));
         }
         self.stuck.remove(Key::of(apex).as_slice());
         self.secondaries.strike(apex);
@@ -650,7 +654,7 @@ impl Core {
             return;
         }
         entry.refresh.whole = true;
-        entry.refresh.at = Some(now.mono);
+        entry.refresh.at.set(now.mono);
         if entry.refresh.asking.is_some() || entry.commits > 0 {
             entry.refresh.again = Some(None);
         }
@@ -667,7 +671,7 @@ impl Core {
             diffs,
             until: match entry.refresh.age_unknown {
                 true => Some(Duration::ZERO),
-                false => entry.refresh.until,
+                false => entry.refresh.until.get(),
             },
         });
     }

@@ -68,11 +68,7 @@ fn decode_all(value: &[u8]) -> Result<Members, String> {
 }
 
 fn brought(node: String, group: Option<String>, held: bool) -> Brought {
-    Brought {
-        node: node.into(),
-        group: group.map(String::into_boxed_str),
-        held,
-    }
+    Brought::new(node.into(), group.as_deref(), held)
 }
 
 fn is_known(version: u32) -> Result<(), String> {
@@ -86,9 +82,9 @@ fn is_known(version: u32) -> Result<(), String> {
 pub(super) fn encode_member(brought: &Brought) -> Vec<u8> {
     let member = StoredMember {
         version: 1,
-        node: brought.node.as_ref().into(),
-        group: brought.group.as_deref().map(str::to_owned),
-        held: brought.held,
+        node: brought.node.as_str().into(),
+        group: brought.group().map(str::to_owned),
+        held: brought.is_held(),
     };
     serde_json::to_vec(&member).expect("a struct of plain fields is always JSON")
 }

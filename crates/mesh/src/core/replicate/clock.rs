@@ -39,7 +39,7 @@ impl Core {
             };
             let expire = i64::try_from(entry.times().2.as_secs()).unwrap_or(i64::MAX);
             let refresh = &mut entry.refresh;
-            let Some(was) = refresh.until.filter(|_| entry.served.is_some()) else {
+            let Some(was) = refresh.until.get().filter(|_| entry.served.is_some()) else {
                 continue;
             };
             let was_expired = refresh.expired;
@@ -48,7 +48,7 @@ impl Core {
             // What the store had can be true again, and says more than what was counted from the start.
             let again = again.and(refresh.noted);
             let at = again.map_or(was, |noted| until(noted, expire, now));
-            refresh.until = Some(at);
+            refresh.until.set(at);
             refresh.age_unknown &= !right_again;
             refresh.expired &= at <= now.mono;
             if refresh.age_unknown {

@@ -202,7 +202,7 @@ impl Core {
         self.marks.remove(&apex);
         entry.refresh.fruitless = 0;
         entry.refresh.nobody_has = false;
-        entry.published = Some(now.mono);
+        entry.published.set(now.mono);
         entry.unseen = entry.spec.mesh;
         entry.written = version.from.is_none();
         entry.adopted &= !entry.written;

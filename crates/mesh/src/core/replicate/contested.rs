@@ -51,11 +51,12 @@ impl Core {
             return;
         };
         match &mut self.mesh {
-            Some(mesh) if counts => mesh.confirmed = entry.refresh.last_round,
+            Some(mesh) if counts => mesh.confirmed = entry.refresh.last_round.get(),
             // The writer is there, and did not say so.
             _ if waits => {
                 let again = now.mono + self.settings.pace.cap;
-                entry.refresh.at = entry.refresh.at.map(|at| at.min(again));
+                let at = entry.refresh.at.get();
+                entry.refresh.at.set(at.map(|at| at.min(again)));
             }
             _ => {}
         }

@@ -378,7 +378,7 @@ impl Core {
         // That nobody could be asked does not say that there is no later writer.
         let due = now.mono + self.settings.pace.cap;
         if let Some(entry) = self.zones.get_mut(apex) {
-            entry.refresh.at = Some(due);
+            entry.refresh.at.set(due);
         }
     }
 
@@ -413,13 +413,13 @@ impl Core {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
-        let last = entry.refresh.last_round;
+        let last = entry.refresh.last_round.get();
         let waits = last.is_some_and(|last| now.mono.saturating_sub(last) < pause);
         let busy = entry.refresh.asking.is_some() || entry.commits > 0 || entry.doubt.is_some();
         if waits || busy {
             return;
         }
-        entry.refresh.last_round = Some(now.mono);
+        entry.refresh.last_round.set(now.mono);
         self.ask(apex, from.clone(), Round::over());
     }
 

@@ -22,7 +22,8 @@ const RECENT: Duration = Duration::from_secs(300);
 impl Refresh {
     /// A round of questions begins.
     pub(super) fn begin(&mut self, floor: Duration, now: Now) {
-        let before = self.last_round.replace(now.mono);
+        let before = self.last_round.get();
+        self.last_round.set(now.mono);
         let recent = before.is_some_and(|at| now.mono.saturating_sub(at) < floor * FORGET);
         self.fruitless = if recent {
             self.fruitless.saturating_add(1)
@@ -34,7 +35,7 @@ impl Refresh {
     /// When the next one may begin that is asked for from outside.
     fn earliest(&self, floor: Duration) -> Option<Duration> {
         let doublings = self.fruitless.checked_sub(1)?.min(DOUBLINGS);
-        Some(self.last_round? + floor * 2u32.pow(doublings))
+        Some(self.last_round.get()? + floor * 2u32.pow(doublings))
     }
 }
 
@@ -58,8 +59,9 @@ impl Core {
                 let next = entry
                     .refresh
                     .at
+                    .get()
                     .map_or(at + jitter, |next| next.min(at + jitter));
-                entry.refresh.at = Some(next);
+                entry.refresh.at.set(next);
                 self.schedule(apex);
             }
             _ => self.refresh(apex, first, now),
@@ -76,7 +78,7 @@ impl Core {
                 open.push(apex.clone());
             }
             let new = |at: Duration| now.mono.saturating_sub(at) < RECENT;
-            if entry.published.is_some_and(new) && entry.spec.primary_source() == Some(lost) {
+            if entry.published.get().is_some_and(new) && entry.spec.primary_source() == Some(lost) {
                 recent.push(apex.clone());
             }
         }

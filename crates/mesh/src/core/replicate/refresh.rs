@@ -23,7 +23,7 @@ impl Core {
         if self
             .zones
             .get(apex)
-            .is_some_and(|entry| entry.refresh.at.is_some_and(|at| at <= now.mono))
+            .is_some_and(|entry| entry.refresh.at.has_come(now.mono))
         {
             self.refresh(apex, None, now);
         }
@@ -51,7 +51,7 @@ impl Core {
         };
         // A primary asks nobody, unless it has lost what it had.
         if entry.spec.primary && entry.head.is_some() {
-            entry.refresh.at = None;
+            entry.refresh.at.set(None);
             return self.look_again(apex);
         }
         if entry.refresh.asking.is_some() || entry.commits > 0 {
@@ -74,7 +74,7 @@ impl Core {
             // Before a plan has said what a zone of the mesh is to this site it has no sources, and may be held by all the same.
             let planned = !entry.spec.mesh || !entry.spec.sources.is_empty();
             entry.refresh.nobody_has = planned || self.mesh.as_ref().is_none_or(Mesh::is_alone);
-            entry.refresh.at = Some(now.mono + self.settings.pace.cap);
+            entry.refresh.at.set(now.mono + self.settings.pace.cap);
             return self.settle(apex, now);
         };
         entry.refresh.unsure = 0;
@@ -451,7 +451,7 @@ impl Core {
         if knows {
             (entry.refresh.noted, entry.refresh.age_unknown) = (None, false);
         }
-        let before = entry.refresh.until;
+        let before = entry.refresh.until.get();
         let is_learnt = was_unknown && knows;
         let before = before.filter(|_| !renewed && !is_learnt);
         entry.refresh.errors.remove(&from);
@@ -460,7 +460,7 @@ impl Core {
         entry.refresh.asked = true;
         entry.refresh.last_success = Some(now.wall);
         let until = before.map_or(granted, |before| before.max(granted));
-        entry.refresh.until = Some(until);
+        entry.refresh.until.set(until);
         let left = until.saturating_sub(now.mono);
         let healed = !left.is_zero() && std::mem::take(&mut entry.refresh.expired);
         if !left.is_zero() {
@@ -478,7 +478,10 @@ impl Core {
             false => refresh,
         };
         let refresh = wait.clamp(pace.floor, LONGEST_REFRESH);
-        entry.refresh.at = Some(now.mono + refresh - refresh * jitter as u32 / 1000);
+        entry
+            .refresh
+            .at
+            .set(now.mono + refresh - refresh * jitter as u32 / 1000);
         if !entry.refresh.age_unknown {
             self.out.push(Output::Keep {
                 apex: apex.clone(),
@@ -553,7 +556,10 @@ impl Core {
         // Who has told of the zone meanwhile may have said before that it lacks it.
         let all_lack = entry.refresh.unsure == 0 && entry.refresh.again.is_none();
         entry.refresh.nobody_has = all_lack || too_old;
-        entry.refresh.at = Some(now.mono + wait + wait * jitter as u32 / 1000);
+        entry
+            .refresh
+            .at
+            .set(now.mono + wait + wait * jitter as u32 / 1000);
         // One round without success is a source that starts; two are worth a line.
         if entry.refresh.failures == 2 {
             self.happened(Happening::TransferFailed {
@@ -585,7 +591,7 @@ impl Core {
         let look = entry.refresh.look.take();
         let held = !entry.spec.primary && entry.served.is_some() && !entry.refresh.expired;
         let held = held && !planted(Bug::ExpiryNotHonoured);
-        let Some(until) = entry.refresh.until.filter(|_| held) else {
+        let Some(until) = entry.refresh.until.get().filter(|_| held) else {
             return;
         };
         let left = until.saturating_sub(now.mono);
@@ -596,11 +602,11 @@ impl Core {
             let begun = entry.refresh.last_chance;
             let until = begun.unwrap_or(now.mono + chance);
             if begun.is_none() {
-                entry.refresh.at = Some(now.mono);
+                entry.refresh.at.set(now.mono);
                 entry.refresh.last_chance = Some(until);
             }
             if now.mono < until {
-                entry.refresh.look = Some(until);
+                entry.refresh.look.set(until);
                 return;
             }
             entry.refresh.expired = true;
@@ -608,7 +614,7 @@ impl Core {
             return self.happened(Happening::Expired(apex.clone()));
         }
         let wait = if left > half { left - half } else { left };
-        entry.refresh.look = Some(now.mono + wait);
+        entry.refresh.look.set(now.mono + wait);
         if left <= half && !std::mem::replace(&mut entry.refresh.half_told, true) {
             self.happened(Happening::HalfExpired(apex.clone()));
         }
