@@ -12,6 +12,8 @@ use zonemesh_zone::{Author, By};
 
 use super::clock;
 use super::jobs::Jobs;
+use super::rest::Rest;
+use crate::allocator;
 
 /// Makes a request of the core as it is, or the answer at once.
 type Make = Box<dyn FnOnce(&Core, RequestId) -> Result<Input, Reply> + Send>;
@@ -150,6 +152,7 @@ pub(crate) struct Driver {
     next_request: RequestId,
     commands: mpsc::UnboundedReceiver<Command>,
     handle: CoreHandle,
+    rest: Rest,
 }
 
 impl Driver {
@@ -167,6 +170,7 @@ impl Driver {
             next_request: 1,
             commands,
             handle,
+            rest: Rest::default(),
         }
     }
 
@@ -176,12 +180,20 @@ impl Driver {
         loop {
             let due = self.core.next_due();
             let sleep = clock::until(due).min(Duration::from_secs(3600));
+            let look = self.rest.look();
             let outputs = tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(command) => self.take(command),
                     None => return,
                 },
                 () = tokio::time::sleep_until(Instant::now() + sleep) => self.core.handle(Input::Tick, clock::now()),
+                () = tokio::time::sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() => {
+                    if self.rest.has_come(Instant::now()) {
+                        // Takes milliseconds, in which whoever wants memory waits.
+                        tokio::task::spawn_blocking(allocator::give_back);
+                    }
+                    Vec::new()
+                }
             };
             self.perform(outputs);
         }
@@ -266,6 +278,7 @@ impl Driver {
     }
 
     fn perform(&mut self, outputs: Vec<Output>) {
+        self.rest.did(&outputs, Instant::now());
         for output in outputs {
             match output {
                 Output::Reply {

@@ -24,6 +24,7 @@ mod progress;
 mod random;
 mod reload;
 mod requests;
+mod rest;
 mod room;
 mod seen;
 mod settings;
