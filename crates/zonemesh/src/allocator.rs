@@ -41,10 +41,10 @@ mod tests {
 
     /// What of this process is in memory, in octets.
     fn resident() -> usize {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
-        kilobytes.parse::<usize>().unwrap() * 1024
+        let kilobytes = line.expect("it has that line").trim().trim_end_matches(" kB");
+        kilobytes.parse::<usize>().expect("kilobytes") * 1024
     }
 
     #[test]
