@@ -569,7 +569,8 @@ impl Core {
             return;
         }
         let none = Members::new();
-        let new = self.catalogs.brought.clone();
+        // Not copied: what is done here goes by what is given to it.
+        let new = std::mem::take(&mut self.catalogs.brought);
         let names: BTreeSet<&Name> = old.keys().chain(new.keys()).collect();
         let (mut gone, mut came) = (Vec::new(), Vec::new());
         for catalog in names {
@@ -582,6 +583,7 @@ impl Core {
             gone.extend(left);
             came.extend(brought);
         }
+        self.catalogs.brought = new;
         // One that moves from a catalog to another leaves the one, and is told of as of the other.
         gone.extend(came);
         self.tell_members(gone);
