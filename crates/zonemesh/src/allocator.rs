@@ -43,7 +43,10 @@ mod tests {
     fn resident() -> usize {
         let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes = line.expect("it has that line").trim().trim_end_matches(" kB");
+        let kilobytes = line
+            .expect("it has that line")
+            .trim()
+            .trim_end_matches(" kB");
         kilobytes.parse::<usize>().expect("kilobytes") * 1024
     }
 
