@@ -145,7 +145,16 @@ impl Sought {
 
     /// Where the longest suffix begins that it shares with another name, given in wire format and in any case: in the name that is
     /// looked for, and in the other.
+    #[inline]
     pub fn shared(&self, other: &[u8]) -> (usize, usize) {
+        // What is looked for is most often there.
+        match self.is(other) {
+            true => (0, 0),
+            false => self.shared_with_another(other),
+        }
+    }
+
+    fn shared_with_another(&self, other: &[u8]) -> (usize, usize) {
         let mut at = 0;
         while let Some(&len) = other.get(at) {
             let suffix = &other[at..];
