@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use zonemesh_zone::catalog::Catalog;
+use zonemesh_zone::{Name, Record as ZoneRecord, Zone};
 
 use super::{Finding, Rule, moment};
 use crate::record::{Record, Wanted, Writer};
@@ -185,8 +186,8 @@ fn acknowledged(world: &World, record: &Record, primary: &str) -> Result<(), Fin
                 format!("{apex} is not served by {primary}"),
             ));
         };
-        if let Some(forged) = FORGED.iter().find(|owner| has(served, owner, 66)) {
-            let message = format!("{forged}.{apex} is served, which a hostile machine has forged");
+        if let Some(forged) = forged_in(served) {
+            let message = format!("{forged} is served, which a hostile machine has forged");
             return Err(Finding::new(Rule::Hostile, message));
         }
         for (owner, value) in &zone.values {
@@ -209,5 +210,11 @@ fn acknowledged(world: &World, record: &Record, primary: &str) -> Result<(), Fin
     Ok(())
 }
 
-/// What hostile machines put into zones, with this address (`World::make_hostile`).
-const FORGED: [&str; 2] = ["forged0", "forged1"];
+/// What a hostile machine has put into a zone (`World::make_hostile`).
+pub(super) fn forged_in(zone: &Zone) -> Option<Name> {
+    let is_forged = |record: &ZoneRecord| {
+        let first = record.owner.iter().next();
+        first.is_some_and(|label| label.as_slice().starts_with(b"forged"))
+    };
+    zone.records().find(is_forged).map(|record| record.owner)
+}

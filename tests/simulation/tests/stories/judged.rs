@@ -1,10 +1,11 @@
 //! What the oracle of histories takes for a broken promise, and what not.
 
 use zonemesh_mesh::core::Input;
-use zonemesh_simulation::oracle::Oracle;
-use zonemesh_simulation::record::{Record, Removed, SiteRecord, Wanted, Writer};
+use zonemesh_simulation::oracle::{Oracle, Rule};
+use zonemesh_simulation::record::{Record, Removed, SiteRecord, Wanted, Writer, ZoneRecord};
 use zonemesh_simulation::*;
 use zonemesh_zone::directory::{Departure, Directory, remove_site as remove};
+use zonemesh_zone::{Name, Record as ResourceRecord};
 
 /// A mesh in which `site-b` and `site-c` are promoted to the same epoch, apart from each other.
 fn promoted_apart(seed: u64) -> World {
@@ -86,5 +87,54 @@ fn what_one_of_two_writers_of_the_same_number_removed_the_other_one_has_not_hear
                 .look(&world, &mut record)
                 .unwrap_or_else(|finding| panic!("seed {seed}, {serials:?}, {serial}: {finding}"));
         }
+    }
+}
+
+#[test]
+fn what_is_left_of_a_forged_version_under_a_true_serial_is_no_mistake_of_who_took_it() {
+    for (owner, is_mistake) in [("ghost", true), ("forged7", false)] {
+        let mut world = super::three(7910);
+        let member = |host: &String| {
+            let known = SiteRecord {
+                wanted: Wanted::Yes,
+                removal_asked: false,
+                parted: false,
+                removed: None,
+            };
+            (host.clone(), known)
+        };
+        let zone = ZoneRecord {
+            primary: "site-b".to_owned(),
+            wanted: Wanted::Yes,
+            removal_asked: false,
+            with_site: None,
+            parted: false,
+            mistaken: false,
+            configured: false,
+            falsified: false,
+            values: Default::default(),
+            alive: world.now,
+            expire: 86_400,
+        };
+        let mut record = Record {
+            zones: [("alpha.example".to_owned(), zone)].into(),
+            sites: world.hosts.keys().map(member).collect(),
+            writers: vec![Writer {
+                epoch: 1,
+                host: "site-a".to_owned(),
+                sure: true,
+            }],
+            ..Record::default()
+        };
+        let mut oracle = Oracle::default();
+        oracle.look(&world, &mut record).unwrap();
+        let mut editor = world.zone("site-c", "alpha.example").unwrap().edit();
+        let line = format!("{owner}.alpha.example. 60 IN A 192.0.2.66");
+        let left = ResourceRecord::from_text(&line, &Name::root_bytes()).unwrap();
+        editor.add(left).unwrap();
+        world.falsify("site-c", editor.finish().unwrap());
+        let found = oracle.look(&world, &mut record);
+        let is_of_contents = found.is_err_and(|finding| finding.rule == Rule::Contents);
+        assert_eq!(is_of_contents, is_mistake, "{owner}");
     }
 }
