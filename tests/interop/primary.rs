@@ -518,3 +518,40 @@ fn a_zone_of_many_signed_messages_goes_from_knot_through_us_to_bind() -> Result<
     );
     Ok(())
 }
+
+#[test]
+fn what_is_damaged_of_a_store_is_transferred_from_knot_again() -> Result<()> {
+    let peers = peers_or_skip!();
+    let ours = Place::new("us")?;
+    let remote = format!("    address: {}@{}\n", ours.address(), ours.port());
+    let knot = knot_primary(&peers, Place::new("knot")?, &remote, "", "us, look, update")?;
+    let how = format!("tsig-key = \"{KEY}\"");
+    let mut us = secondary(ours, knot.dns(), &how, ZONE)?;
+    let dig = Dig::new(&peers).at(knot.dns());
+    wait::serial(SOON, us.dns(), ZONE, 1)?;
+    let path = us.data_dir().join("store.redb");
+    let damages: [fn(&mut Vec<u8>); 2] = [
+        // A bit of each record of a name, wherever it stands.
+        |octets| {
+            for at in 0..octets.len() - 6 {
+                if octets[at..].starts_with(b"host59") {
+                    octets[at] ^= 1;
+                }
+            }
+        },
+        // Nothing is left that could be read.
+        |octets| octets.truncate(octets.len() / 2),
+    ];
+    for damage in damages {
+        us.stop()?;
+        let whole = std::fs::read(&path)?;
+        let mut octets = whole.clone();
+        damage(&mut octets);
+        ensure!(octets != whole, "nothing is damaged");
+        std::fs::write(&path, octets)?;
+        us.restart()?;
+        wait::serial(SOON, us.dns(), ZONE, 1)?;
+        assert_same(&us, &dig, ZONE)?;
+    }
+    Ok(())
+}

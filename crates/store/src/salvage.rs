@@ -39,6 +39,7 @@ pub struct Salvage {
     states: Vec<(Name, ZoneState)>,
     values: Values,
     lost: Vec<(Name, ReadError)>,
+    /// Whether all but what is in `lost` is whole.
     complete: bool,
     /// How many transactions were acknowledged.
     count: u64,
@@ -121,7 +122,6 @@ impl Salvage {
                 }
             }
         }
-        self.complete &= self.lost.is_empty();
     }
 
     /// The zones that are known to have been there and cannot be read.
@@ -136,6 +136,11 @@ impl Salvage {
 
     /// Whether all zones and values are whole, so that the damage was to nothing that counts.
     pub fn is_complete(&self) -> bool {
+        self.complete && self.lost.is_empty()
+    }
+
+    /// Whether nothing is missing but the zones that are [`lost`](Self::lost): all values are whole, and no other zone was there.
+    pub fn lacks_only_zones(&self) -> bool {
         self.complete
     }
 }
@@ -186,7 +191,7 @@ impl Salvage {
 
     fn what_is_lost(&self) -> String {
         let names: Vec<String> = self.lost.iter().map(|(apex, _)| apex.to_string()).collect();
-        match (self.complete, names.as_slice()) {
+        match (self.is_complete(), names.as_slice()) {
             (true, _) => "nothing that counts was lost".to_owned(),
             (false, []) if self.zones.is_empty() => "nothing of it could be read".to_owned(),
             (false, []) => "something of it could not be read, and it is not known what".to_owned(),

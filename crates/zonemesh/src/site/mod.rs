@@ -207,7 +207,8 @@ async fn run_on(
     settings.catalogs.remembered = store.list(CATALOG_MEMBERS)?;
     settings.founding = import::founding(&config, &store)?;
     let accept = options.accept_damage;
-    let found = tokio::task::spawn_blocking(move || found(&store, others, accept)).await??;
+    let of = config.clone();
+    let found = tokio::task::spawn_blocking(move || found(&store, &of, others, accept)).await??;
     settings.marks = found.marks;
     settings.consent = found.consent;
     let seed = u64::from_le_bytes(random::bytes());
@@ -296,19 +297,21 @@ async fn import_later(live: &Arc<Live>, mut later: Vec<(zonemesh_zone::Name, Str
     }
 }
 
-/// All zones of the store. One that is damaged is left out, told of, and comes again from a peer; where no other site is known, it is
-/// only left out when that is accepted.
-fn found(store: &Store, others: bool, accept: bool) -> anyhow::Result<zonemesh_keep::Found> {
-    let found = match others || accept {
-        true => zonemesh_keep::held_of_what_others_have(store)?,
-        false => zonemesh_keep::held(store)?,
-    };
+/// All zones of the store. One that is damaged is left out, told of, and comes again from a peer; where no other site is known and no
+/// foreign server has it, it is only left out when that is accepted.
+fn found(
+    store: &Store,
+    config: &Config,
+    others: bool,
+    accept: bool,
+) -> anyhow::Result<zonemesh_keep::Found> {
+    let found = zonemesh_keep::held_of_what_others_have(store)?;
     if !others && !accept {
-        peers::refuse_damaged(&found.damaged)?;
+        peers::refuse_damaged(config, &found.damaged)?;
     }
     for (apex, error) in &found.damaged {
         let error = pool::chain(error);
-        if others {
+        if others || peers::is_transferred(config, apex) {
             tracing::error!(zone = %apex, error, "the stored zone cannot be read; it is transferred anew");
         } else {
             tracing::error!(zone = %apex, error, "the stored zone cannot be read; it is set aside, as was asked for");

@@ -130,6 +130,21 @@ pub(crate) fn are_known(config: &Config) -> anyhow::Result<bool> {
     Ok(read(config)?.is_some_and(|peers| !peers.sites.is_empty()))
 }
 
+/// Whether a foreign server has a zone: its primaries by the configuration, or those of the catalog that brought it. The zones of a
+/// server without a mesh are those of its file and of catalogs, and a file that names no primaries means that this server is the one.
+pub(crate) fn is_transferred(config: &Config, zone: &Name) -> bool {
+    match config.zones.iter().find(|known| known.name == *zone) {
+        Some(known) => !known.primaries.is_empty(),
+        None => config.mesh.is_none(),
+    }
+}
+
+/// Whether everything that this server has comes from foreign servers.
+fn is_all_transferred(config: &Config) -> bool {
+    let mut zones = config.zones.iter();
+    config.mesh.is_none() && zones.all(|zone| !zone.primaries.is_empty())
+}
+
 /// Makes sure, before there is a store, that a site with an empty data directory does not found a mesh unasked: it may be the first
 /// start, and it may be a disk that was replaced.
 ///
@@ -151,8 +166,8 @@ pub(crate) fn look_before_open(config: &Config) -> anyhow::Result<()> {
     )
 }
 
-/// Opens the store. One that has lost what was acknowledged, or is damaged, is refused, unless there are other sites that have what
-/// it lacks, or the operator goes on without.
+/// Opens the store. One that has lost what was acknowledged, or is damaged, is refused, unless there are other sites or foreign servers
+/// that have what it lacks, or the operator goes on without.
 ///
 /// # Errors
 ///
@@ -163,18 +178,21 @@ pub(crate) fn open_store(config: &Config, accept_damage: bool) -> anyhow::Result
         Ok(store) => return Ok(store),
         Err(error) => error,
     };
-    let known = are_known(config)?;
+    let known = are_known(config)? || is_all_transferred(config);
     match error {
         OpenError::Lost { .. } if known || accept_damage => {
             tracing::error!(
                 error = %error,
-                "going on with what the store has: it is compared with what the other sites hold, and what they have beyond it is taken from them"
+                "going on with what the store has: it is compared with what others hold, and what they have beyond it is taken from them"
             );
             Store::accept_loss(dir)?;
         }
         OpenError::Corrupt { .. } => {
             let salvage = Salvage::read(dir, &config.site.name)?;
-            if !known && !accept_damage && !salvage.is_complete() {
+            let mut lost = salvage.lost().iter();
+            let comes_again =
+                salvage.lacks_only_zones() && lost.all(|(zone, _)| is_transferred(config, zone));
+            if !known && !accept_damage && !comes_again {
                 let left = what_is_left(&salvage);
                 return Err(anyhow::Error::new(error)).context(format!(
                     "the store is damaged, and this site knows no other that has what is lost; {left}; bring the data directory back \
@@ -182,7 +200,7 @@ pub(crate) fn open_store(config: &Config, accept_damage: bool) -> anyhow::Result
                 ));
             }
             for (zone, why) in salvage.lost() {
-                tracing::error!(%zone, error = chain(why), "the stored zone cannot be read; it is taken from another site");
+                tracing::error!(%zone, error = chain(why), "the stored zone cannot be read; it is taken from others that have it");
             }
             let left = what_is_left(&salvage);
             let aside = salvage.set_in_place()?;
@@ -228,11 +246,12 @@ const NAMED: usize = 20;
 /// # Errors
 ///
 /// When there are any.
-pub(crate) fn refuse_damaged(damaged: &[(Name, ReadError)]) -> anyhow::Result<()> {
-    let Some((zone, why)) = damaged.first() else {
+pub(crate) fn refuse_damaged(config: &Config, damaged: &[(Name, ReadError)]) -> anyhow::Result<()> {
+    let own = |(zone, _): &&(Name, ReadError)| !is_transferred(config, zone);
+    let Some((zone, why)) = damaged.iter().find(own) else {
         return Ok(());
     };
-    let others = match damaged.len() - 1 {
+    let others = match damaged.iter().filter(own).count() - 1 {
         0 => String::new(),
         others => format!(" (and {others} more)"),
     };
@@ -567,5 +586,41 @@ mod tests {
         let aside = dir.path().join("store.redb.damaged-1");
         assert_eq!(std::fs::read(aside).unwrap(), octets);
         open_store(&config, false).unwrap();
+    }
+
+    #[test]
+    fn zones_that_foreign_servers_have_need_not_be_whole() {
+        let name = |text: &str| zonemesh_zone::record::parse_name(text).unwrap();
+        let secondary = "[site]\nname = \"site-a\"\n[[peer]]\nname = \"p\"\naddress = \"192.0.2.1\"\n\
+                         [[zone]]\nname = \"theirs.example\"\nprimaries = [\"p\"]\n";
+        let parse = |text: &str| config::parse(text, Path::new("/")).unwrap();
+        let alone = parse(secondary);
+        assert!(is_all_transferred(&alone));
+        assert!(is_transferred(&alone, &name("theirs.example")));
+        assert!(is_transferred(&alone, &name("member.of.a.catalog.example")));
+        let own = parse(&format!(
+            "{secondary}[[zone]]\nname = \"ours.example\"\nfile = \"zone\"\n"
+        ));
+        assert!(!is_all_transferred(&own));
+        assert!(is_transferred(&own, &name("theirs.example")));
+        assert!(!is_transferred(&own, &name("ours.example")));
+        // What a mesh has beside the file may have been added by command here.
+        let mesh = config(Path::new("/"), "standard", "dns.internal");
+        assert!(!is_all_transferred(&mesh));
+        assert!(!is_transferred(&mesh, &name("added.example")));
+        let read = |zone: &str| {
+            let damaged = ReadError::Corrupt {
+                zone: name(zone),
+                what: "a checksum".to_owned(),
+            };
+            (name(zone), damaged)
+        };
+        refuse_damaged(&own, &[read("theirs.example")]).unwrap();
+        let both = [read("theirs.example"), read("ours.example")];
+        let why = refuse_damaged(&own, &both).unwrap_err().to_string();
+        assert!(
+            why.contains("ours.example") && !why.contains("more)"),
+            "{why}"
+        );
     }
 }
