@@ -19,17 +19,35 @@ pub(crate) const CATALOG: &str = "catalog.test";
 /// Its first serial.
 pub(crate) const SERIAL: u32 = 1;
 
+/// In which order the names of a zone file come: where that is how a server lays out its memory, it pays for it as long as it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Of no alphabet, as they were added.
+    Added,
+    /// Of the names, as most servers write zone files and send zones.
+    Names,
+}
+
 /// Writes a zone of so many records as a zone file: an SOA, an NS, its address, and names with one record each, in the order of
 /// no alphabet. Six in ten have an IPv4 address, two an IPv6 address, one a text, one a mail server.
 pub(crate) fn write(path: &Path, apex: &str, records: usize) -> Result<()> {
+    write_in(path, apex, records, Order::Added)
+}
+
+/// The same in another order.
+pub(crate) fn write_in(path: &Path, apex: &str, records: usize, order: Order) -> Result<()> {
+    let mut names: Vec<u32> = (0..records.saturating_sub(3) as u32).collect();
+    if order == Order::Names {
+        names.sort_by_cached_key(|index| name(*index));
+    }
     let put = || {
         let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
         writeln!(
             file,
             "$ORIGIN {apex}.\n$TTL 3600\n@ SOA ns hostmaster {SERIAL} 86400 3600 3628800 300\n@ NS ns\nns A 192.0.2.53"
         )?;
-        for index in 0..records.saturating_sub(3) {
-            record(&mut file, index as u32)?;
+        for index in &names {
+            record(&mut file, *index)?;
         }
         file.flush()
     };

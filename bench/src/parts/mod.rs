@@ -21,7 +21,7 @@ use zonemesh_testkit::Peers;
 
 use crate::server;
 use crate::table::Section;
-use crate::zones;
+use crate::zones::{self, Order};
 
 /// A part of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -142,9 +142,15 @@ impl Setup {
 
     /// A file with the zone of so many records; it is made once.
     pub(crate) fn zone(&self, records: usize) -> Result<PathBuf> {
-        let path = self.folder.path().join(format!("zone-{records}"));
+        self.zone_in(records, Order::Added)
+    }
+
+    /// The same with its names in an order.
+    pub(crate) fn zone_in(&self, records: usize, order: Order) -> Result<PathBuf> {
+        let file = format!("zone-{records}-{order:?}");
+        let path = self.folder.path().join(file);
         if !path.exists() {
-            zones::write(&path, zones::ZONE, records)?;
+            zones::write_in(&path, zones::ZONE, records, order)?;
         }
         Ok(path)
     }
