@@ -175,7 +175,7 @@ struct Refresh {
 struct Open {
     /// The source that is being asked, and those that come after it.
     asking: Option<(PeerId, Round)>,
-    /// When the sources were begun to be asked: as long as there is anything else here.
+    /// When the source was asked, or the one that was asked last: as long as there is anything else here.
     began: Duration,
     /// Something came in between: ask again, and this one first.
     again: Option<Option<PeerId>>,

@@ -224,6 +224,30 @@ fn secondary(sources: &[&str]) -> (Single, Vec<Output>) {
     Single::new(vec![spec], vec![held(zone("alpha.example", 5, &[]))])
 }
 
+/// How long a source took to answer says nothing about the next one that is asked.
+#[test]
+fn a_source_that_grants_nothing_does_not_end_answers_because_others_were_asked_for_long_before_it()
+{
+    let (mut single, _) = secondary(&["one", "two", "three"]);
+    assert_eq!(asked(&single.after(10)), [("one".to_owned(), Some(5))]);
+    single.after(20);
+    assert_eq!(asked(&single.failed("one", true))[0].0, "two");
+    single.after(20);
+    assert_eq!(asked(&single.failed("two", true))[0].0, "three");
+    let outputs = single.handle(Input::Transferred {
+        apex: name("alpha.example"),
+        from: PeerId::Foreign("three".into()),
+        result: Ok(Got::Full(zone("alpha.example", 6, &[]))),
+        expire: Some(0),
+    });
+    let outputs = single.ended(commits(&outputs)[0], Ok(()));
+    let published = outputs.iter().filter_map(|output| match output {
+        Output::Publish { zone, .. } => Some(zone.as_ref().map(Zone::serial)),
+        _ => None,
+    });
+    assert_eq!(published.collect::<Vec<_>>(), [Some(Serial(6))]);
+}
+
 #[test]
 fn the_next_source_is_asked_when_the_first_fails() {
     let (mut single, outputs) = secondary(&["one", "two"]);

@@ -81,11 +81,10 @@ impl Core {
         corrections.last = Some(now.mono);
         corrections.wanted = true;
         entry.refresh.whole = true;
-        entry.refresh.began = now.mono;
         entry.refresh.confirmed = None;
         entry.refresh.failed_first = None;
         // Nobody else is asked: that would be a transfer of the whole zone from each.
-        self.ask(apex, primary, Round::over());
+        self.ask(apex, primary, Round::over(), now);
     }
 
     /// Publishes what this site, the primary, has once more under a serial far above, so that it goes out as a whole: foreign secondaries

@@ -416,7 +416,7 @@ impl Core {
             true => self.settle(apex, now),
             false if theirs.is_after(head) => {
                 // By another writer or another primary, perhaps; if nobody can be asked it is a peer that is ahead.
-                if !self.look(apex, from) && !self.contest(apex, from, theirs, head, now) {
+                if !self.look(apex, from, now) && !self.contest(apex, from, theirs, head, now) {
                     self.peer_ahead(apex, from.clone(), theirs, head, now);
                 }
             }
@@ -618,7 +618,7 @@ impl Core {
                 {
                     doubt.until = doubt.until.max(now.mono + LONGEST_WAIT);
                 }
-                self.ask(apex, first, Round::new(ahead.into(), false, 0));
+                self.ask(apex, first, Round::new(ahead.into(), false, 0), now);
             }
             Belief::Tied(fingerprint) => {
                 let from = ahead.remove(0);

@@ -308,7 +308,7 @@ pub(super) fn is_fresher(mesh: Option<&Mesh>, one: &Zone, other: &Zone) -> bool 
 impl Core {
     /// A peer shows this site, the writer, a serial that it has not published: it looks what the sites have that may have
     /// another writer's version, before it goes above. Returns whether there is anyone to ask.
-    pub(in crate::core) fn look(&mut self, apex: &Name, from: &PeerId) -> bool {
+    pub(in crate::core) fn look(&mut self, apex: &Name, from: &PeerId, now: Now) -> bool {
         let Some(mesh) = &self.mesh else { return false };
         if !mesh.governs(apex) {
             return false;
@@ -324,9 +324,9 @@ impl Core {
         if entry.refresh.asking.is_none() && entry.commits == 0 {
             let mut round = Round::new(holders, false, 0);
             match round.begin_with(from) {
-                true => self.ask(apex, from.clone(), round),
+                true => self.ask(apex, from.clone(), round, now),
                 false => {
-                    if self.ask_next(apex, round).is_none() {
+                    if self.ask_next(apex, round, now).is_none() {
                         return false;
                     }
                 }
@@ -369,7 +369,7 @@ impl Core {
             return;
         }
         let answered = rest.answered;
-        if self.ask_next(apex, rest).is_some() {
+        if self.ask_next(apex, rest, now).is_some() {
             return;
         }
         if answered {
@@ -383,7 +383,7 @@ impl Core {
     }
 
     /// The writer looks once more at what it has been shown, where nobody could be asked before.
-    pub(super) fn look_again(&mut self, apex: &Name) {
+    pub(super) fn look_again(&mut self, apex: &Name, now: Now) {
         if self.has_yielded(apex) {
             return;
         }
@@ -397,7 +397,7 @@ impl Core {
             .find(|(_, shown)| shown.is_after(head.serial()))
             .map(|(peer, _)| peer.clone());
         if let Some(peer) = newer {
-            self.look(apex, &peer);
+            self.look(apex, &peer, now);
         }
     }
 
@@ -420,7 +420,7 @@ impl Core {
             return;
         }
         entry.refresh.last_round.set(now.mono);
-        self.ask(apex, from.clone(), Round::over());
+        self.ask(apex, from.clone(), Round::over(), now);
     }
 
     /// Looks at what a peer gave to this site, a zone's primary, by its writer: yields to a later one, and goes above what is

@@ -40,7 +40,7 @@ impl Core {
             return;
         }
         if matches!(result, Ok(Got::UpToDate { .. })) && self.is_held_back(apex, &from) {
-            return self.ask(apex, from, rest);
+            return self.ask(apex, from, rest, now);
         }
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
@@ -71,7 +71,7 @@ impl Core {
                         false => doubt.lacking.remove(&from),
                     };
                 }
-                if self.ask_next(apex, rest).is_some() {
+                if self.ask_next(apex, rest, now).is_some() {
                     return;
                 }
                 self.go_above_marks(apex, now);

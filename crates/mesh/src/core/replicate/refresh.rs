@@ -52,7 +52,7 @@ impl Core {
         // A primary asks nobody, unless it has lost what it had.
         if entry.spec.primary && entry.head.is_some() {
             entry.refresh.at.set(None);
-            return self.look_again(apex);
+            return self.look_again(apex, now);
         }
         if entry.refresh.asking.is_some() || entry.commits > 0 {
             entry.refresh.again = Some(first);
@@ -82,21 +82,20 @@ impl Core {
         entry.refresh.primary_told = false;
         entry.refresh.again = None;
         entry.refresh.confirmed = None;
-        entry.refresh.began = now.mono;
         entry.refresh.failed_first = None;
         entry.refresh.begin(self.settings.pace.floor, now);
         entry.refresh.best = None;
-        self.ask(apex, from, round);
+        self.ask(apex, from, round, now);
     }
 
     /// Asks the next source of a round; `None` when it is over.
-    pub(super) fn ask_next(&mut self, apex: &Name, mut round: Round) -> Option<()> {
+    pub(super) fn ask_next(&mut self, apex: &Name, mut round: Round, now: Now) -> Option<()> {
         let next = round.next(|peer| {
             let state = self.peers.get(peer);
             state.is_some_and(|state| state.lost_since.is_some())
         });
         match next {
-            Some(next) => self.ask(apex, next, round),
+            Some(next) => self.ask(apex, next, round, now),
             None => {
                 let entry = self.zones.get_mut(apex)?;
                 entry.refresh.unsure += u32::from(round.passed_over());
@@ -107,12 +106,13 @@ impl Core {
     }
 
     /// Asks one source, and those that come after it if need be.
-    pub(super) fn ask(&mut self, apex: &Name, from: PeerId, rest: Round) {
+    pub(super) fn ask(&mut self, apex: &Name, from: PeerId, rest: Round, now: Now) {
         let Some(entry) = self.zones.get_mut(apex) else {
             return;
         };
         let have = entry.have(&from);
         entry.refresh.asking = Some((from.clone(), rest));
+        entry.refresh.began = now.mono;
         self.out.push(Output::Transfer {
             apex: apex.clone(),
             from,
@@ -423,7 +423,7 @@ impl Core {
         if entry.refresh.confirmed.as_deref().is_none_or(better) {
             entry.refresh.confirmed = Some(Box::new((from.clone(), told)));
         }
-        if self.ask_next(apex, rest).is_none() {
+        if self.ask_next(apex, rest, now).is_none() {
             let message = "has nothing newer, though a newer version has been shown".to_owned();
             self.end_round(apex, from, message, now);
         }
@@ -516,7 +516,7 @@ impl Core {
         entry.refresh.failed(from.clone(), message.clone(), now);
         let first = &mut entry.refresh.failed_first;
         first.get_or_insert_with(|| Box::new((from.clone(), message.clone())));
-        if self.ask_next(apex, rest).is_none() {
+        if self.ask_next(apex, rest, now).is_none() {
             self.end_round(apex, from, message, now);
         }
     }
