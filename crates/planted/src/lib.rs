@@ -16,6 +16,8 @@ pub enum Bug {
     AnswerBeforeCommit,
     /// A commit that failed is taken for one that succeeded.
     FailureTakenForSuccess,
+    /// What could not be stored takes what is served out of service.
+    StopsOnFullDisk,
     /// The store's flushes do nothing.
     FlushSkipped,
     /// The store says that a change is durable before it has flushed it.
@@ -103,6 +105,7 @@ impl Bug {
     pub const ALL: &'static [Self] = &[
         Self::AnswerBeforeCommit,
         Self::FailureTakenForSuccess,
+        Self::StopsOnFullDisk,
         Self::FlushSkipped,
         Self::DurableTooEarly,
         Self::HeadNotTakenBack,

@@ -41,6 +41,8 @@ pub enum Rule {
     Departed,
     /// A site that lacks zones does not answer.
     Ready,
+    /// A site goes on answering for what it serves.
+    ServesOn,
     /// Nothing is served beyond its expiry.
     Expiry,
     /// One site writes directory and catalog.
@@ -77,6 +79,7 @@ impl fmt::Display for Rule {
             Self::Bulk => "nothing is removed in bulk without consent",
             Self::Departed => "no departed site is trusted",
             Self::Ready => "a site that lacks zones does not answer",
+            Self::ServesOn => "a site goes on answering for what it serves",
             Self::Expiry => "nothing is served beyond its expiry",
             Self::OneWriter => "one site writes the directory",
             Self::Hostile => "forged and foreign messages change nothing for good",
@@ -147,6 +150,7 @@ pub struct Oracle {
 #[derive(Default)]
 struct Seen {
     happened: usize,
+    ended: usize,
     transfers: usize,
     told: usize,
     recent: retries::Recent,
@@ -166,6 +170,7 @@ impl Oracle {
             retries::look(name, host, world.hosts.len(), seen)?;
             owed::look(name, host, world, &mut seen.owed)?;
             moment::ready(name, host, world)?;
+            moment::serves_on(name, host, &mut seen.ended, record)?;
         }
         contents::look(world, record, &mut self.contents)?;
         moment::departed(world, record)?;

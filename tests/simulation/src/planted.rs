@@ -17,6 +17,7 @@ use crate::oracle::Finding;
 const BOUNDS: &[(Bug, &str, u64)] = &[
     (Bug::AnswerBeforeCommit, "durability", 60),
     (Bug::FailureTakenForSuccess, "durability", 20),
+    (Bug::StopsOnFullDisk, "serving", 20),
     (Bug::FlushSkipped, "durability", 20),
     (Bug::DurableTooEarly, "durability", 20),
     (Bug::HeadNotTakenBack, "durability", 20),

@@ -36,7 +36,7 @@ mod traffic;
 mod wire;
 
 pub use self::disk::{Backup, Disks, Key};
-pub use self::host::{Foreign, Host, Members};
+pub use self::host::{Answers, Ended, Foreign, Host, Members};
 pub use self::made::*;
 pub use self::model::{Disk, Stored};
 pub use self::network::Net;

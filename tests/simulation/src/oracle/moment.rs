@@ -1,13 +1,14 @@
 //! What must be true at every moment.
 
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use zonemesh_mesh::core::{Core, Happening, PeerId};
 use zonemesh_zone::Name;
 
 use super::{EXPIRY_SLACK, Finding, Rule, runs};
 use crate::record::{Record, Wanted, Writer, ZoneRecord};
-use crate::{Host, World, directory, name};
+use crate::{Answers, Host, World, catalog, directory, name};
 
 /// Whatever was removed since the last look must have been asked for by somebody.
 pub(super) fn removals(
@@ -21,11 +22,7 @@ pub(super) fn removals(
         match what {
             Happening::ZoneRemoved(zone) => {
                 let key = key_of(zone);
-                // Who follows a writer that has not heard of it lets go of it; its primary never does.
-                let unheard = |zone: &ZoneRecord| zone.parted && zone.primary != host;
-                let asked =
-                    |zone: &ZoneRecord| zone.removal_asked || zone.mistaken || unheard(zone);
-                let asked = record.zones.get(&key).is_none_or(asked);
+                let asked = is_removal_asked(host, &key, record);
                 if record.unconsented.contains(&key) && !asked {
                     let message = format!(
                         "{host} removed {zone} at {at:.3}, with others and without consent"
@@ -55,6 +52,52 @@ pub(super) fn removals(
         }
     }
     *seen = state.happened.len();
+    Ok(())
+}
+
+/// Whether it is due to operators that a host lets go of a zone.
+fn is_removal_asked(host: &str, key: &str, record: &Record) -> bool {
+    // Who follows a writer that has not heard of it lets go of it; its primary never does.
+    let unheard = |zone: &ZoneRecord| zone.parted && zone.primary != host;
+    let asked = |zone: &ZoneRecord| zone.removal_asked || zone.mistaken || unheard(zone);
+    record.zones.get(key).is_none_or(asked)
+}
+
+/// What a site answers for it answers for until it stops, unless the time is up until which it may or somebody asked for the
+/// removal; and directory and catalog no member lets go of at all.
+pub(super) fn serves_on(
+    host: &str,
+    state: &Host,
+    seen: &mut usize,
+    record: &Record,
+) -> Result<(), Finding> {
+    for ended in &state.ended[*seen..] {
+        let (at, now) = (ended.at.as_secs_f64(), ended.at);
+        let message = match &ended.of {
+            Answers::All => format!("{host} is not ready any longer at {at:.3}"),
+            Answers::Contents { zone, until } => {
+                // Where it is not known yet nobody is granted anything; that ends no answers.
+                let known = |until: &Duration| !until.is_zero() || state.ages_unknown.is_some();
+                if until.filter(known).is_some_and(|until| until <= now) {
+                    continue;
+                }
+                let until = until.map(|until| until.as_secs_f64());
+                let apex = zone.apex();
+                format!("{host} answers no longer for {apex} at {at:.3}; it might until {until:?}")
+            }
+            Answers::Zone(apex) => {
+                let member = record.sites.get(host);
+                let member = member.is_some_and(|site| !site.removal_asked && !site.parted);
+                let kept = member && [directory(), catalog()].contains(apex);
+                if !kept && is_removal_asked(host, &key_of(apex), record) {
+                    continue;
+                }
+                format!("{host} lets go of {apex} at {at:.3}, which nobody asked for")
+            }
+        };
+        return Err(Finding::new(Rule::ServesOn, message));
+    }
+    *seen = state.ended.len();
     Ok(())
 }
 

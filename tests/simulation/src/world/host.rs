@@ -74,10 +74,35 @@ pub struct Host {
     /// Whether it has become ready since its start, and which zones it lacked then that its catalog listed and that
     /// were to be had.
     pub lacked: Option<Vec<Name>>,
+    /// What it answered for and then did not any longer, though it ran on.
+    pub ended: Vec<Ended>,
     /// What its last plan came to, as it is in the log.
     pub(super) planned: Vec<String>,
     /// The wake-up in the queue that counts; others are left over.
     pub(super) wake: Option<Duration>,
+}
+
+/// The end of answers that a running site gave.
+pub struct Ended {
+    /// When.
+    pub at: Duration,
+    /// For what.
+    pub of: Answers,
+}
+
+/// What a site answered for.
+pub enum Answers {
+    /// A zone that it serves no longer, though it is still to hold it.
+    Contents {
+        /// The zone, as it was served last.
+        zone: Zone,
+        /// Until when it might have been served, by the monotonic clock, as far as others were told; none at a primary.
+        until: Option<Duration>,
+    },
+    /// A zone that it let go of.
+    Zone(Name),
+    /// Everything: it was ready, and is not.
+    All,
 }
 
 /// The sites that one site trusts, and where they are.
@@ -132,6 +157,7 @@ impl Host {
             met: BTreeMap::new(),
             epoch: 0,
             lacked: None,
+            ended: Vec::new(),
             planned: Vec::new(),
             wake: None,
         }

@@ -126,6 +126,9 @@ impl World {
     pub(super) fn look_whether_ready(&mut self, host: &str) {
         let state = self.host(host);
         let ready = state.core.as_ref().is_some_and(Core::ready);
+        if !ready && state.lacked.take().is_some() {
+            return self.ends(host, Answers::All);
+        }
         if !ready || state.lacked.is_some() {
             return;
         }
@@ -140,6 +143,12 @@ impl World {
         lacked.retain(|zone| self.is_to_be_had(host, zone));
         self.host(host).lacked = Some(lacked);
         self.note(host, "is ready");
+    }
+
+    /// Remembers that a site answers for something no longer.
+    fn ends(&mut self, host: &str, of: Answers) {
+        let at = self.now;
+        self.host(host).ended.push(Ended { at, of });
     }
 
     /// Whether another machine that runs has a version of a zone on disk that is not older than what a site has published or seen
@@ -341,9 +350,12 @@ impl World {
                     self.note(host, &format!("withdraws {apex}"));
                     self.changes += 1;
                     let state = self.host(host);
-                    state.served.remove(&apex);
+                    let served = state.served.remove(&apex);
                     state.specs.remove(&apex);
                     state.journal.remove(&apex);
+                    if served.is_some_and(|(zone, _)| zone.is_some()) {
+                        self.ends(host, Answers::Zone(apex.clone()));
+                    }
                     self.do_on_disk(host, Job::SetAside(apex));
                 }
                 Output::Publish {
@@ -455,6 +467,10 @@ impl World {
         // The age of a first copy follows at once; until then nobody is granted anything.
         let until = (!spec.primary).then(|| until.unwrap_or_default());
         state.specs.insert(apex.clone(), spec);
-        state.served.insert(apex, (zone, until));
+        let ends = zone.is_none();
+        let before = state.served.insert(apex, (zone, until));
+        if let Some((Some(zone), until)) = before.filter(|_| ends) {
+            self.ends(host, Answers::Contents { zone, until });
+        }
     }
 }

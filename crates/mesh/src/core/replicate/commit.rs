@@ -134,6 +134,12 @@ impl Core {
         }
         for version in pending.zones {
             let apex = version.zone.apex().clone();
+            if planted(Bug::StopsOnFullDisk)
+                && let Some(entry) = self.zones.get_mut(&apex)
+            {
+                entry.refresh.expired = true;
+                self.publish(&apex, Vec::new());
+            }
             if self.not_taken(&apex, version.zone.serial(), now) {
                 continue;
             }
