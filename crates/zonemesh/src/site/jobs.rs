@@ -306,10 +306,10 @@ impl Jobs {
     }
 
     fn withdraw(&self, apex: &Name) {
+        // Set aside, not deleted: see `zone restore`, which waits for what was asked of the store before it.
+        self.to_store(Job::SetAside(apex.clone()));
         self.live.shared.update_zones(|zones| zones.without(apex));
         self.live.journal.remove(apex);
-        // Set aside, not deleted: see `zone restore`.
-        self.to_store(Job::SetAside(apex.clone()));
     }
 
     fn members(&self, sites: &[Site]) {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio::sync::watch;
 use zonemesh_api::types::What;
 
 use super::live::Live;
@@ -20,7 +21,7 @@ use super::room::Room;
 use super::seen::Seen;
 
 /// After how long what is under way counts as stuck.
-const STUCK: Duration = Duration::from_secs(10);
+pub(super) const STUCK: Duration = Duration::from_secs(10);
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the core is looked into.
@@ -31,7 +32,7 @@ const DISK_PER_WRITE: u64 = 6;
 /// Changes that may wait for the disk; no more are taken then.
 const MOST_WAITING: usize = 256;
 /// What may wait for the disk altogether, until notes that repeat themselves are left out.
-const MOST_QUEUED: usize = 10_000;
+const MOST_QUEUED: u64 = 10_000;
 
 /// Something that is done again and again: since when it is under way, and when it was last over.
 #[derive(Debug, Default)]
@@ -56,9 +57,11 @@ pub(crate) struct Progress {
     disk_error: ArcSwap<Option<String>>,
     /// How much room there is on the disk, when that was last seen.
     room: ArcSwap<Option<Room>>,
-    /// Changes that wait for the disk, and everything that does.
+    /// Changes that wait for the disk.
     waiting: AtomicUsize,
-    queued: AtomicUsize,
+    /// How much has gone to the store since the start, and of how much of it the store is through.
+    sent: AtomicU64,
+    through: watch::Sender<u64>,
     /// Notes that were left out because the disk did not keep up.
     left_out: AtomicU64,
     /// What the core looked like.
@@ -124,7 +127,8 @@ impl Progress {
             disk_error: ArcSwap::from_pointee(None),
             room: ArcSwap::from_pointee(None),
             waiting: AtomicUsize::new(0),
-            queued: AtomicUsize::new(0),
+            sent: AtomicU64::new(0),
+            through: watch::Sender::new(0),
             left_out: AtomicU64::new(0),
             seen: ArcSwap::from_pointee(Seen::default()),
             stop: AtomicBool::new(false),
@@ -133,14 +137,15 @@ impl Progress {
 
     /// Something goes to the store; a change if `is_change`.
     pub(crate) fn to_store(&self, is_change: bool) {
-        self.queued.fetch_add(1, Ordering::Relaxed);
+        self.sent.fetch_add(1, Ordering::Relaxed);
         self.waiting
             .fetch_add(usize::from(is_change), Ordering::Relaxed);
     }
 
     /// Whether a note that will be made again may go to the store; counted when it may not.
     pub(crate) fn may_note(&self) -> bool {
-        let room = self.queued.load(Ordering::Relaxed) < MOST_QUEUED;
+        let queued = self.sent.load(Ordering::Relaxed) - *self.through.borrow();
+        let room = queued < MOST_QUEUED;
         self.left_out.fetch_add(u64::from(!room), Ordering::Relaxed);
         room
     }
@@ -153,9 +158,28 @@ impl Progress {
     /// It is over.
     pub(crate) fn store_ends(&self, is_change: bool) {
         self.store.end();
-        self.queued.fetch_sub(1, Ordering::Relaxed);
         self.waiting
             .fetch_sub(usize::from(is_change), Ordering::Relaxed);
+        self.through.send_modify(|through| *through += 1);
+    }
+
+    /// Waits until the store is through with all that went to it before this: what is served is then what is stored.
+    ///
+    /// # Errors
+    ///
+    /// When it is not after `patience`; what is said is for the operator.
+    pub(crate) async fn stored(&self, patience: Duration) -> Result<(), String> {
+        let mut through = self.through.subscribe();
+        let sent = self.sent.load(Ordering::Relaxed);
+        let caught_up = through.wait_for(|through| *through >= sent);
+        match tokio::time::timeout(patience, caught_up).await {
+            // The sender is our own.
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!(
+                "the disk does not keep up: what was done before is not stored after {} s",
+                patience.as_secs_f32()
+            )),
+        }
     }
 
     /// Why no change is taken now, if so.
@@ -366,6 +390,8 @@ fn write(path: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     /// A step that began so long ago.
@@ -416,7 +442,7 @@ mod tests {
             why.starts_with("the disk does not keep up: 256 changes wait"),
             "{why}"
         );
-        for _ in MOST_WAITING..MOST_QUEUED {
+        for _ in MOST_WAITING as u64..MOST_QUEUED {
             assert!(progress.may_note());
             progress.to_store(false);
         }
@@ -425,5 +451,24 @@ mod tests {
         progress.store_begins();
         progress.store_ends(true);
         assert!(progress.may_note() && progress.refuses_changes().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_the_store_holds_is_looked_at_when_it_is_through_with_what_came_before() {
+        let progress = Progress::new();
+        assert_eq!(progress.stored(STUCK).await, Ok(()));
+        progress.to_store(false);
+        progress.to_store(true);
+        let mut stored = Box::pin(progress.stored(STUCK));
+        assert_eq!((&mut stored).now_or_never(), None);
+        progress.store_ends(false);
+        assert_eq!((&mut stored).now_or_never(), None);
+        // What comes after it is not waited for.
+        progress.to_store(true);
+        progress.store_ends(true);
+        assert_eq!(stored.await, Ok(()));
+        // A store that never gets there is told of.
+        let why = progress.stored(Duration::from_millis(1)).await.unwrap_err();
+        assert!(why.contains("not stored after 0.001 s"), "{why}");
     }
 }

@@ -26,6 +26,7 @@ use self::convert::zone_name;
 use super::driver::Stopped;
 use super::live::Live;
 use super::metrics::Metrics;
+use super::progress::STUCK;
 
 /// How long removed zones are kept, in seconds.
 pub(crate) const KEEP_REMOVED_SECS: i64 = 30 * 86_400;
@@ -143,6 +144,7 @@ impl Site for Control {
 
     fn removed_zones(&self) -> Reply<'_, Vec<api::RemovedZone>> {
         Box::pin(async {
+            self.stored().await?;
             let store = self.live.store.clone();
             blocking(move || {
                 let removed = store
@@ -229,6 +231,14 @@ impl Site for Control {
 }
 
 impl Control {
+    /// Waits until what this site serves no longer is what the store has set aside.
+    async fn stored(&self) -> Result<(), ApiError> {
+        let stored = self.live.progress.stored(STUCK).await;
+        stored.map_err(|why| {
+            ApiError::unavailable(why).hint("`zonemesh status` says what is wrong with the disk")
+        })
+    }
+
     /// The status, asked for anew when the last one is too old. Those who ask at the same time share one.
     async fn recent_status(&self) -> Result<api::Status, ApiError> {
         let mut last = self.last_status.lock().await;

@@ -136,6 +136,7 @@ impl Control {
             return Err(ApiError::refused(why)
                 .hint("add a [[zone]] to it and run `zonemesh config reload`"));
         }
+        self.stored().await?;
         let store = self.live.store.clone();
         let name = apex.clone();
         let held = super::blocking(move || {
