@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use zonemesh_testkit::netns::Net;
 use zonemesh_testkit::{namespaces_or_skip, wait};
-use zonemesh_tests::Mesh;
+use zonemesh_tests::{Mesh, Site};
 
 /// How long a site may take to serve what it holds, with nobody there.
 const COLD: Duration = Duration::from_secs(30);
@@ -96,4 +96,34 @@ fn a_site_joins_by_addresses_alone_where_no_name_can_be_resolved() -> Result<()>
     mesh[1].configure(&good);
     mesh[1].cli_ok(&["config", "reload"])?;
     mesh.wait_healthy()
+}
+
+/// F-59: whoever sets up a site must not wait for long to learn that the packet leads nowhere.
+#[test]
+fn a_site_that_reaches_no_catalog_server_is_told_so_within_a_minute() -> Result<()> {
+    const TOLD: Duration = Duration::from_secs(60);
+    namespaces_or_skip!();
+    let net = Net::new(2)?;
+    let founder = Mesh::start_in(1, Some(&net))?;
+    let packet = founder[0].cli_ok(&["invite", "site-b"])?;
+    let mut newcomer = Site::new("site-b", "standard", Some(&net.hosts()[1]))?;
+    newcomer.configure(&newcomer.configuration("standard"));
+    // What is sent there vanishes: the slowest way to learn that nobody is there.
+    net.hosts()[0].set_connected(false)?;
+    wait::within(TOLD, "to be told", || {
+        newcomer.join(&packet)?;
+        let (code, text) = newcomer.wait_ended()?;
+        ensure!(
+            code != 0
+                && text.contains("no catalog site of the welcome packet could be joined")
+                && text.contains("site-a"),
+            "{text}"
+        );
+        Ok(())
+    })?;
+    // The packet is as good as new.
+    net.hosts()[0].set_connected(true)?;
+    newcomer.join(&packet)?;
+    newcomer.wait_ready()?;
+    newcomer.wait_address("www.a.example", "192.0.2.1")
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use zonemesh_testkit::load::Account;
@@ -146,6 +147,8 @@ fn a_rolled_key_is_still_the_sites_after_a_restart() -> Result<()> {
 
 #[test]
 fn a_site_that_moves_is_found_again_by_all() -> Result<()> {
+    /// F-03: twice the time until a source that does not answer is asked again.
+    const FOLLOWED: Duration = Duration::from_secs(30);
     let mut mesh = Mesh::start(3)?;
     for index in [2, 0] {
         let old = mesh[index].place().address().to_string();
@@ -167,13 +170,15 @@ fn a_site_that_moves_is_found_again_by_all() -> Result<()> {
         mesh[index].configure(&moved);
         mesh[index].restart()?;
         let name = mesh[index].name.clone();
-        for other in &mesh.sites {
-            other.wait_status("the new address", |status| {
-                let moved = status.sites.iter().find(|site| site.name == name);
-                moved.is_some_and(|site| site.addresses == [new.clone()])
-            })?;
-        }
-        mesh.wait_healthy()?;
+        wait::within(FOLLOWED, "the move to be followed", || {
+            for other in &mesh.sites {
+                other.wait_status("the new address", |status| {
+                    let moved = status.sites.iter().find(|site| site.name == name);
+                    moved.is_some_and(|site| site.addresses == [new.clone()])
+                })?;
+            }
+            mesh.wait_healthy()
+        })?;
         let changed = mesh[index].set(&mesh[index].zone(), "www", "198.51.100.5", true)?;
         assert!(changed.receipt.context("a receipt")?.complete());
     }

@@ -1,5 +1,7 @@
 //! A site is removed: everything of it goes everywhere, and its old disk stays out.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use zonemesh_api::types::{CopyState, ZoneAtSite};
 use zonemesh_testkit::namespaces_or_skip;
@@ -11,6 +13,9 @@ use zonemesh_tests::site::SOON;
 use zonemesh_tests::{Mesh, Site};
 use zonemesh_update::request::claim_zone;
 use zonemesh_zone::directory::SiteName;
+
+/// Until a removed site that comes back, or whoever has its key, is told of everywhere: a cycle of what each site repeats.
+const TOLD: Duration = Duration::from_secs(60);
 
 /// Removes a site whose zones another one adopts, and waits until all know.
 const REMOVE: [&str; 6] = [
@@ -49,24 +54,26 @@ fn assert_gone(rest: &[Site], key: &zonemesh_transfer::tls::SiteKey) -> Result<(
 /// The old disk boots: it is kept out, says so, and the mesh tells of it.
 fn assert_kept_out(site: &mut Site, rest: &[Site]) -> Result<()> {
     site.up()?;
-    site.wait_running()?;
-    site.wait_status("that it was removed", |status| {
-        status
-            .checks
-            .iter()
-            .any(|check| check.name == "not-a-member")
+    wait::within(TOLD, "the old disk to be told of", || {
+        site.wait_running()?;
+        site.wait_status("that it was removed", |status| {
+            status
+                .checks
+                .iter()
+                .any(|check| check.name == "not-a-member")
+        })?;
+        rest[0].wait_log("is knocking")?;
+        let name = &site.name;
+        rest[0].wait_status("who knocks, and from where", |status| {
+            status.checks.iter().any(|check| {
+                check.name == KNOCKING
+                    && check.subject.as_ref() == Some(name)
+                    && check.message.contains("from 127.")
+            })
+        })
     })?;
     let (code, text) = site.cli_code(&["status"])?;
     assert_eq!(code, 2, "{text}");
-    rest[0].wait_log("is knocking")?;
-    let name = &site.name;
-    rest[0].wait_status("who knocks, and from where", |status| {
-        status.checks.iter().any(|check| {
-            check.name == KNOCKING
-                && check.subject.as_ref() == Some(name)
-                && check.message.contains("from 127.")
-        })
-    })?;
     for site in rest {
         wait_content(site, rest.len())?;
     }
@@ -200,13 +207,16 @@ fn a_stolen_key_of_a_removed_site_is_worth_nothing_from_its_address_and_from_els
         }
     }
     // It is told that somebody tries, and the others go on.
-    for site in &mesh.sites {
-        site.wait_status("that the key was tried", |status| {
-            status.checks.iter().any(|check| {
-                check.name == "removed-site-knocking" && check.subject.as_deref() == Some("site-c")
-            })
-        })?;
-    }
+    wait::within(TOLD, "the key to be told of", || {
+        for site in &mesh.sites {
+            site.wait_status("that the key was tried", |status| {
+                status.checks.iter().any(|check| {
+                    check.name == KNOCKING && check.subject.as_deref() == Some("site-c")
+                })
+            })?;
+        }
+        Ok(())
+    })?;
     for site in &mesh.sites {
         let changed = site.set(&site.zone(), "www", "198.51.100.3", true)?;
         ensure!(changed.receipt.context("a receipt")?.complete());

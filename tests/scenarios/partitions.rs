@@ -1,10 +1,22 @@
 //! Networks that fall apart, in one direction only, again and again, or have little room. Needs root.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
+use zonemesh_api::types::{InvitedRole, SetRole, YieldedState};
 use zonemesh_testkit::netns::Net;
 use zonemesh_testkit::{namespaces_or_skip, wait};
 use zonemesh_tests::site::{SOON, zone_file};
 use zonemesh_tests::{Mesh, Site};
+
+use crate::promotion::{can_be_promoted, carry, wait_writer, wait_yielded, yielded};
+
+/// Until each side of a split, or each end of a broken link, tells of it.
+const TOLD: Duration = Duration::from_secs(60);
+/// Until a change goes round a link that is broken, where a third site hears both.
+const ROUND: Duration = Duration::from_secs(30);
+/// Until all are alike when the links are back.
+const ALIKE: Duration = Duration::from_secs(60);
 
 /// Cuts all links between two groups of hosts, or joins them again.
 fn split(net: &Net, one: &[usize], other: &[usize], cut: bool) -> Result<()> {
@@ -45,12 +57,15 @@ fn a_mesh_split_two_to_three_has_one_writer_of_the_directory_and_loses_no_change
     let mesh = Mesh::start_in(5, Some(&net))?;
     let (few, many) = ([0, 1], [2, 3, 4]);
     split(&net, &few, &many, true)?;
-    for index in few {
-        wait_unreachable(&mesh[index], &["site-c", "site-d", "site-e"])?;
-    }
-    for index in many {
-        wait_unreachable(&mesh[index], &["site-a", "site-b"])?;
-    }
+    wait::within(TOLD, "the split to be told of", || {
+        for index in few {
+            wait_unreachable(&mesh[index], &["site-c", "site-d", "site-e"])?;
+        }
+        for index in many {
+            wait_unreachable(&mesh[index], &["site-a", "site-b"])?;
+        }
+        Ok(())
+    })?;
     // Each side goes on with its own zones.
     for side in [&few[..], &many[..]] {
         for index in side {
@@ -69,18 +84,84 @@ fn a_mesh_split_two_to_three_has_one_writer_of_the_directory_and_loses_no_change
         assert_eq!(catalog_primaries(site)?, ["site-a"], "{}", site.name);
     }
     split(&net, &few, &many, false)?;
-    for index in 0..5 {
-        let zone = mesh[index].zone();
-        mesh.wait_address(&format!("www.{zone}"), &format!("198.51.100.{index}"))?;
-    }
-    mesh.wait_address("www.new.example", "192.0.2.1")?;
-    if there.is_ok() {
-        mesh.wait_address("www.other.example", "192.0.2.1")?;
-    }
+    wait::within(ALIKE, "all to be alike again", || {
+        for index in 0..5 {
+            let zone = mesh[index].zone();
+            mesh.wait_address(&format!("www.{zone}"), &format!("198.51.100.{index}"))?;
+        }
+        mesh.wait_address("www.new.example", "192.0.2.1")?;
+        if there.is_ok() {
+            mesh.wait_address("www.other.example", "192.0.2.1")?;
+        }
+        mesh.wait_healthy()
+    })?;
     for site in &mesh.sites {
         assert_eq!(catalog_primaries(site)?, ["site-a"], "{}", site.name);
     }
-    mesh.wait_healthy()
+    Ok(())
+}
+
+/// Each half takes itself for the mesh, because an operator said so: what each wrote of directory and catalog is looked through when
+/// they meet, and nothing of it is lost.
+#[test]
+fn of_two_writers_that_a_split_was_given_one_yields_within_a_minute_of_its_end() -> Result<()> {
+    namespaces_or_skip!();
+    let net = Net::new(4)?;
+    let mesh = Mesh::start_in(4, Some(&net))?;
+    can_be_promoted(&mesh, "site-c")?;
+    let halves = [[0, 1], [2, 3]];
+    split(&net, &halves[0], &halves[1], true)?;
+    wait::within(TOLD, "the split to be told of", || {
+        wait_unreachable(&mesh[2], &["site-a", "site-b"])
+    })?;
+    mesh[2].cli_ok(&["site", "promote"])?;
+    for ([one, other], writer) in halves.iter().zip(["site-a", "site-c"]) {
+        wait_writer(&mesh.sites[*one..=*other], writer)?;
+    }
+    // Zones of both halves, and something of the directory that nobody but its writer has a word in.
+    mesh[0].add_zone("few.example", false)?;
+    mesh[2].add_zone("many.example", false)?;
+    let request = SetRole {
+        site: "site-b".to_owned(),
+        role: InvitedRole::CatalogSecondary,
+        ..SetRole::default()
+    };
+    mesh[0].api(|client| async move { client.set_role(&request).await })?;
+
+    split(&net, &halves[0], &halves[1], false)?;
+    wait::within(ALIKE, "one to yield, and all to be alike", || {
+        wait_writer(&mesh.sites, "site-c")?;
+        wait_yielded(&mesh[0])?;
+        for zone in ["few.example", "many.example"] {
+            mesh.wait_address(&format!("www.{zone}"), "192.0.2.1")?;
+        }
+        Ok(())
+    })?;
+    let kept = yielded(&mesh[0])?;
+    let kept = kept.first().context("what site-a wrote is kept")?;
+    let role = kept
+        .changes
+        .iter()
+        .find(|change| change.name == "_site.site-b.dns.internal.");
+    ensure!(
+        role.map(|change| change.state) == Some(YieldedState::Open),
+        "{kept:?}"
+    );
+    carry(&mesh[0], &kept.id, &mesh[2])?;
+    for site in &mesh.sites {
+        site.wait_status("the role that site-a gave", |status| {
+            let mut sites = status.sites.iter();
+            sites.any(|site| site.name == "site-b" && site.role == "catalog-secondary")
+        })?;
+    }
+    // All of it is served: both sites of that half forget it, and nobody has to say so at either.
+    wait::within(ALIKE, "what is served to be forgotten", || {
+        mesh.wait_healthy()
+    })?;
+    for site in &mesh.sites {
+        assert_eq!(yielded(site)?, [], "{}", site.name);
+    }
+    Ok(())
 }
 
 #[test]
@@ -92,12 +173,16 @@ fn a_link_that_is_broken_in_one_direction_is_told_on_both_ends_and_changes_go_ro
     // Nobody tells site-b what it misses, and its timers are an hour: it finds out by comparing what it holds with site-c.
     // What site-a sends arrives everywhere but at site-b; what site-b sends arrives at site-a.
     net.hosts()[1].set_deaf_to(&net.hosts()[0], true)?;
-    wait_unreachable(&mesh[1], &["site-a"])?;
-    wait_unreachable(&mesh[0], &["site-b"])?;
+    wait::within(TOLD, "the broken link to be told of", || {
+        wait_unreachable(&mesh[1], &["site-a"])?;
+        wait_unreachable(&mesh[0], &["site-b"])
+    })?;
     mesh[0].set("a.example", "www", "198.51.100.1", false)?;
     mesh[1].set("b.example", "www", "198.51.100.2", false)?;
-    mesh.wait_address("www.a.example", "198.51.100.1")?;
-    mesh.wait_address("www.b.example", "198.51.100.2")?;
+    wait::within(ROUND, "changes to go round", || {
+        mesh.wait_address("www.a.example", "198.51.100.1")?;
+        mesh.wait_address("www.b.example", "198.51.100.2")
+    })?;
     for site in &mesh.sites {
         ensure!(
             site.status()?
@@ -109,7 +194,7 @@ fn a_link_that_is_broken_in_one_direction_is_told_on_both_ends_and_changes_go_ro
         );
     }
     net.hosts()[1].set_deaf_to(&net.hosts()[0], false)?;
-    mesh.wait_healthy()
+    wait::within(ALIKE, "all to be well again", || mesh.wait_healthy())
 }
 
 /// How often a site has logged something about a zone, in a direction.

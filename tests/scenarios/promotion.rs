@@ -2,15 +2,21 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use zonemesh_api::types::{InvitedRole, SetRole, Yielded, YieldedState};
 use zonemesh_testkit::site::binary;
 use zonemesh_testkit::wait;
 use zonemesh_tests::site::SOON;
 use zonemesh_tests::{Mesh, Site};
 
-fn yielded(site: &Site) -> Result<Vec<Yielded>> {
+/// Until the sites that are left tell that the writer is gone; F-61 gives five minutes.
+const TOLD: Duration = Duration::from_secs(60);
+/// Until all follow the writer that was made by command, and until of two writers one yields.
+const FOLLOWED: Duration = Duration::from_secs(60);
+
+pub(crate) fn yielded(site: &Site) -> Result<Vec<Yielded>> {
     site.api(|client| async move { client.yielded().await })
 }
 
@@ -24,24 +30,47 @@ fn writer(site: &Site) -> Result<Option<String>> {
     Ok(found.map(|site| site.name))
 }
 
-fn wait_writer(sites: &[Site], name: &str) -> Result<()> {
-    for site in sites.iter().filter(|site| site.runs()) {
-        wait::until(
-            SOON,
-            &format!("{name} is the writer by {}", site.name),
-            || {
-                let now = writer(site)?;
-                match now.as_deref() == Some(name) {
-                    true => Ok(Some(())),
-                    false => bail!("it is {now:?}"),
-                }
-            },
-        )?;
-    }
+pub(crate) fn wait_writer(sites: &[Site], name: &str) -> Result<()> {
+    wait::within(FOLLOWED, "one writer", || {
+        for site in sites.iter().filter(|site| site.runs()) {
+            let what = format!("{name} is the writer by {}", site.name);
+            let expected = Some(name.to_owned());
+            wait::until_eq(FOLLOWED, &what, &expected, || writer(site))?;
+        }
+        Ok(())
+    })
+}
+
+/// Waits until a site tells that it had to yield.
+pub(crate) fn wait_yielded(site: &Site) -> Result<()> {
+    wait::within(FOLLOWED, "what was yielded to be told of", || {
+        site.wait_status("what it had to yield", |status| {
+            let mut checks = status.checks.iter();
+            checks.any(|check| check.name == "yielded-changes")
+        })
+    })?;
     Ok(())
 }
 
-fn can_be_promoted(mesh: &Mesh, name: &str) -> Result<()> {
+/// Makes what one site had to yield again at another, as an operator does who may do what the site may not.
+pub(crate) fn carry(from: &Site, id: &str, to: &Site) -> Result<()> {
+    let shown = from.cli_ok(&["site", "yielded", "show", id, "--json"])?;
+    let mut child = Command::new(binary()?)
+        .args(["site", "yielded", "replay", "-", "--json", "--data-dir"])
+        .arg(to.data_dir())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut stdin = child.stdin.take().context("a pipe")?;
+    stdin.write_all(shown.as_bytes())?;
+    drop(stdin);
+    let output = child.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{text}");
+    Ok(())
+}
+
+pub(crate) fn can_be_promoted(mesh: &Mesh, name: &str) -> Result<()> {
     let role = InvitedRole::CatalogSecondary;
     let request = SetRole {
         site: name.to_owned(),
@@ -82,6 +111,19 @@ fn a_lost_writer_is_replaced_and_what_it_wrote_last_is_kept_shown_and_made_again
         mesh[index].up()?;
         mesh[index].wait_running()?;
     }
+    wait::within(TOLD, "the loss of the writer to be told of", || {
+        for index in [1, 2] {
+            mesh[index].wait_status("that site-a is gone, and what to do", |status| {
+                status.checks.iter().any(|check| {
+                    let hint = check.hint.as_deref().unwrap_or_default();
+                    check.name == "site-unreachable"
+                        && check.subject.as_deref() == Some("site-a")
+                        && (check.message.contains("site promote") || hint.contains("site promote"))
+                })
+            })?;
+        }
+        Ok(())
+    })?;
     // Asked now, it does not answer: nothing has to be waited for.
     let text = mesh[1].cli_ok(&["site", "promote", "--dry-run"])?;
     assert!(!text.contains("against it"), "{text}");
@@ -116,12 +158,7 @@ fn a_lost_writer_is_replaced_and_what_it_wrote_last_is_kept_shown_and_made_again
     mesh[0].up()?;
     mesh[0].wait_running()?;
     wait_writer(&mesh.sites, "site-b")?;
-    mesh[0].wait_status("what it had to yield", |status| {
-        status
-            .checks
-            .iter()
-            .any(|check| check.name == "yielded-changes")
-    })?;
+    wait_yielded(&mesh[0])?;
     let kept = yielded(&mesh[0])?;
     let role = |kept: &Yielded| {
         let about = "_site.site-c.dns.internal.";
@@ -145,33 +182,16 @@ fn a_lost_writer_is_replaced_and_what_it_wrote_last_is_kept_shown_and_made_again
     );
 
     // An operator carries the rest to the new writer.
-    let shown = mesh[0].cli_ok(&["site", "yielded", "show", &kept.id, "--json"])?;
-    let mut child = Command::new(binary()?)
-        .args(["site", "yielded", "replay", "-", "--json", "--data-dir"])
-        .arg(mesh[1].data_dir())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    child
-        .stdin
-        .take()
-        .context("a pipe")?
-        .write_all(shown.as_bytes())?;
-    let output = child.wait_with_output()?;
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    carry(&mesh[0], &kept.id, &mesh[1])?;
     for site in &mesh.sites {
         site.wait_status("the role that site-a gave", |status| {
             let mut sites = status.sites.iter();
             sites.any(|site| site.name == "site-c" && site.role == "catalog-secondary")
         })?;
     }
-    mesh[0].cli_ok(&["site", "yielded", "replay", &kept.id])?;
+    mesh.wait_healthy()?;
     assert_eq!(yielded(&mesh[0])?, []);
-    mesh.wait_healthy()
+    Ok(())
 }
 
 #[test]

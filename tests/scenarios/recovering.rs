@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use zonemesh_testkit::wait;
 use zonemesh_tests::site::SOON;
 use zonemesh_tests::{Mesh, Site};
@@ -53,6 +54,9 @@ fn wait_peers(site: &Site, sites: usize) -> Result<()> {
     })
 }
 
+/// Until a site that lost its disk, or came back with an old one, is whole, and all others serve what it has.
+const WHOLE: Duration = Duration::from_secs(60);
+
 fn has_check(site: &Site, name: &str) -> Result<()> {
     let has =
         |status: &zonemesh_api::types::Status| status.checks.iter().any(|check| check.name == name);
@@ -76,14 +80,14 @@ fn a_primary_put_back_to_an_old_copy_takes_what_was_changed_since_from_the_other
     mesh[1].restart()?;
     let late = mesh[1].set("b.example", "late", "192.0.2.13", true)?;
     assert!(late.serial > newest.serial, "{late:?} after {newest:?}");
-    for site in mesh.sites.iter() {
-        site.wait_address("new.b.example", "192.0.2.11")?;
-        site.wait_address("old.b.example", "192.0.2.12")?;
-        site.wait_address("late.b.example", "192.0.2.13")?;
-    }
-    mesh[1].wait_log("had an old copy")?;
-    has_check(&mesh[1], "recovered")?;
-    mesh.wait_healthy()
+    wait::within(WHOLE, "the newer history to be taken", || {
+        mesh.wait_address("new.b.example", "192.0.2.11")?;
+        mesh.wait_address("old.b.example", "192.0.2.12")?;
+        mesh.wait_address("late.b.example", "192.0.2.13")?;
+        mesh[1].wait_log("had an old copy")?;
+        has_check(&mesh[1], "recovered")?;
+        mesh.wait_healthy()
+    })
 }
 
 /// The store alone is older: the site sees that itself, and goes on because others have what it lacks.
@@ -98,11 +102,13 @@ fn a_store_that_has_lost_what_was_acknowledged_is_taken_where_others_have_it() -
     mesh[0].add_zone("more.example", true)?;
     mesh[0].stop()?;
     copy(&old, &mesh[0].data_dir(), false)?;
-    mesh[0].restart()?;
-    mesh[0].wait_log("going on with what the store has")?;
-    mesh.wait_address("new.a.example", "192.0.2.11")?;
-    mesh.wait_address("www.more.example", "192.0.2.1")?;
-    mesh.wait_healthy()
+    wait::within(WHOLE, "what was lost to be taken", || {
+        mesh[0].restart()?;
+        mesh[0].wait_log("going on with what the store has")?;
+        mesh.wait_address("new.a.example", "192.0.2.11")?;
+        mesh.wait_address("www.more.example", "192.0.2.1")?;
+        mesh.wait_healthy()
+    })
 }
 
 #[test]
@@ -112,14 +118,16 @@ fn a_site_with_its_key_and_an_emptied_disk_becomes_itself_again() -> Result<()> 
     wait_peers(&mesh[1], 2)?;
     mesh[1].kill9()?;
     empty(&mesh[1], &["site.key", "peers.json"])?;
-    mesh[1].restart()?;
-    mesh[1].wait_ready()?;
-    let late = mesh[1].set("b.example", "late", "192.0.2.13", true)?;
-    assert!(late.serial > newest.serial, "{late:?} after {newest:?}");
-    mesh.wait_address("new.b.example", "192.0.2.11")?;
-    mesh.wait_address("late.b.example", "192.0.2.13")?;
-    mesh[1].wait_log("had lost its copy")?;
-    mesh.wait_healthy()
+    wait::within(WHOLE, "the site to be itself again", || {
+        mesh[1].restart()?;
+        mesh[1].wait_ready()?;
+        let late = mesh[1].set("b.example", "late", "192.0.2.13", true)?;
+        ensure!(late.serial > newest.serial, "{late:?} after {newest:?}");
+        mesh.wait_address("new.b.example", "192.0.2.11")?;
+        mesh.wait_address("late.b.example", "192.0.2.13")?;
+        mesh[1].wait_log("had lost its copy")?;
+        mesh.wait_healthy()
+    })
 }
 
 /// A zone file says nothing of what was set by command: when the disk is gone, so is what tells the two apart.

@@ -29,6 +29,7 @@ mod room;
 mod seen;
 mod settings;
 mod transfers;
+mod yielded;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -217,6 +218,7 @@ async fn run_on(
     // Not waited for: a zone file on a file system that hangs must not keep the site from being stopped.
     let imports = tokio::spawn(start_up(live.clone(), config.clone()));
     let keeper = tokio::spawn(housekeeping(live.clone()));
+    let yields = tokio::spawn(yielded::settle(live.clone()));
     let sites = tokio::spawn(peers::keep(config.clone(), live.peers.subscribe()));
     let watch = progress::Watch::start(&live)?;
     tokio::select! {
@@ -228,6 +230,7 @@ async fn run_on(
     imports.abort();
     keeper.abort();
     sites.abort();
+    yields.abort();
     server.stop();
     live.listeners.close().await;
     driver.abort();

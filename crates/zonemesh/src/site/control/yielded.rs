@@ -1,10 +1,8 @@
 //! What was set aside for another writer, over the control socket: list, make again, throw away.
 
-use jiff::Timestamp;
 use zonemesh_api::types as api;
 use zonemesh_api::{ApiError, ErrorKind};
-use zonemesh_mesh::core::{Change, Fate, PeerId, YIELDED, Yield, Yielded};
-use zonemesh_store::Batch;
+use zonemesh_mesh::core::{Change, Fate, PeerId, Yield, Yielded};
 use zonemesh_transfer::query;
 use zonemesh_update::{Everything, apply};
 use zonemesh_zone::Zone;
@@ -12,8 +10,8 @@ use zonemesh_zone::Zone;
 use super::Control;
 use super::convert::{name_text, zone_name};
 use crate::site::clock::timestamp;
-use crate::site::membership;
 use crate::site::pool::chain;
+use crate::site::{membership, yielded};
 
 /// How long the primary of a zone may take to answer an update.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -31,29 +29,11 @@ impl Control {
     }
 
     async fn kept(&self) -> Result<Vec<(String, Yielded)>, ApiError> {
-        let store = self.live.store.clone();
-        super::blocking(move || {
-            let stored = store
-                .list(YIELDED)
-                .map_err(|error| ApiError::internal(chain(&error)))?;
-            let read = stored.into_iter().map(|(id, value)| {
-                let kept = Yielded::decode(&value).map_err(|why| {
-                    ApiError::internal(format!("what was set aside as {id} cannot be read: {why}"))
-                })?;
-                Ok((id, kept))
-            });
-            read.collect()
-        })
-        .await
+        yielded::kept(&self.live).await.map_err(internal)
     }
 
     async fn head_of(&self, kept: &Yielded) -> Result<Option<Zone>, ApiError> {
-        let apex = kept.zone.clone();
-        let head = self
-            .live
-            .core
-            .look(move |core, _| core.head(&apex).cloned());
-        head.await.map_err(super::stopped)
+        yielded::head(&self.live, kept).await.map_err(internal)
     }
 
     /// Throws away what is called so.
@@ -69,16 +49,7 @@ impl Control {
     }
 
     async fn forget_yielded(&self, id: String) -> Result<(), ApiError> {
-        let (store, key) = (self.live.store.clone(), id.clone());
-        super::blocking(move || {
-            let batch = Batch::new(Timestamp::now()).delete(YIELDED, &key);
-            store
-                .commit(batch)
-                .map_err(|error| ApiError::internal(chain(&error)))
-        })
-        .await?;
-        self.live.yields_no_longer(&id);
-        Ok(())
+        yielded::forget(&self.live, id).await.map_err(internal)
     }
 
     /// Makes changes again that were set aside, at this site or at the zone's primary.
@@ -222,6 +193,10 @@ impl Control {
             ApiError::refused(format!("{at} refused: {}", chain(&error))).hint(carry)
         })
     }
+}
+
+fn internal(error: anyhow::Error) -> ApiError {
+    ApiError::internal(chain(error.as_ref()))
 }
 
 fn unknown(id: &str) -> ApiError {
