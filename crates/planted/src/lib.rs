@@ -14,6 +14,8 @@ pub const ON: bool = cfg!(feature = "on");
 pub enum Bug {
     /// A change is acknowledged when its commit is asked for, not when it is on disk.
     AnswerBeforeCommit,
+    /// A deletion is acknowledged and not made.
+    DeletionForgotten,
     /// A commit that failed is taken for one that succeeded.
     FailureTakenForSuccess,
     /// What could not be stored takes what is served out of service.
@@ -104,6 +106,7 @@ impl Bug {
     /// All of them, in the order of the table in the documentation.
     pub const ALL: &'static [Self] = &[
         Self::AnswerBeforeCommit,
+        Self::DeletionForgotten,
         Self::FailureTakenForSuccess,
         Self::StopsOnFullDisk,
         Self::FlushSkipped,

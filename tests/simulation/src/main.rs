@@ -42,7 +42,7 @@ struct Arguments {
     /// Plant each mistake in turn and see whether it is found within its bound
     #[arg(long)]
     planted: bool,
-    /// With `--planted`, only those whose names contain this
+    /// With `--planted`, only those whose names contain this; with `--seed`, that one, in that history
     #[arg(long, requires = "planted")]
     bug: Option<String>,
     /// Print the whole history of a failure
@@ -77,7 +77,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let result = match arguments.planted {
         true => planted(&arguments),
-        false => histories(&arguments),
+        false => histories(&arguments, &|| {}),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -100,8 +100,9 @@ fn options(arguments: &Arguments) -> Result<Options> {
     })
 }
 
-/// Runs histories; whether all went well.
-fn histories(arguments: &Arguments) -> Result<bool> {
+/// Runs histories, each thread after having prepared; whether all went well.
+fn histories(arguments: &Arguments, prepare: &(dyn Fn() + Sync)) -> Result<bool> {
+    prepare();
     let first = options(arguments)?;
     let seeds = arguments.seeds.unwrap_or(match arguments.seed {
         Some(_) => 1,
@@ -127,7 +128,7 @@ fn histories(arguments: &Arguments) -> Result<bool> {
         }
     };
     let enough = if arguments.hours.is_some() { 20 } else { 5 };
-    let tally = run_all(&first, enough, &more, &|| {}, &each);
+    let tally = run_all(&first, enough, &more, prepare, &each);
     if let Some((options, _)) = tally.failed.first() {
         let (options, outcome) = match arguments.no_shrink {
             true => (options.clone(), None),
@@ -162,5 +163,18 @@ fn planted(_: &Arguments) -> Result<bool> {
 
 #[cfg(feature = "planted")]
 fn planted(arguments: &Arguments) -> Result<bool> {
-    zonemesh_simulation::planted::run_all_planted(arguments.bug.as_deref())
+    use zonemesh_simulation::planted::{plant_by_name, run_all_planted};
+    let bug = arguments.bug.as_deref();
+    match (bug, arguments.seed) {
+        (Some(bug), Some(_)) => {
+            plant_by_name(bug)?;
+            println!(
+                "planted: {bug}; commands that repeat what is found take `--planted --bug {bug}` besides"
+            );
+            histories(arguments, &|| {
+                plant_by_name(bug).expect("it has just been planted");
+            })
+        }
+        _ => run_all_planted(bug),
+    }
 }

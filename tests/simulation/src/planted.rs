@@ -17,6 +17,7 @@ use crate::oracle::Finding;
 const BOUNDS: &[(Bug, &str, u64)] = &[
     (Bug::AnswerBeforeCommit, "durability", 60),
     (Bug::FailureTakenForSuccess, "durability", 20),
+    (Bug::DeletionForgotten, "changes", 20),
     (Bug::StopsOnFullDisk, "serving", 20),
     (Bug::FlushSkipped, "durability", 20),
     (Bug::DurableTooEarly, "durability", 20),
@@ -125,6 +126,24 @@ pub fn run_all_planted(only: Option<&str>) -> Result<bool> {
     Ok(all)
 }
 
+/// Plants the mistake of this name on this thread.
+///
+/// # Errors
+///
+/// When there is none.
+pub fn plant_by_name(wanted: &str) -> Result<()> {
+    let bug = Bug::ALL
+        .iter()
+        .find(|bug| format!("{bug:?}") == wanted)
+        .with_context(|| {
+            format!(
+                "there is no mistake `{wanted}` to plant; docs/reference/simulation.md lists them"
+            )
+        })?;
+    plant(Some(*bug));
+    Ok(())
+}
+
 /// Looks for one mistake.
 fn search(bug: Bug, kind: &'static str, bound: u64) -> Search {
     plant(Some(bug));
@@ -149,7 +168,9 @@ fn search(bug: Bug, kind: &'static str, bound: u64) -> Search {
 fn tell(search: &Search) {
     let name = format!("{:?}", search.bug);
     match &search.found {
-        Some((seeds, finding)) => println!("{name:<28} found by seed {seeds:<3} {finding}"),
+        Some((seeds, finding)) => println!(
+            "{name:<28} found by seed {seeds:<3} {finding}\n  cargo xtask simulate --planted --bug {name} --seed {seeds}"
+        ),
         None => println!("{name:<28} ESCAPED {} seeds", search.bound),
     }
 }

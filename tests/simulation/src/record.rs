@@ -26,10 +26,10 @@ pub enum Wanted {
 /// What one address record of a zone should be.
 #[derive(Clone, Debug, Default)]
 pub struct Value {
-    /// What was acknowledged last.
-    pub acknowledged: Option<u8>,
+    /// What was acknowledged last; `Some(None)` where that was its deletion.
+    pub acknowledged: Option<Option<u8>>,
     /// What may have come after that.
-    pub unsure: Vec<u8>,
+    pub unsure: Vec<Option<u8>>,
 }
 
 /// What is known of a zone.
@@ -114,8 +114,8 @@ pub enum About {
         apex: String,
         /// The owner name.
         owner: String,
-        /// What it becomes.
-        value: u8,
+        /// What it becomes; none where it is deleted.
+        value: Option<u8>,
     },
     /// A zone that is made here by command.
     Host {

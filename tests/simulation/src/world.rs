@@ -235,6 +235,13 @@ impl World {
         let ahead = noted.is_some_and(|noted| noted.saturating_sub(now.wall) >= 10);
         let state = self.host(host);
         state.ages_unknown = ahead.then_some(now.mono);
+        let lost = u64::try_from(state.ahead.saturating_sub(state.skew)).unwrap_or_default();
+        let down = now.mono.saturating_sub(state.stopped);
+        state.hidden = match ahead {
+            true => Duration::ZERO,
+            false => Duration::from_secs(lost).min(down),
+        };
+        state.ahead = state.ahead.max(state.skew);
         let settings = Settings {
             marks: state.disk.marks(),
             consent: state.disk.consent(),

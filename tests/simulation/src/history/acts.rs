@@ -327,13 +327,11 @@ impl History {
 
     /// The primary of some zone is down for so long that the zone may expire, and others are restarted meanwhile.
     fn rest(&mut self, dice: &mut Dice) -> Result<bool, Finding> {
-        let zones: Vec<_> = self
-            .record
-            .zones
-            .values()
-            .map(|zone| zone.primary.clone())
-            .collect();
-        let Some(primary) = dice.pick(&zones).cloned() else {
+        // One that may expire in that time, where there is any.
+        let zones = self.record.zones.values();
+        let (soon, late): (Vec<_>, Vec<_>) = zones.partition(|zone| zone.expire <= 600);
+        let zones = if soon.is_empty() { late } else { soon };
+        let Some(primary) = dice.pick(&zones).map(|zone| zone.primary.clone()) else {
             return Ok(false);
         };
         if self.up(&primary) {

@@ -9,7 +9,7 @@ use super::History;
 use crate::dice::Dice;
 use crate::oracle::{Finding, Rule, receipt_is_true};
 use crate::record::{About, Wanted, ZoneRecord};
-use crate::{catalog, directory, has, name, own, put, timed_zone};
+use crate::{catalog, delete, directory, has, name, own, put, timed_zone};
 
 /// Zones that may be there at the same time, beyond one for each site.
 const MORE_ZONES: usize = 8;
@@ -21,6 +21,9 @@ const TIMES: &[(u32, u32, u32)] = &[
     (300, 60, 7_200),
     (20, 5, 900),
 ];
+
+/// How many of a hundred changes are deletions.
+const DELETIONS: u64 = 25;
 
 /// The value that a zone's file has for `h0` when it is first loaded.
 const OF_FILE: u8 = 251;
@@ -45,11 +48,19 @@ impl History {
         };
         let owner = format!("h{}", dice.below(4));
         let value = self.value();
-        self.note(
-            &host,
-            &format!("is to change {owner}.{apex} to 192.0.2.{value}"),
-        );
-        let request = self.world.change(&host, put(&apex, &owner, value));
+        let value = (!dice.chance(DELETIONS)).then_some(value);
+        let (change, what) = match value {
+            Some(value) => {
+                let what = format!("is to change {owner}.{apex} to 192.0.2.{value}");
+                (put(&apex, &owner, value), what)
+            }
+            None => (
+                delete(&apex, &owner),
+                format!("is to delete {owner}.{apex}"),
+            ),
+        };
+        self.note(&host, &what);
+        let request = self.world.change(&host, change);
         self.record
             .opened(&host, request, About::Value { apex, owner, value });
         true
@@ -84,6 +95,7 @@ impl History {
             ),
         );
         let request = self.world.change(&host, Change::Replace(edited));
+        let value = Some(value);
         self.record
             .opened(&host, request, About::Value { apex, owner, value });
         true
@@ -103,7 +115,7 @@ impl History {
             About::Value {
                 apex: apex.clone(),
                 owner,
-                value,
+                value: Some(value),
             },
         );
         let Some(head) = self.world.core(&host).head(&name(&apex)) else {
@@ -281,7 +293,7 @@ impl History {
             let about = About::Value {
                 apex,
                 owner: "h0".to_owned(),
-                value: OF_FILE,
+                value: Some(OF_FILE),
             };
             self.record.opened(host, request, about);
         }

@@ -7,7 +7,7 @@ use zonemesh_zone::{Name, Record as ZoneRecord, Zone};
 
 use super::{Finding, Rule, moment};
 use crate::record::{Record, Wanted, Writer};
-use crate::{World, catalog, directory, has, name};
+use crate::{World, catalog, directory, is, name};
 
 /// Looks at the mesh as it is in the end.
 ///
@@ -197,10 +197,11 @@ fn acknowledged(world: &World, record: &Record, primary: &str) -> Result<(), Fin
             let fine = [last]
                 .iter()
                 .chain(&value.unsure)
-                .any(|value| has(served, owner, *value));
+                .any(|value| is(served, owner, *value));
             if !fine {
+                let last = last.map_or_else(|| "gone".to_owned(), |last| format!("192.0.2.{last}"));
                 let message = format!(
-                    "{owner}.{apex} is not 192.0.2.{last}, which was acknowledged; nor any of {:?}, which came later",
+                    "{owner}.{apex} is not {last}, which was acknowledged; nor any of {:?}, which came later",
                     value.unsure
                 );
                 return Err(Finding::new(Rule::Acknowledged, message));

@@ -250,9 +250,11 @@ pub(super) fn expiry(world: &World, record: &mut Record) -> Result<(), Finding> 
         }
         // Where a clock that was set back hides how old a copy is, it counts from the start (decision 0010); for that site alone.
         let may = zone.expire + EXPIRY_SLACK.as_secs();
+        // Nor does a clock show that was set back by less than the site was down (the same decision).
         let may_still = |host: &Host| {
             let since = host.ages_unknown;
-            since.is_some_and(|since| world.now.saturating_sub(since).as_secs() <= may)
+            age.as_secs() <= may.saturating_add(host.hidden.as_secs())
+                || since.is_some_and(|since| world.now.saturating_sub(since).as_secs() <= may)
         };
         let late = world.hosts.iter().find(|(name, host)| {
             runs(host) && !world.hangs(name) && serves(host) && !may_still(host)

@@ -76,7 +76,10 @@ impl World {
     }
 
     fn stop(&mut self, host: &str, what: &str) {
-        self.host(host).stop();
+        let now = self.now;
+        let state = self.host(host);
+        state.stop();
+        state.stopped = now;
         self.changes += 1;
         self.note(host, what);
     }
@@ -154,7 +157,11 @@ impl World {
 impl World {
     /// Sets a site's wall clock wrong by so many seconds, ahead when positive. Its monotonic clock does not notice.
     pub fn set_clock_skew(&mut self, host: &str, seconds: i64) {
-        self.host(host).skew = seconds;
+        let state = self.host(host);
+        state.skew = seconds;
+        if state.core.is_some() {
+            state.ahead = state.ahead.max(seconds);
+        }
         self.note(host, &format!("has a clock that is wrong by {seconds} s"));
     }
 

@@ -36,11 +36,17 @@ pub struct Host {
     pub(super) slowness: u32,
     /// By how many seconds its wall clock is wrong.
     pub(super) skew: i64,
+    /// By how many seconds it was ahead at most, while the site ran: what its disk has noted may be of that time.
+    pub(super) ahead: i64,
+    /// When it stopped last.
+    pub(super) stopped: Duration,
     /// Whether it has no power.
     pub(super) off: bool,
     /// When it started, if its clock was earlier then, by ten seconds or more, than a time that its disk had noted: how old its copies
     /// were nobody there could know.
     pub ages_unknown: Option<Duration>,
+    /// How much longer than it knew it may have been down before it started: its clock was set back meanwhile, by less than that.
+    pub hidden: Duration,
     /// What it answers with, and until when it may by its monotonic clock; none at a primary.
     pub served: BTreeMap<Name, (Option<Zone>, Option<Duration>)>,
     /// What each zone that it serves is to it.
@@ -139,8 +145,11 @@ impl Host {
             under_way: Vec::new(),
             slowness: 1,
             skew: 0,
+            ahead: 0,
+            stopped: Duration::ZERO,
             off: false,
             ages_unknown: None,
+            hidden: Duration::ZERO,
             served: BTreeMap::new(),
             specs: BTreeMap::new(),
             members: Arc::default(),

@@ -58,6 +58,23 @@ pub fn put(apex: &str, owner: &str, last: u8) -> Change {
     Change::Put(name(apex), vec![(record.owner, set)])
 }
 
+/// A change that deletes what [`put`] puts.
+pub fn delete(apex: &str, owner: &str) -> Change {
+    let owner = name(&format!("{owner}.{apex}"));
+    Change::Delete(name(apex), vec![(owner, Some(zonemesh_zone::Rtype::A))])
+}
+
+/// Whether a name of a zone has this address record; with none, whether it has no address at all.
+pub fn is(zone: &Zone, owner: &str, last: Option<u8>) -> bool {
+    match last {
+        Some(last) => has(zone, owner, last),
+        None => {
+            let owner = name(&format!("{owner}.{}", zone.apex()));
+            zone.rrset(&owner, zonemesh_zone::Rtype::A).is_none()
+        }
+    }
+}
+
 /// Whether a zone has what [`put`] puts.
 pub fn has(zone: &Zone, owner: &str, last: u8) -> bool {
     let owner = Record::from_text(&format!("{owner} 60 IN A 192.0.2.{last}"), zone.apex())
