@@ -37,7 +37,7 @@ const KEEP: usize = 16 * 1024;
 /// How much is read at once.
 const READ: usize = 2048;
 /// How many messages of the handler wait for the connection.
-const QUEUE: usize = 4;
+const QUEUE: usize = 16;
 /// How long accepting pauses when the system is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

@@ -232,6 +232,9 @@ impl Trail {
             buf.extend_from_slice(&(0xC000 | first.offset).to_be_bytes());
             return;
         }
+        if self.write_sibling(buf, name) {
+            return;
+        }
         let mut labels = std::mem::take(&mut self.spare);
         split(name, &mut labels);
         let base = buf.len();
@@ -254,6 +257,33 @@ impl Trail {
         self.name.clear();
         self.name.extend_from_slice(name);
         self.spare = std::mem::replace(&mut self.labels, labels);
+    }
+}
+
+/// # Names beside each other
+impl Trail {
+    /// Writes a name that differs from the last one in its first label alone, which most names of a large zone do; whether it is
+    /// such a name.
+    fn write_sibling(&mut self, buf: &mut Vec<u8>, name: &[u8]) -> bool {
+        let first = |name: &[u8]| 1 + name.first().copied().unwrap_or_default() as usize;
+        let (own, last) = (first(name), first(&self.name));
+        let Some(&parent) = self.labels.get(1).filter(|parent| parent.offset != 0) else {
+            return false;
+        };
+        if own == 1 || name.get(own..) != self.name.get(last..) {
+            return false;
+        }
+        let base = buf.len();
+        buf.extend_from_slice(&name[..own]);
+        buf.extend_from_slice(&(0xC000 | parent.offset).to_be_bytes());
+        self.labels[0].offset = if base < POINTABLE { base as u16 } else { 0 };
+        for label in &mut self.labels[1..] {
+            // A name has 255 octets at most.
+            label.at = (label.at as usize + own - last) as u8;
+        }
+        self.name.clear();
+        self.name.extend_from_slice(name);
+        true
     }
 }
 
@@ -308,6 +338,11 @@ mod tests {
             "B.a.example.com",
             "b.a.EXAMPLE.com",
             "c.b.a.EXAMPLE.com",
+            // Beside each other, shorter and longer, and below one of them.
+            "dddd.b.a.EXAMPLE.com",
+            "e.b.a.EXAMPLE.com",
+            "f.e.b.a.EXAMPLE.com",
+            "f.e.b.a.example.com",
             "org",
             ".",
             "example.com",
@@ -332,7 +367,7 @@ mod tests {
             .collect();
         let names = names.map(|name| format!("{}.", name.trim_end_matches('.')));
         assert_eq!(owners, names);
-        assert!(message.len() < 12 + 17 + 9 * 14 + 60, "{}", message.len());
+        assert!(message.len() < 12 + 17 + 13 * 14 + 100, "{}", message.len());
     }
 
     #[test]

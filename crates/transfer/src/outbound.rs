@@ -123,31 +123,21 @@ impl Response {
     }
 
     /// The messages, in order.
-    pub fn messages(&self) -> Messages<'_> {
-        let records: Records<'_> = match &self.content {
-            Content::Soa => Box::new(std::iter::once(Item::of(&self.soa))),
-            Content::Axfr => Box::new(
-                std::iter::once(Item::of(&self.soa))
-                    .chain(zone_items(&self.zone))
-                    .chain([Item::of(&self.soa)]),
-            ),
-            Content::Ixfr(diffs) => Box::new(
-                std::iter::once(Item::of(&self.soa))
-                    .chain(
-                        diffs
-                            .iter()
-                            .flat_map(|diff| diff.removed.iter().chain(&diff.added))
-                            .map(Item::of),
-                    )
-                    .chain([Item::of(&self.soa)]),
-            ),
-        };
-        Messages {
-            response: self,
-            records,
-            next: None,
-            first: true,
-            done: false,
+    pub fn messages(&self) -> Box<dyn Iterator<Item = Vec<u8>> + Send + '_> {
+        // One call by pointer for a message, and none for a record.
+        let soa = || std::iter::once(Item::of(&self.soa));
+        match &self.content {
+            Content::Soa => Box::new(Messages::new(self, soa())),
+            Content::Axfr => {
+                let records = soa().chain(zone_items(&self.zone)).chain(soa());
+                Box::new(Messages::new(self, records))
+            }
+            Content::Ixfr(diffs) => {
+                let changes = diffs.iter();
+                let changes = changes.flat_map(|diff| diff.removed.iter().chain(&diff.added));
+                let records = soa().chain(changes.map(Item::of)).chain(soa());
+                Box::new(Messages::new(self, records))
+            }
         }
     }
 }
@@ -182,8 +172,6 @@ fn zone_items(zone: &Zone) -> impl Iterator<Item = Item<'_>> + Send {
         })
 }
 
-type Records<'a> = Box<dyn Iterator<Item = Item<'a>> + Send + 'a>;
-
 /// A record, borrowed.
 #[derive(Clone, Copy)]
 struct Item<'a> {
@@ -205,16 +193,16 @@ impl<'a> Item<'a> {
 }
 
 /// The messages of a [`Response`].
-pub struct Messages<'a> {
+struct Messages<'a, R> {
     response: &'a Response,
-    records: Records<'a>,
+    records: R,
     /// A record that did not fit into the message before.
     next: Option<Item<'a>>,
     first: bool,
     done: bool,
 }
 
-impl Iterator for Messages<'_> {
+impl<'a, R: Iterator<Item = Item<'a>>> Iterator for Messages<'a, R> {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {
@@ -274,7 +262,17 @@ impl Iterator for Messages<'_> {
     }
 }
 
-impl Messages<'_> {
+impl<'a, R> Messages<'a, R> {
+    fn new(response: &'a Response, records: R) -> Self {
+        Self {
+            response,
+            records,
+            next: None,
+            first: true,
+            done: false,
+        }
+    }
+
     /// RFC 5936 §2.2.1 leaves it to us whether messages after the first have the question; with it the apex stands where
     /// all owner names can point to it.
     fn start(&self, limit: usize) -> Writer {

@@ -26,6 +26,8 @@ use super::transfers::{Begun, Ended, Way};
 
 /// A transfer out that takes longer lets another one begin.
 const LONG_TRANSFER: Duration = Duration::from_secs(5);
+/// How many messages of a transfer are made before they are handed over: the task of the connection is woken once for all of them.
+const TOGETHER: usize = 8;
 /// How long an update may take to become durable.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
 /// RFC 8914: "Prohibited".
@@ -412,18 +414,34 @@ fn stream_out(
         expected: Some(records_of(response.content(), count)),
     });
     let (mut error, mut sent) = (None, 0);
-    for mut message in response.messages() {
-        // ANCOUNT.
-        let records = message
-            .get(6..8)
-            .map_or(0, |octets| u64::from(octets[0]) << 8 | u64::from(octets[1]));
-        if let Some(signer) = &mut asked.signer {
-            signer.sign(&mut message, Timestamp::now());
+    let mut messages = response.messages();
+    // The first alone: it may be all there is, and who asks sees that something comes.
+    let mut together = 1;
+    loop {
+        let batch: Vec<(u64, Vec<u8>)> = messages
+            .by_ref()
+            .take(together)
+            .map(|mut message| {
+                let records = answers_in(&message);
+                if let Some(signer) = &mut asked.signer {
+                    signer.sign(&mut message, Timestamp::now());
+                }
+                (records, message)
+            })
+            .collect();
+        if batch.is_empty() {
+            break;
         }
-        sent += records;
-        under.sent(records, message.len());
-        if asked.responder.blocking_send(message).is_err() {
-            error = Some("the client went away");
+        together = TOGETHER;
+        for (records, message) in batch {
+            sent += records;
+            under.sent(records, message.len());
+            if asked.responder.blocking_send(message).is_err() {
+                error = Some("the client went away");
+                break;
+            }
+        }
+        if error.is_some() {
             break;
         }
         if under.elapsed() > LONG_TRANSFER {
@@ -438,6 +456,13 @@ fn stream_out(
         fell_back: None,
         error,
     });
+}
+
+/// ANCOUNT of a message.
+fn answers_in(message: &[u8]) -> u64 {
+    message
+        .get(6..8)
+        .map_or(0, |octets| u64::from(octets[0]) << 8 | u64::from(octets[1]))
 }
 
 /// How many records an answer has.
